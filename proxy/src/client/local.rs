@@ -1,0 +1,310 @@
+//! Commands about the connection and the proxy, answered without a node.
+
+use std::rc::Rc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::session::{Mode, Session};
+use super::{Client, Inner};
+use crate::command::{Command, Local, describe};
+use crate::error;
+use crate::resp::{Args, Protocol, encode};
+use crate::settings::Secret;
+use crate::stats::Outcome;
+use crate::worker::Worker;
+
+/// The Redis version whose commands the proxy's table describes, told to clients that ask.
+pub(crate) const REDIS_VERSION: &str = "7.0.15";
+
+/// What a handler says: a reply that it has written, or an error line.
+type Answer = Result<(), String>;
+
+/// Answers `command`.
+pub(super) fn answer(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    what: Local,
+    args: Args<'_>,
+) {
+    let mut reply = Vec::new();
+    let result = write_answer(&client.worker, client, &mut inner.session, what, args, &mut reply);
+    if let Err(text) = &result {
+        reply.clear();
+        encode::error(&mut reply, text);
+    }
+    let outcome = if reply.first() == Some(&b'-') { Outcome::Error } else { Outcome::Ok };
+    client.worker.stats.local.count(command, outcome);
+    client.answer(inner, |out| out.extend_from_slice(&reply));
+}
+
+fn write_answer(
+    worker: &Worker,
+    client: &Client,
+    session: &mut Session,
+    what: Local,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Answer {
+    let argument = |at: usize| args.get(at).unwrap_or_default();
+    match what {
+        Local::Ping => match args.len() {
+            1 => encode::simple(out, "PONG"),
+            2 => encode::bulk(out, argument(1)),
+            _ => return Err("ERR wrong number of arguments for 'ping' command".into()),
+        },
+        Local::Echo => encode::bulk(out, argument(1)),
+        Local::Quit => encode::simple(out, "OK"),
+        Local::Hello => return hello(worker, session, args, out),
+        Local::Auth => return auth(worker, session, args, out),
+        Local::Select => return select(argument(1), out),
+        Local::Reset => reset(worker, session, out),
+        Local::Time => time(out),
+        Local::Info => encode::verbatim(out, session.protocol, &info(worker, args)),
+        Local::ClientId => encode::integer(out, session.id as i64),
+        Local::ClientGetName => match &session.name {
+            Some(name) => encode::bulk(out, name),
+            None => encode::null(out, session.protocol),
+        },
+        Local::ClientSetName => {
+            session.name = checked_name(argument(2), "Client names")?;
+            encode::simple(out, "OK");
+        }
+        Local::ClientSetInfo => return set_info(session, argument(2), argument(3), out),
+        Local::ClientInfo => encode::verbatim(out, session.protocol, &client_info(client, session)),
+        described => describe(described, &args, session.protocol, out),
+    }
+    Ok(())
+}
+
+fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u8>) -> Answer {
+    let protocol = match args.get(1) {
+        None => session.protocol,
+        Some(b"2") => Protocol::Resp2,
+        Some(b"3") => Protocol::Resp3,
+        Some(text) if crate::resp::request::parse_number(text).is_none() => {
+            return Err("ERR Protocol version is not an integer or out of range".into());
+        }
+        Some(_) => return Err("NOPROTO unsupported protocol version".into()),
+    };
+    let (mut login, mut name, mut at) = (None, None, 2);
+    while let Some(option) = args.get(at) {
+        match (args.get(at + 1), args.get(at + 2)) {
+            (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"auth") => {
+                login = Some((user, password));
+                at += 3;
+            }
+            (Some(given), _) if option.eq_ignore_ascii_case(b"setname") => {
+                name = Some(checked_name(given, "Client names")?);
+                at += 2;
+            }
+            _ => {
+                let option = String::from_utf8_lossy(&option[..option.len().min(128)]).into_owned();
+                return Err(format!("ERR Syntax error in HELLO option '{option}'"));
+            }
+        }
+    }
+    if let Some((user, password)) = login {
+        log_in(worker, session, user, password)?;
+    }
+    if !session.is_authenticated() {
+        return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time".into());
+    }
+    if let Some(name) = name {
+        session.name = name;
+    }
+    session.protocol = protocol;
+    encode::map(out, protocol, 7);
+    let mut text = |key: &str, value: &str| {
+        encode::bulk(out, key.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    };
+    text("server", "redis");
+    text("version", REDIS_VERSION);
+    text("mode", "standalone");
+    text("role", "master");
+    for (key, value) in [("proto", i64::from(protocol.version())), ("id", session.id as i64)] {
+        encode::bulk(out, key.as_bytes());
+        encode::integer(out, value);
+    }
+    encode::bulk(out, b"modules");
+    encode::array(out, 0);
+    Ok(())
+}
+
+fn auth(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u8>) -> Answer {
+    let (user, password) = match (args.len(), args.get(1), args.get(2)) {
+        (2, Some(password), None) => (&b"default"[..], password),
+        (3, Some(user), Some(password)) => (user, password),
+        _ => return Err("ERR syntax error".into()),
+    };
+    if worker.shared.settings.password.is_none() && args.len() == 2 {
+        return Err(error::NO_PASSWORD_SET.into());
+    }
+    log_in(worker, session, user, password)?;
+    encode::simple(out, "OK");
+    Ok(())
+}
+
+/// Compares a password; without one configured the default user is let in with any, as in Redis.
+fn log_in(worker: &Worker, session: &mut Session, user: &[u8], password: &[u8]) -> Answer {
+    let right = match &worker.shared.settings.password {
+        None => true,
+        Some(secret) => same_secret(secret, password),
+    };
+    if user == b"default" && right {
+        session.user = Some("default");
+        return Ok(());
+    }
+    Err(error::WRONGPASS.into())
+}
+
+/// Takes equally long for every wrong password of one length.
+fn same_secret(secret: &Secret, given: &[u8]) -> bool {
+    let secret = secret.reveal().as_bytes();
+    let mut different = secret.len() ^ given.len();
+    for at in 0..given.len() {
+        let known = if secret.is_empty() { 0 } else { secret[at % secret.len()] };
+        different |= usize::from(known ^ given[at]);
+    }
+    std::hint::black_box(different) == 0
+}
+
+fn select(index: &[u8], out: &mut Vec<u8>) -> Answer {
+    match crate::resp::request::parse_number(index) {
+        Some(0) => {
+            encode::simple(out, "OK");
+            Ok(())
+        }
+        Some(_) => Err("ERR DB index is out of range: Ringway serves database 0 of its nodes".into()),
+        None => Err("ERR value is not an integer or out of range".into()),
+    }
+}
+
+fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
+    session.protocol = Protocol::Resp2;
+    session.mode = Mode::Plain;
+    session.name = None;
+    session.user = worker.shared.settings.password.is_none().then_some("default");
+    encode::simple(out, "RESET");
+}
+
+fn time(out: &mut Vec<u8>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    encode::array(out, 2);
+    encode::bulk(out, now.as_secs().to_string().as_bytes());
+    encode::bulk(out, now.subsec_micros().to_string().as_bytes());
+}
+
+/// A name without spaces and control characters; an empty one takes the name away.
+fn checked_name(name: &[u8], what: &str) -> Result<Option<Box<[u8]>>, String> {
+    if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return Err(format!("ERR {what} cannot contain spaces, newlines or special characters."));
+    }
+    Ok(Some(name).filter(|name| !name.is_empty()).map(Box::from))
+}
+
+fn set_info(session: &mut Session, attribute: &[u8], value: &[u8], out: &mut Vec<u8>) -> Answer {
+    if attribute.eq_ignore_ascii_case(b"lib-name") {
+        session.library = checked_name(value, "lib-name")?;
+    } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
+        session.library_version = checked_name(value, "lib-ver")?;
+    } else {
+        let attribute = String::from_utf8_lossy(&attribute[..attribute.len().min(128)]).into_owned();
+        return Err(format!("ERR Unrecognized option '{attribute}'"));
+    }
+    encode::simple(out, "OK");
+    Ok(())
+}
+
+fn client_info(client: &Client, session: &Session) -> String {
+    let text = |bytes: &Option<Box<[u8]>>| {
+        String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
+    };
+    format!(
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db=0 sub=0 psub=0 multi=-1 cmd={} user={} resp={} lib-name={} lib-ver={}\n",
+        session.id,
+        session.peer,
+        client.stream.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+        text(&session.name),
+        session.since().elapsed().as_secs(),
+        session.last_command,
+        session.user.unwrap_or_default(),
+        session.protocol.version(),
+        text(&session.library),
+        text(&session.library_version),
+    )
+}
+
+/// The page that `INFO` shows: the proxy's own figures; those of the nodes are theirs to tell.
+fn info(worker: &Worker, args: Args<'_>) -> String {
+    let wanted = |section: &str| {
+        args.len() == 1
+            || args.iter().skip(1).any(|name| {
+                name.eq_ignore_ascii_case(section.as_bytes())
+                    || ["all", "default", "everything"]
+                        .iter()
+                        .any(|all| name.eq_ignore_ascii_case(all.as_bytes()))
+            })
+    };
+    let mut page = String::new();
+    let mut section = |name: &str, lines: Vec<String>| {
+        if wanted(name) {
+            if !page.is_empty() {
+                page.push_str("\r\n");
+            }
+            page += &format!("# {name}\r\n");
+            lines.iter().for_each(|line| page += &format!("{line}\r\n"));
+        }
+    };
+    let shared = &worker.shared;
+    let stats = crate::stats::snapshot(shared.workers.iter().map(|worker| &*worker.stats));
+    let topology = shared.topology.load();
+    section(
+        "Server",
+        vec![
+            format!("redis_version:{REDIS_VERSION}"),
+            "redis_mode:standalone".into(),
+            format!("ringway_version:{}", env!("CARGO_PKG_VERSION")),
+            format!("process_id:{}", std::process::id()),
+            format!("tcp_port:{}", shared.local_addr.port()),
+            format!("uptime_in_seconds:{}", shared.started.elapsed().as_secs()),
+            format!("io_threads_active:{}", shared.workers.len()),
+        ],
+    );
+    section(
+        "Clients",
+        vec![
+            format!("connected_clients:{}", stats.client_connections),
+            format!("maxclients:{}", shared.settings.limits.clients),
+        ],
+    );
+    section("Persistence", vec!["loading:0".into()]);
+    section(
+        "Stats",
+        vec![
+            format!("total_commands_processed:{}", stats.commands_read),
+            format!("total_net_input_bytes:{}", stats.client_bytes_in),
+            format!("total_net_output_bytes:{}", stats.client_bytes_out),
+            format!("keyspace_hits:{}", stats.nodes.iter().map(|node| node.hits).sum::<u64>()),
+            format!("keyspace_misses:{}", stats.nodes.iter().map(|node| node.misses).sum::<u64>()),
+        ],
+    );
+    section("Replication", vec!["role:master".into(), "connected_slaves:0".into()]);
+    section("Cluster", vec!["cluster_enabled:0".into()]);
+    let mut nodes = vec![format!("topology_epoch:{}", topology.epoch())];
+    for (at, node) in topology.nodes().iter().enumerate() {
+        let state = stats
+            .nodes
+            .iter()
+            .find(|known| known.name == node.name)
+            .map_or("connecting", |n| n.state.label());
+        nodes.push(format!(
+            "node{at}:name={},address={},state={state},share_percent={:.2}",
+            node.name,
+            node.address,
+            topology.ring().share(at) * 100.0
+        ));
+    }
+    section("Nodes", nodes);
+    page
+}

@@ -1,0 +1,465 @@
+//! A connection from an application: its task reads and cuts commands, the end of the turn writes replies.
+//!
+//! ```text
+//!   poll ─► read into the worker's buffer ─► scan ─► session::dispatch ─► Link / local answer
+//!                         └ rest of an unfinished command ─► pending
+//!   SlotRef::reply ─► pipeline ─► dirty ─► (end of turn) flush
+//! ```
+//! An idle client owns no buffer. Reading stops while the pipeline or the replies are full: that is the
+//! back-pressure (law I6). A client that is gone only marks itself closed; what is in flight for it is read and
+//! dropped by whoever has it (law I1).
+
+mod local;
+mod pipeline;
+mod session;
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::error::Failure;
+use crate::net::Stream;
+use crate::resp::encode;
+use crate::resp::inline;
+use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
+use crate::resp::{Args, Span};
+use crate::upstream::ReplyTo;
+use crate::worker::Worker;
+use pipeline::Pipeline;
+pub(crate) use pipeline::Spare;
+pub(crate) use session::Parts;
+use session::Session;
+
+/// How long a closed connection's last bytes may take to be read by the other end.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Whether and why no more commands are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Commands are read.
+    Open,
+    /// The client has ended its side, or the proxy drains: what was read is answered, then the end.
+    Ended,
+    /// `QUIT` or broken input: what comes before is answered, anything after is ignored, then the end.
+    Refused,
+}
+
+/// See the head of this file.
+pub(crate) struct Client {
+    worker: Rc<Worker>,
+    stream: Stream,
+    inner: RefCell<Inner>,
+    waker: RefCell<Option<Waker>>,
+    dirty: Cell<bool>,
+    closed: Cell<bool>,
+}
+
+struct Inner {
+    session: Session,
+    pipeline: Pipeline,
+    /// The beginning of a command whose end has not come, and what was read beyond a full pipeline.
+    pending: Vec<u8>,
+    scanner: RequestScanner,
+    reading: Reading,
+    /// The kernel takes no more bytes; the task waits until it does.
+    blocked: bool,
+    /// Since when replies wait without the client taking a byte.
+    stuck_since: Option<Instant>,
+    /// Since when `pending` holds the beginning of a command and nothing else.
+    incomplete_since: Option<Instant>,
+    /// Reading has stopped for want of room.
+    paused: bool,
+}
+
+/// The place of one reply, or of one part of it, in a client's order.
+pub(crate) struct SlotRef {
+    client: Rc<Client>,
+    number: u64,
+    part: u16,
+}
+
+impl ReplyTo for SlotRef {
+    #[inline]
+    fn reply(&self, bytes: &[u8], last: bool) {
+        let client = &self.client;
+        if client.closed.get() {
+            client.worker.stats.replies_dropped.add(u64::from(last));
+            return;
+        }
+        client.worker.stats.replies.add(u64::from(last));
+        let grew = {
+            let mut spare = client.worker.spare.borrow_mut();
+            let pipeline = &mut client.inner.borrow_mut().pipeline;
+            pipeline.reply(self.number, self.part, bytes, last, &mut spare)
+        };
+        if grew {
+            client.mark_dirty();
+        }
+    }
+
+    fn fail(&self, failure: Failure<'_>) {
+        let client = &self.client;
+        if client.closed.get() {
+            client.worker.stats.replies_dropped.add(1);
+            return;
+        }
+        client.worker.stats.replies.add(1);
+        let result = {
+            let mut spare = client.worker.spare.borrow_mut();
+            let pipeline = &mut client.inner.borrow_mut().pipeline;
+            pipeline.fail(self.number, self.part, failure, &mut spare)
+        };
+        match result {
+            Ok(_) => client.mark_dirty(),
+            Err(_broken_off) => client.close(),
+        }
+    }
+}
+
+impl Client {
+    /// Serves one connection until it ends.
+    pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: SocketAddr) {
+        let session = Session::new(id, peer, worker.shared.settings.password.is_none());
+        let client = Rc::new(Self {
+            stream,
+            inner: RefCell::new(Inner {
+                session,
+                pipeline: Pipeline::default(),
+                pending: Vec::new(),
+                scanner: RequestScanner::default(),
+                reading: Reading::Open,
+                blocked: false,
+                stuck_since: None,
+                incomplete_since: None,
+                paused: false,
+            }),
+            waker: RefCell::default(),
+            dirty: Cell::new(false),
+            closed: Cell::new(false),
+            worker,
+        });
+        client.worker.clients.borrow_mut().insert(id, Rc::clone(&client));
+        tokio::task::spawn_local(client.run(id));
+    }
+
+    async fn run(self: Rc<Self>, id: u64) {
+        poll_fn(|cx| self.poll(cx)).await;
+        let finished = !self.closed.replace(true) && self.is_finished();
+        if finished {
+            self.linger().await;
+        }
+        self.worker.clients.borrow_mut().remove(&id);
+        self.worker.stats.clients_changed(-1);
+    }
+
+    /// Says that nothing more comes and waits, a little, for the other end to read what was written: a close
+    /// with unread input would make the kernel throw the last replies away.
+    async fn linger(&self) {
+        self.stream.shutdown_write();
+        let end = poll_fn(|cx| {
+            let mut buffer = self.worker.client_buffer.borrow_mut();
+            for _ in 0..16 {
+                match self.stream.poll_read(cx, &mut buffer) {
+                    Poll::Ready(Ok(read)) if read > 0 => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
+        // a client that goes on sending is not waited for
+        let _ = tokio::time::timeout(LINGER, end).await;
+    }
+
+    /// Ends the connection without another word.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        self.wake();
+    }
+
+    /// Answers what was read, then ends the connection.
+    pub(crate) fn drain(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.reading == Reading::Open {
+            inner.reading = Reading::Ended;
+        }
+        drop(inner);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn mark_dirty(self: &Rc<Self>) {
+        if !self.dirty.replace(true) {
+            self.worker.dirty_clients.borrow_mut().push(Rc::clone(self));
+            self.worker.turn.schedule();
+        }
+    }
+
+    /// Reads and handles what there is; ready when the connection is to be closed.
+    fn poll(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut waker = self.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        if self.closed.get() {
+            return Poll::Ready(());
+        }
+        if self.poll_blocked(cx).is_err() {
+            return Poll::Ready(());
+        }
+        if !self.inner.borrow().pending.is_empty() {
+            self.resume();
+        }
+        if self.poll_commands(cx).is_err() || self.closed.get() {
+            return Poll::Ready(());
+        }
+        if self.is_finished() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Whether everything is answered and nothing more will be read.
+    fn is_finished(&self) -> bool {
+        let inner = self.inner.borrow();
+        let answered = inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty();
+        let handled = match inner.reading {
+            Reading::Open => return false,
+            // a command without its end will never be one
+            Reading::Ended => inner.pending.is_empty() || inner.incomplete_since.is_some(),
+            Reading::Refused => true,
+        };
+        answered && handled
+    }
+
+    fn poll_blocked(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.inner.borrow().blocked {
+            match self.stream.poll_write_ready(cx) {
+                Poll::Pending => break,
+                Poll::Ready(ready) => ready?,
+            }
+            self.inner.borrow_mut().blocked = false;
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Reads as long as there is something and room for it, but not for ever: others wait as well.
+    fn poll_commands(self: &Rc<Self>, cx: &mut Context<'_>) -> Result<(), ()> {
+        let mut buffer = self.worker.client_buffer.borrow_mut();
+        for _ in 0..4 {
+            if !self.has_room() {
+                self.inner.borrow_mut().paused = true;
+                return Ok(());
+            }
+            match self.stream.poll_read(cx, &mut buffer) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Ok(0)) => {
+                    let mut inner = self.inner.borrow_mut();
+                    if inner.reading == Reading::Open {
+                        inner.reading = Reading::Ended;
+                    }
+                    return Ok(());
+                }
+                Poll::Ready(Ok(len)) => {
+                    self.worker.stats.client_bytes_in.add(len as u64);
+                    self.received(&buffer[..len]);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Whether another command may be read.
+    fn has_room(&self) -> bool {
+        let inner = self.inner.borrow();
+        let whole_command_waits = !inner.pending.is_empty() && inner.incomplete_since.is_none();
+        inner.reading == Reading::Open && !whole_command_waits && self.may_handle(&inner)
+    }
+
+    #[inline]
+    fn may_handle(&self, inner: &Inner) -> bool {
+        let limits = &self.worker.shared.settings.limits;
+        inner.pipeline.len() < limits.pipeline_commands
+            && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
+            && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
+            && !(inner.session.waits_for_order() && !inner.pipeline.is_empty())
+    }
+
+    /// Handles bytes as they came from the kernel; what is no whole command yet stays in `pending`.
+    fn received(self: &Rc<Self>, bytes: &[u8]) {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.pending.is_empty() {
+            let used = self.handle(inner, bytes);
+            inner.pending.extend_from_slice(&bytes[used..]);
+        } else {
+            inner.pending.extend_from_slice(bytes);
+            self.handle_pending(inner);
+        }
+        if inner.reading == Reading::Refused {
+            inner.pending = Vec::new();
+        }
+    }
+
+    /// Goes on with what was left in `pending` when the pipeline was full.
+    fn resume(self: &Rc<Self>) {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.incomplete_since.is_none() && self.may_handle(inner) {
+            self.handle_pending(inner);
+        }
+    }
+
+    fn handle_pending(self: &Rc<Self>, inner: &mut Inner) {
+        let pending = std::mem::take(&mut inner.pending);
+        let used = self.handle(inner, &pending);
+        inner.pending = pending;
+        if used == inner.pending.len() {
+            inner.pending = Vec::new();
+        } else {
+            inner.pending.drain(..used);
+        }
+    }
+
+    /// Cuts and dispatches commands; returns how many bytes they took.
+    fn handle(self: &Rc<Self>, inner: &mut Inner, bytes: &[u8]) -> usize {
+        let spans = &mut *self.worker.spans.borrow_mut();
+        let mut used = 0;
+        let incomplete_since = inner.incomplete_since.take();
+        while used < bytes.len() && inner.reading != Reading::Refused && self.may_handle(inner) {
+            let bounds = RequestBounds {
+                authenticated: inner.session.is_authenticated(),
+                command_bytes: self.worker.shared.settings.limits.command_bytes,
+            };
+            match inner.scanner.scan(&bytes[used..], bounds, spans) {
+                Ok(Scan::Request(len)) => {
+                    if !session::dispatch(self, inner, Args::new(&bytes[used..used + len], spans)) {
+                        break;
+                    }
+                    used += len;
+                }
+                Ok(Scan::Nothing(len)) => used += len,
+                Ok(Scan::Inline(len)) => match self.handle_inline(inner, &bytes[used..used + len]) {
+                    Ok(true) => used += len,
+                    Ok(false) => break,
+                    Err(error) => self.refuse(inner, error),
+                },
+                Ok(Scan::Incomplete) => {
+                    let now = self.worker.turn.now();
+                    inner.incomplete_since = Some(incomplete_since.filter(|_| used == 0).unwrap_or(now));
+                    break;
+                }
+                Err(error) => self.refuse(inner, error),
+            }
+        }
+        if spans.capacity() > 64 * 1024 {
+            *spans = Vec::new();
+        }
+        if inner.reading == Reading::Refused { bytes.len() } else { used }
+    }
+
+    /// Handles a typed line; false when it must wait for those before it.
+    fn handle_inline(self: &Rc<Self>, inner: &mut Inner, line: &[u8]) -> Result<bool, RequestError> {
+        let mut spans: Vec<Span> = Vec::new();
+        let words = inline::split(line)?;
+        if inline::is_http(&words) || line.first().is_some_and(|byte| *byte == 0x16) {
+            tracing::debug!("a client speaks HTTP or TLS on the Redis port; closed");
+            inner.reading = Reading::Refused;
+            return Ok(true);
+        }
+        if words.is_empty() {
+            return Ok(true);
+        }
+        let mut frame = Vec::new();
+        inline::encode_request(&words, &mut frame);
+        let bounds = RequestBounds { authenticated: true, command_bytes: usize::MAX };
+        RequestScanner::default().scan(&frame, bounds, &mut spans)?;
+        Ok(session::dispatch(self, inner, Args::new(&frame, &spans)))
+    }
+
+    /// Tells the client why its input is not understood; nothing after it is read.
+    fn refuse(self: &Rc<Self>, inner: &mut Inner, error: RequestError) {
+        inner.reading = Reading::Refused;
+        let text = format!("ERR Protocol error: {error}");
+        self.answer(inner, |out| encode::error(out, &text));
+    }
+
+    /// Adds a reply that is ready at once.
+    fn answer(self: &Rc<Self>, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
+        self.worker.stats.replies.add(1);
+        inner.pipeline.answer(&mut self.worker.spare.borrow_mut(), write);
+        self.mark_dirty();
+    }
+
+    /// Writes what waits, once; called at the end of the turn.
+    pub(crate) fn flush(&self) {
+        self.dirty.set(false);
+        if self.closed.get() {
+            return;
+        }
+        let hopeless = self.write().is_err()
+            || self.inner.borrow().pipeline.reply_bytes()
+                > self.worker.shared.settings.limits.reply_hard_bytes;
+        if hopeless {
+            return self.close();
+        }
+        let mut inner = self.inner.borrow_mut();
+        // the task has something to do: wait for the kernel, go on with commands, or end
+        if inner.blocked || std::mem::take(&mut inner.paused) || inner.reading != Reading::Open {
+            drop(inner);
+            self.wake();
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let mut inner = self.inner.borrow_mut();
+        let waiting = inner.pipeline.unwritten().len();
+        if waiting == 0 || inner.blocked {
+            return Ok(());
+        }
+        let written = match self.stream.try_write(inner.pipeline.unwritten()) {
+            Ok(written) => written,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+            Err(error) => return Err(error),
+        };
+        self.worker.stats.client_bytes_out.add(written as u64);
+        inner.pipeline.wrote(written);
+        if written < waiting {
+            inner.blocked = true;
+            if written > 0 || inner.stuck_since.is_none() {
+                inner.stuck_since = Some(self.worker.turn.now());
+            }
+        } else {
+            inner.stuck_since = None;
+        }
+        Ok(())
+    }
+
+    /// Looks for a client that has waited, or kept others waiting, for too long; called now and then.
+    pub(crate) fn check(&self, now: Instant) {
+        let mut inner = self.inner.borrow_mut();
+        let limits = &self.worker.shared.settings.limits;
+        let over = |since: Option<Instant>, limit: Duration| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+        };
+        let unauthenticated = (!inner.session.is_authenticated()).then(|| inner.session.since());
+        if over(inner.stuck_since, limits.reply_stuck)
+            || over(inner.incomplete_since, limits.command_incomplete)
+            || over(unauthenticated, limits.authentication)
+        {
+            drop(inner);
+            return self.close();
+        }
+        inner.pipeline.shrink();
+    }
+}

@@ -1,0 +1,320 @@
+//! One client's commands in their order, and the replies that may leave (law I2).
+//!
+//! ```text
+//!   base
+//!    │  slots: [waiting][done "…"][join 1/3][waiting]      replies come in any order
+//!    ▼
+//!   out: │ released replies, contiguous │ ──one write per turn──► client
+//! ```
+//! The reply to the front slot goes straight to `out`; any other is held until those before it have left.
+//! No IO. Replies for a slot that does not exist are dropped by the caller.
+
+use std::collections::VecDeque;
+
+use crate::error::Failure;
+use crate::resp::encode;
+use crate::route::join::Joining;
+
+/// An output buffer larger than this is given back when it is empty, in bytes.
+const KEEP_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
+struct Slot {
+    /// Bytes of the command, for the bound on what may wait.
+    cost: u32,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// No byte of the reply yet.
+    Waiting,
+    /// Some of the reply is held; more will come.
+    Begun(Vec<u8>),
+    /// Some of the reply is in `out`; more will come. Only the front slot.
+    Leaving,
+    /// The whole reply is held.
+    Done(Vec<u8>),
+    /// A split command collects its parts.
+    Joining(Box<Joining>),
+}
+
+/// Memory for held replies and joins, shared by all clients of a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Spare {
+    held: Vec<Vec<u8>>,
+    joinings: Vec<Box<Joining>>,
+}
+
+impl Spare {
+    const MOST: usize = 1024;
+    const KEEP: usize = 4096;
+
+    fn take(&mut self) -> Vec<u8> {
+        self.held.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut held: Vec<u8>) {
+        if self.held.len() < Self::MOST && held.capacity() <= Self::KEEP {
+            held.clear();
+            self.held.push(held);
+        }
+    }
+
+    /// A join to fill and hand to [`Pipeline::join`].
+    pub(crate) fn joining(&mut self) -> Box<Joining> {
+        self.joinings.pop().unwrap_or_default()
+    }
+
+    fn give_joining(&mut self, mut joining: Box<Joining>) {
+        if self.joinings.len() < Self::MOST {
+            joining.shrink();
+            self.joinings.push(joining);
+        }
+    }
+}
+
+/// A reply broke off after a part of it had left: the client cannot be told otherwise than by a close.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BrokenOff;
+
+/// See the head of this file.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    base: u64,
+    slots: VecDeque<Slot>,
+    /// Bytes of commands that wait.
+    cost: usize,
+    /// Bytes of replies that are held in slots.
+    held: usize,
+    out: Vec<u8>,
+    out_at: usize,
+}
+
+impl Pipeline {
+    /// Takes a place for the reply of a command of `cost` bytes; returns its number.
+    #[inline]
+    pub(crate) fn wait(&mut self, cost: usize) -> u64 {
+        self.push(cost, State::Waiting)
+    }
+
+    /// Takes a place for a split command.
+    pub(crate) fn join(&mut self, cost: usize, joining: Box<Joining>) -> u64 {
+        self.push(cost, State::Joining(joining))
+    }
+
+    #[inline]
+    fn push(&mut self, cost: usize, state: State) -> u64 {
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        self.cost += cost as usize;
+        self.slots.push_back(Slot { cost, state });
+        self.base + self.slots.len() as u64 - 1
+    }
+
+    /// Gives back the place that was taken last: its command was not sent after all.
+    pub(crate) fn unwait(&mut self, spare: &mut Spare) {
+        if let Some(slot) = self.slots.pop_back() {
+            self.cost -= slot.cost as usize;
+            if let State::Joining(joining) = slot.state {
+                spare.give_joining(joining);
+            }
+        }
+    }
+
+    /// A reply that is ready at once, in its order.
+    #[inline]
+    pub(crate) fn answer(&mut self, spare: &mut Spare, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.slots.is_empty() {
+            return write(&mut self.out);
+        }
+        let mut held = spare.take();
+        write(&mut held);
+        self.held += held.len();
+        self.push(0, State::Done(held));
+    }
+
+    /// The next bytes of a reply; `last` with its end. Returns whether `out` grew.
+    #[inline]
+    pub(crate) fn reply(
+        &mut self,
+        number: u64,
+        part: u16,
+        bytes: &[u8],
+        last: bool,
+        spare: &mut Spare,
+    ) -> bool {
+        let at = number.wrapping_sub(self.base) as usize;
+        let Some(slot) = self.slots.get_mut(at) else { return false };
+        if at == 0 && matches!(slot.state, State::Waiting | State::Leaving) {
+            self.out.extend_from_slice(bytes);
+            if last {
+                self.pop_front();
+                self.release(spare);
+            } else {
+                slot.state = State::Leaving;
+            }
+            return true;
+        }
+        match &mut slot.state {
+            State::Waiting => {
+                let mut held = spare.take();
+                held.extend_from_slice(bytes);
+                self.held += bytes.len();
+                slot.state = if last { State::Done(held) } else { State::Begun(held) };
+            }
+            State::Begun(held) => {
+                held.extend_from_slice(bytes);
+                self.held += bytes.len();
+                if last {
+                    slot.state = State::Done(std::mem::take(held));
+                }
+            }
+            State::Joining(joining) => {
+                self.held += bytes.len();
+                if joining.reply(usize::from(part), bytes, last) {
+                    self.joined(at, spare);
+                }
+            }
+            State::Leaving | State::Done(_) => {}
+        }
+        at == 0 && self.release(spare)
+    }
+
+    /// No reply will come for this slot, or no more of it. Returns whether `out` grew.
+    ///
+    /// # Errors
+    /// [`BrokenOff`] when a part of the reply has left already.
+    pub(crate) fn fail(
+        &mut self,
+        number: u64,
+        part: u16,
+        failure: Failure<'_>,
+        spare: &mut Spare,
+    ) -> Result<bool, BrokenOff> {
+        let at = number.wrapping_sub(self.base) as usize;
+        let Some(slot) = self.slots.get_mut(at) else { return Ok(false) };
+        match &mut slot.state {
+            State::Leaving => return Err(BrokenOff),
+            State::Done(_) => {}
+            State::Waiting | State::Begun(_) => {
+                if let State::Begun(held) = &slot.state {
+                    self.held -= held.len();
+                }
+                let mut held = spare.take();
+                encode::error(&mut held, &failure.text());
+                self.held += held.len();
+                slot.state = State::Done(held);
+            }
+            State::Joining(joining) => {
+                if joining.fail(usize::from(part), failure.fate, &failure.text()) {
+                    self.joined(at, spare);
+                }
+            }
+        }
+        Ok(at == 0 && self.release(spare))
+    }
+
+    /// Replaces a complete join by its reply.
+    fn joined(&mut self, at: usize, spare: &mut Spare) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        let mut held = spare.take();
+        if let State::Joining(joining) = std::mem::replace(&mut slot.state, State::Waiting) {
+            self.held -= joining.held().min(self.held);
+            joining.finish(&mut held);
+            spare.give_joining(joining);
+        }
+        self.held += held.len();
+        slot.state = State::Done(held);
+    }
+
+    #[inline]
+    fn pop_front(&mut self) {
+        if let Some(slot) = self.slots.pop_front() {
+            self.cost -= slot.cost as usize;
+            self.base += 1;
+        }
+    }
+
+    /// Moves finished replies from the front to `out`; true if there were any.
+    #[inline]
+    fn release(&mut self, spare: &mut Spare) -> bool {
+        let mut grew = false;
+        while let Some(Slot { state: State::Done(held) | State::Begun(held), .. }) = self.slots.front_mut() {
+            let held = std::mem::take(held);
+            self.held -= held.len();
+            if self.out.is_empty() && held.len() > KEEP_BYTES {
+                self.out = held;
+            } else {
+                self.out.extend_from_slice(&held);
+                spare.give(held);
+            }
+            grew = true;
+            if let Some(slot) = self.slots.front_mut().filter(|slot| matches!(slot.state, State::Begun(_))) {
+                slot.state = State::Leaving;
+                break;
+            }
+            self.pop_front();
+        }
+        grew
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub(crate) fn unwritten(&self) -> &[u8] {
+        &self.out[self.out_at..]
+    }
+
+    /// The kernel took `len` bytes of [`Pipeline::unwritten`].
+    #[inline]
+    pub(crate) fn wrote(&mut self, len: usize) {
+        self.out_at += len;
+        if self.out_at == self.out.len() {
+            self.out.clear();
+            self.out_at = 0;
+            if self.out.capacity() > KEEP_BYTES {
+                self.out = Vec::new();
+            }
+        } else if self.out_at > KEEP_BYTES && self.out_at > self.out.len() / 2 {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
+        }
+    }
+
+    /// Gives the empty buffers back: the client is idle.
+    pub(crate) fn shrink(&mut self) {
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+        if self.slots.is_empty() {
+            self.slots = VecDeque::new();
+        }
+    }
+
+    /// Commands that wait for their reply.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether no command waits.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Bytes of commands that wait.
+    #[inline]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.cost
+    }
+
+    /// Bytes of replies that are kept for the client.
+    #[inline]
+    pub(crate) fn reply_bytes(&self) -> usize {
+        self.out.len() - self.out_at + self.held
+    }
+}
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;

@@ -1,0 +1,251 @@
+//! What a client is and what its next command means: answered here, sent to nodes, or refused.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::{Client, Inner, Reading, SlotRef, local};
+use crate::command::{self, Command, Flags, Join, Local, Route};
+use crate::error::{self, Failure, Fate};
+use crate::resp::{Args, Protocol, encode};
+use crate::route::{self, Placed};
+use crate::stats::Outcome;
+use crate::topology::NodeIndex;
+use crate::upstream::{Link, Sent};
+use crate::worker::Routes;
+
+/// What decides how commands of this client are treated. Transactions, blocking commands and subscriptions
+/// will be further modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Commands are independent of each other.
+    Plain,
+}
+
+/// One client's state between two commands.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: u64,
+    pub(super) peer: SocketAddr,
+    pub(super) protocol: Protocol,
+    pub(super) mode: Mode,
+    pub(super) name: Option<Box<[u8]>>,
+    pub(super) library: Option<Box<[u8]>>,
+    pub(super) library_version: Option<Box<[u8]>>,
+    /// The user it has proven to be; the one user there is for now.
+    pub(super) user: Option<&'static str>,
+    pub(super) last_command: &'static str,
+    since: Instant,
+    /// The next command changes how replies are written, so that all before it must have left.
+    barrier: bool,
+}
+
+impl Session {
+    pub(super) fn new(id: u64, peer: SocketAddr, open: bool) -> Self {
+        Self {
+            id,
+            peer,
+            protocol: Protocol::Resp2,
+            mode: Mode::Plain,
+            name: None,
+            library: None,
+            library_version: None,
+            user: open.then_some("default"),
+            last_command: "NULL",
+            since: Instant::now(),
+            barrier: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.user.is_some()
+    }
+
+    /// Whether the next command waits for all before it.
+    #[inline]
+    pub(super) fn waits_for_order(&self) -> bool {
+        self.barrier
+    }
+
+    /// When the client connected.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+}
+
+/// Handles one whole command; false when it must wait for all before it and be shown again.
+#[inline]
+pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
+    let command = match command::resolve(&args) {
+        Ok(command) => command,
+        Err(error) => {
+            // Redis tells strangers nothing but that they are strangers
+            let text =
+                if inner.session.is_authenticated() { error.to_string() } else { error::NOAUTH.into() };
+            client.worker.stats.commands_read.add(1);
+            client.answer(inner, |out| encode::error(out, &text));
+            return true;
+        }
+    };
+    if matches!(command.route, Route::Local(Local::Hello | Local::Reset)) {
+        inner.session.barrier = !inner.pipeline.is_empty();
+        if inner.session.barrier {
+            return false;
+        }
+    }
+    client.worker.stats.commands_read.add(1);
+    inner.session.last_command = command.full_name;
+    if !inner.session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) {
+        refuse(client, inner, command, error::NOAUTH);
+        return true;
+    }
+    match command.route {
+        Route::Key | Route::Split(_) => send(client, inner, command, args),
+        Route::Local(Local::Quit) => {
+            local::answer(client, inner, command, Local::Quit, args);
+            inner.reading = Reading::Refused;
+        }
+        Route::Local(what) => local::answer(client, inner, command, what, args),
+        Route::Refused(rule) => refuse(client, inner, command, &refusal(command, rule)),
+    }
+    true
+}
+
+fn refusal(command: &Command, rule: &str) -> String {
+    format!("ERR {} is refused: {rule}", command.full_name.to_ascii_uppercase().replace('|', " "))
+}
+
+/// Answers an error that is the proxy's own.
+fn refuse(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, text: &str) {
+    client.worker.stats.local.count(command, Outcome::Error);
+    client.answer(inner, |out| encode::error(out, text));
+}
+
+/// Sends a command to the node, or the nodes, that own its keys.
+#[inline]
+fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) {
+    let worker = &client.worker;
+    let routes = worker.routes();
+    let scratch = &mut *worker.scratch.borrow_mut();
+    match route::place(&routes.topology, command, &args, scratch) {
+        Placed::Node(index) => {
+            let link = routes.link(index, inner.session.protocol);
+            let number = inner.pipeline.wait(args.frame().len());
+            let to = SlotRef { client: Rc::clone(client), number, part: 0 };
+            if link.send(args.frame(), to, command) == Sent::No {
+                inner.pipeline.unwait(&mut worker.spare.borrow_mut());
+                not_sent(client, inner, command, &link);
+            }
+        }
+        Placed::Split(join) => {
+            send_split(
+                client,
+                inner,
+                &Split { command, join, args, routes: &routes, keys: &scratch.keys, owners: &scratch.owners },
+            );
+            scratch.shrink();
+        }
+        Placed::Refused(text) => refuse(client, inner, command, &text),
+    }
+}
+
+fn not_sent(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, link: &Link<SlotRef>) {
+    link.stats().commands.count(command, Outcome::NotSent);
+    let why = link.why();
+    let text = Failure { fate: Fate::NotSent, node: link.spec(), why: &why }.text();
+    client.answer(inner, |out| encode::error(out, &text));
+}
+
+/// A command whose keys lie on several nodes.
+struct Split<'a> {
+    command: &'static Command,
+    join: Join,
+    args: Args<'a>,
+    routes: &'a Routes,
+    keys: &'a [u32],
+    owners: &'a [NodeIndex],
+}
+
+/// Sends one part to each node concerned. If one of them cannot be used, nothing is sent at all.
+fn send_split(client: &Rc<Client>, inner: &mut Inner, split: &Split<'_>) {
+    let parts = &mut *client.worker.parts.borrow_mut();
+    parts.assign(split.owners);
+    let links: Vec<Rc<Link<SlotRef>>> =
+        parts.nodes.iter().map(|(node, _)| split.routes.link(*node, inner.session.protocol)).collect();
+    if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
+        return not_sent(client, inner, split.command, unusable);
+    }
+    let values = if split.join == Join::Ok { 2 } else { 1 };
+    for (link, (_, keys)) in links.iter().zip(&parts.nodes) {
+        link.append(|out| {
+            encode::array(out, 1 + *keys as usize * values);
+            encode::bulk(out, split.command.name.as_bytes());
+        });
+    }
+    for (&part, &position) in parts.assignment.iter().zip(split.keys) {
+        let arguments = position as usize..position as usize + values;
+        links[usize::from(part)].append(|out| {
+            for argument in arguments {
+                encode::bulk(out, split.args.get(argument).unwrap_or_default());
+            }
+        });
+    }
+    let mut joining = client.worker.spare.borrow_mut().joining();
+    joining.begin(split.join, split.command.is_write(), &parts.assignment, links.len());
+    let number = inner.pipeline.join(split.args.frame().len(), joining);
+    for (part, link) in links.iter().enumerate() {
+        link.commit(SlotRef { client: Rc::clone(client), number, part: part as u16 }, split.command);
+    }
+}
+
+/// Memory for the assignment of keys to parts, shared by a worker's commands.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// For each key its part.
+    assignment: Vec<u16>,
+    /// For each part its node and how many keys it has.
+    nodes: Vec<(NodeIndex, u32)>,
+    /// For each node its part plus one, 0 for none; all zero between two commands.
+    part_of_node: Vec<u16>,
+}
+
+impl Parts {
+    /// Numbers the parts in the order in which their nodes are first named.
+    fn assign(&mut self, owners: &[NodeIndex]) {
+        self.assignment.clear();
+        self.nodes.clear();
+        for &owner in owners {
+            let at = usize::from(owner.0);
+            if self.part_of_node.len() <= at {
+                self.part_of_node.resize(at + 1, 0);
+            }
+            if self.part_of_node[at] == 0 {
+                self.nodes.push((owner, 0));
+                self.part_of_node[at] = self.nodes.len() as u16;
+            }
+            let part = self.part_of_node[at] - 1;
+            self.nodes[usize::from(part)].1 += 1;
+            self.assignment.push(part);
+        }
+        for (node, _) in &self.nodes {
+            self.part_of_node[usize::from(node.0)] = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_assigned_to_parts_in_the_order_of_their_nodes() {
+        let mut parts = Parts::default();
+        let owners: Vec<NodeIndex> = [5, 2, 5, 9, 2].map(NodeIndex).to_vec();
+        for _ in 0..2 {
+            parts.assign(&owners);
+            assert_eq!(parts.assignment, [0, 1, 0, 2, 1]);
+            assert_eq!(parts.nodes, [(NodeIndex(5), 2), (NodeIndex(2), 2), (NodeIndex(9), 1)]);
+        }
+    }
+}

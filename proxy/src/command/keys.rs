@@ -1,0 +1,326 @@
+//! Where the keys of a request are: the same positions in the same order as Redis's `COMMAND GETKEYS`.
+//!
+//! Where GETKEYS misses a key that the command would use, the command is right, because it decides where data land:
+//! options of SORT and XREADGROUP are read as the command reads them when it runs (`SORT a STORE get STORE c` writes
+//! `c`, a consumer may be called `streams`), and of several STOREs of GEORADIUS the last is a key too. As in Redis, a
+//! NUL ends an option word.
+//!
+//! Everything that makes the keys unknown is an error with the text the server would give; no frame is forwarded on a
+//! guess (no silently wrong node).
+
+use std::fmt;
+
+use super::row::{Command, Keys, NumKeysRule};
+use crate::resp::Args;
+
+/// Puts the argument indexes of all keys into `out`, which is cleared first.
+///
+/// Fails with the text the server itself would answer where no key can be told (`out` is empty then) or keys and
+/// values do not pair up, and for SORT with patterns that read further keys. Other errors in a request are left to the
+/// node, which is known by at least one key.
+#[inline]
+pub fn key_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
+    out.clear();
+    match command.keys {
+        Keys::None | Keys::Channels { .. } => Ok(()),
+        Keys::One(at) => {
+            push_range(at, at, 1, out);
+            Ok(())
+        }
+        Keys::Range { first, last, step } => {
+            push_range(first, from_end(last, args.len()), step, out);
+            let paired = args.len().saturating_sub(first) % step == 0;
+            if paired { Ok(()) } else { Err(KeyError::Arity(command.full_name)) }
+        }
+        _ => movable_positions(command, args, out),
+    }
+}
+
+/// Whether this request waits for data: a blocking command, or XREAD and XREADGROUP with BLOCK.
+pub fn blocks(command: &Command, args: &Args) -> bool {
+    match command.keys {
+        Keys::Streams { .. } => StreamOptions::read(args).blocks,
+        _ => command.flags.contains(super::Flags::BLOCKING),
+    }
+}
+
+fn movable_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
+    match command.keys {
+        Keys::NumKeys { at, destination, rule } => {
+            let count = rule.check(command, args, at)?;
+            if destination {
+                out.push(1);
+            }
+            push_range(at + 1, at + count, 1, out);
+            Ok(())
+        }
+        Keys::Streams { .. } => stream_keys(args, out),
+        Keys::Sort { store } => sort_keys(args, store, out),
+        Keys::GeoRadius { options } => {
+            out.push(1);
+            push_destinations(args, options, out);
+            Ok(())
+        }
+        Keys::Migrate => migrate_keys(args, out),
+        Keys::None | Keys::One(_) | Keys::Range { .. } | Keys::Channels { .. } => Ok(()),
+    }
+}
+
+/// Index `last`, counted from the end when negative.
+fn from_end(last: isize, len: usize) -> usize {
+    if last >= 0 { last as usize } else { len.saturating_sub(last.unsigned_abs()) }
+}
+
+#[inline]
+fn push_range(first: usize, last: usize, step: usize, out: &mut Vec<u32>) {
+    let mut at = first;
+    while at <= last {
+        out.push(at as u32);
+        at += step;
+    }
+}
+
+/// Whether an argument is this option, as C code compares it: any case, and a NUL ends the word.
+fn is_word(arg: &[u8], word: &str) -> bool {
+    let end = word.len();
+    match arg.get(..end) {
+        Some(head) => {
+            head.eq_ignore_ascii_case(word.as_bytes()) && arg.get(end).is_none_or(|byte| *byte == 0)
+        }
+        None => false,
+    }
+}
+
+fn arg_is(args: &Args, index: usize, word: &str) -> bool {
+    args.get(index).is_some_and(|arg| is_word(arg, word))
+}
+
+// ---- a number of keys ------------------------------------------------------------------------------------------
+
+impl NumKeysRule {
+    /// The number of keys at argument `at`, when that many follow.
+    fn check(self, command: &Command, args: &Args, at: usize) -> Result<usize, KeyError> {
+        let number = integer(args.get(at).unwrap_or_default());
+        let following = args.len().saturating_sub(at + 1);
+        let least = if self == NumKeysRule::Script { 0 } else { 1 };
+        match number {
+            Some(number) if number < least => Err(self.too_few(command)),
+            Some(number) => match usize::try_from(number) {
+                Ok(count) if count <= following => Ok(count),
+                _ => Err(self.too_many()),
+            },
+            None => Err(self.not_a_number()),
+        }
+    }
+
+    fn not_a_number(self) -> KeyError {
+        match self {
+            NumKeysRule::Script | NumKeysRule::SortedSets => KeyError::NotAnInteger,
+            NumKeysRule::Pop | NumKeysRule::Sets => KeyError::NotPositive,
+        }
+    }
+
+    fn too_few(self, command: &Command) -> KeyError {
+        match self {
+            NumKeysRule::Script => KeyError::Negative,
+            NumKeysRule::SortedSets => KeyError::NoInputKey(command.full_name),
+            NumKeysRule::Pop | NumKeysRule::Sets => KeyError::NotPositive,
+        }
+    }
+
+    fn too_many(self) -> KeyError {
+        match self {
+            NumKeysRule::Script | NumKeysRule::Sets => KeyError::TooMany,
+            NumKeysRule::SortedSets | NumKeysRule::Pop => KeyError::Syntax,
+        }
+    }
+}
+
+/// An integer in the only form Redis accepts: no sign but a minus, no leading zero, no space.
+fn integer(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
+        _ => return None,
+    }
+    let mut value: i64 = 0;
+    for digit in digits {
+        let digit = i64::from(digit.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        let signed = if negative { -digit } else { digit };
+        value = value.checked_mul(10)?.checked_add(signed)?;
+    }
+    Some(value)
+}
+
+// ---- XREAD, XREADGROUP -----------------------------------------------------------------------------------------
+
+/// What the options before STREAMS say.
+struct StreamOptions {
+    blocks: bool,
+    /// Index of the first key.
+    first: Option<usize>,
+}
+
+impl StreamOptions {
+    fn read(args: &Args) -> Self {
+        let mut options = StreamOptions { blocks: false, first: None };
+        let mut at = 1;
+        while let Some(arg) = args.get(at) {
+            let more = args.len() - at - 1;
+            if is_word(arg, "streams") && more > 0 {
+                options.first = Some(at + 1);
+                break;
+            } else if is_word(arg, "block") && more > 0 {
+                options.blocks = true;
+                at += 2;
+            } else if is_word(arg, "count") && more > 0 {
+                at += 2;
+            } else if is_word(arg, "group") && more > 1 {
+                at += 3;
+            } else if is_word(arg, "noack") {
+                at += 1;
+            } else {
+                break;
+            }
+        }
+        options
+    }
+}
+
+/// With an odd number of words after STREAMS the node, found by the first key, says what is wrong.
+fn stream_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
+    let first = StreamOptions::read(args).first.ok_or(KeyError::Syntax)?;
+    let keys = ((args.len() - first) / 2).max(1);
+    push_range(first, first + keys - 1, 1, out);
+    Ok(())
+}
+
+// ---- SORT ------------------------------------------------------------------------------------------------------
+
+/// The last STORE counts. An unknown option ends the search: the node refuses the command then.
+fn sort_keys(args: &Args, store: bool, out: &mut Vec<u32>) -> Result<(), KeyError> {
+    out.push(1);
+    let (mut destination, mut outcome) = (None, Ok(()));
+    let mut at = 2;
+    while let Some(arg) = args.get(at) {
+        let value = args.get(at + 1);
+        let is_pattern = value.is_some_and(|value| memchr::memchr(b'*', value).is_some());
+        at += match value {
+            Some(_) if is_word(arg, "by") || is_word(arg, "get") => {
+                if is_pattern {
+                    outcome = Err(if is_word(arg, "by") { KeyError::SortBy } else { KeyError::SortGet });
+                }
+                2
+            }
+            Some(_) if store && is_word(arg, "store") => {
+                destination = Some(at as u32 + 1);
+                2
+            }
+            Some(_) if is_word(arg, "limit") && args.len() > at + 2 => 3,
+            _ if is_word(arg, "asc") || is_word(arg, "desc") || is_word(arg, "alpha") => 1,
+            _ => break,
+        };
+    }
+    out.extend(destination);
+    outcome
+}
+
+// ---- GEORADIUS -------------------------------------------------------------------------------------------------
+
+/// The words after the first STORE and the first STOREDIST, as GETKEYS has it, and the word after the last of both,
+/// which is the one that is written.
+fn push_destinations(args: &Args, options: usize, out: &mut Vec<u32>) {
+    let end = args.len().saturating_sub(1);
+    let first_after = |word: &str| (options..end).find(|at| arg_is(args, *at, word));
+    let mut written = None;
+    let mut at = options;
+    while at < end {
+        if arg_is(args, at, "store") || arg_is(args, at, "storedist") {
+            written = Some(at);
+            at += 1;
+        }
+        at += 1;
+    }
+    for option in [first_after("store"), first_after("storedist"), written].into_iter().flatten() {
+        let key = option as u32 + 1;
+        if !out.contains(&key) {
+            out.push(key);
+        }
+    }
+}
+
+// ---- MIGRATE ---------------------------------------------------------------------------------------------------
+
+fn migrate_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
+    let mut at = 6;
+    while at < args.len() {
+        if arg_is(args, at, "keys") {
+            if args.get(3).is_some_and(|key| !key.is_empty()) || at + 1 == args.len() {
+                return Err(KeyError::Syntax);
+            }
+            push_range(at + 1, args.len() - 1, 1, out);
+            return Ok(());
+        }
+        at += match () {
+            () if arg_is(args, at, "auth") => 2,
+            () if arg_is(args, at, "auth2") => 3,
+            () => 1,
+        };
+    }
+    out.push(3);
+    Ok(())
+}
+
+/// Why the keys of a request cannot be told. [`Display`](fmt::Display) is the error's text without the leading `-`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// The number of keys is no integer.
+    NotAnInteger,
+    /// The number of keys is below zero.
+    Negative,
+    /// The number of keys is no number above zero.
+    NotPositive,
+    /// This command needs at least one key.
+    NoInputKey(&'static str),
+    /// The number of keys is larger than the number of arguments.
+    TooMany,
+    /// The arguments make no sense.
+    Syntax,
+    /// Keys and values of this command do not pair up.
+    Arity(&'static str),
+    /// SORT … BY with a pattern reads keys that may lie on any node.
+    SortBy,
+    /// SORT … GET with a pattern reads keys that may lie on any node.
+    SortGet,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
+            KeyError::Negative => f.write_str("ERR Number of keys can't be negative"),
+            KeyError::NotPositive => f.write_str("ERR numkeys should be greater than 0"),
+            KeyError::NoInputKey(name) => {
+                write!(f, "ERR at least 1 input key is needed for '{name}' command")
+            }
+            KeyError::TooMany => f.write_str("ERR Number of keys can't be greater than number of args"),
+            KeyError::Syntax => f.write_str("ERR syntax error"),
+            KeyError::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
+            KeyError::SortBy => {
+                f.write_str("ERR SORT with a BY pattern reads keys that may lie on other nodes")
+            }
+            KeyError::SortGet => {
+                f.write_str("ERR SORT with a GET pattern reads keys that may lie on other nodes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}

@@ -1,0 +1,60 @@
+//! What a command is: one table of all commands, and what can be read from it.
+//!
+//! ```text
+//! args ──► resolve ──► row of the table ──► key_positions ──► (route decides the node)
+//!                          │
+//!                          └──► describe (COMMAND …), support_table_markdown (README)
+//! ```
+//!
+//! All facts about a command stand in one row (`table/`, one file per group). Nothing here does IO or knows a node.
+//! To add a command, add its row; the tests compare every row with a real server.
+
+mod bits;
+mod build;
+mod describe;
+mod keys;
+mod resolve;
+mod route;
+mod row;
+mod specs;
+mod support;
+mod table;
+
+pub use bits::{Categories, Flags, KeyUse};
+pub use describe::describe;
+pub use keys::{KeyError, blocks, key_positions};
+pub use resolve::{ResolveError, resolve};
+pub use route::{Join, Local, Route};
+pub use row::{Command, CommandId, Group, Keys, NumKeysRule};
+pub use specs::{Begin, Find, KeySpec};
+pub use support::support_table_markdown;
+pub use table::{all, by_id, command_count, find_full, top_level};
+
+#[cfg(test)]
+mod test_args {
+    //! Requests for unit tests.
+
+    use crate::resp::{Args, Span, encode};
+
+    pub(super) struct Request {
+        frame: Vec<u8>,
+        spans: Vec<Span>,
+    }
+
+    impl Request {
+        pub(super) fn args(&self) -> Args<'_> {
+            Args::new(&self.frame, &self.spans)
+        }
+    }
+
+    pub(super) fn request(parts: &[&[u8]]) -> Request {
+        let (mut frame, mut spans) = (Vec::new(), Vec::new());
+        encode::array(&mut frame, parts.len());
+        for part in parts {
+            encode::bulk(&mut frame, part);
+            let end = frame.len() as u32 - 2;
+            spans.push(Span { start: end - part.len() as u32, end });
+        }
+        Request { frame, spans }
+    }
+}

@@ -1,0 +1,72 @@
+//! Where a command goes: the column of the table that routing reads.
+
+/// Who answers a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// The node that owns the key(s), unchanged; keys of several nodes are refused. The number of keys may be zero
+    /// (`EVAL … 0`): then any node can run it.
+    Key,
+    /// One part to each node that owns some of the keys; the replies are joined.
+    Split(Join),
+    /// The proxy itself.
+    Local(Local),
+    /// Nobody: the rule says why, in words that follow "refused:" or a colon.
+    Refused(&'static str),
+}
+
+/// How the replies to the parts of a split command become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// An array with one element per key, in the order of the request (MGET).
+    Values,
+    /// The sum of integers (DEL, UNLINK, EXISTS, TOUCH).
+    Sum,
+    /// `+OK` when all parts said so (MSET).
+    Ok,
+}
+
+/// What the proxy answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each variant is the command of the same name")]
+pub enum Local {
+    Ping,
+    Echo,
+    Quit,
+    Hello,
+    Auth,
+    Select,
+    Reset,
+    Time,
+    Info,
+    ClientId,
+    ClientGetName,
+    ClientSetName,
+    ClientSetInfo,
+    ClientInfo,
+    CommandAll,
+    CommandCount,
+    CommandDocs,
+    CommandInfo,
+    CommandGetKeys,
+    CommandGetKeysAndFlags,
+    CommandList,
+    /// `HELP` of any container: `CLIENT HELP`, `COMMAND HELP`, `OBJECT HELP`, …
+    Help,
+}
+
+impl Local {
+    /// Whether the answer comes from the command table alone, so that [`describe`](super::describe) writes it.
+    pub const fn is_described(self) -> bool {
+        matches!(
+            self,
+            Local::CommandAll
+                | Local::CommandCount
+                | Local::CommandDocs
+                | Local::CommandInfo
+                | Local::CommandGetKeys
+                | Local::CommandGetKeysAndFlags
+                | Local::CommandList
+                | Local::Help
+        )
+    }
+}

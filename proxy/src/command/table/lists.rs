@@ -1,0 +1,87 @@
+//! Rows of the list commands.
+//!
+//! Those that wait for an element are refused: they need a connection of their own.
+
+use super::super::bits::Categories;
+use super::super::build::Family;
+use super::super::build::uses::{ALL_BUT_LAST, INSERT, KEY, LOOK, TAKE, TRIM, TWO};
+use super::super::row::{Command, Group, Keys, NumKeysRule};
+use super::rules;
+
+const ROW: Family = Family::new(Group::List, Categories::LIST);
+
+/// The rows of this group.
+pub(super) const ROWS: &[Command] = &[
+    ROW.write("blmove", 6, TWO, "6.2.0", "LMOVE that waits for an element")
+        .denyoom()
+        .noscript()
+        .blocking()
+        .uses(TAKE)
+        .then(INSERT)
+        .refused_by(rules::BLOCKING),
+    ROW.write(
+        "blmpop",
+        -5,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Pop },
+        "7.0.0",
+        "LMPOP that waits for an element",
+    )
+    .blocking()
+    .movable()
+    .uses(TAKE)
+    .refused_by(rules::BLOCKING),
+    ROW.write("blpop", -3, ALL_BUT_LAST, "2.0.0", "LPOP that waits for an element")
+        .noscript()
+        .blocking()
+        .uses(TAKE)
+        .refused_by(rules::BLOCKING),
+    ROW.write("brpop", -3, ALL_BUT_LAST, "2.0.0", "RPOP that waits for an element")
+        .noscript()
+        .blocking()
+        .uses(TAKE)
+        .refused_by(rules::BLOCKING),
+    ROW.write("brpoplpush", 4, TWO, "2.2.0", "RPOPLPUSH that waits for an element")
+        .denyoom()
+        .noscript()
+        .blocking()
+        .uses(TAKE)
+        .then(INSERT)
+        .refused_by(rules::BLOCKING),
+    ROW.read("lindex", 3, KEY, "1.0.0", "Element at an index").lookup(),
+    ROW.write("linsert", 5, KEY, "2.2.0", "Inserts an element beside another").denyoom().uses(INSERT),
+    ROW.read("llen", 2, KEY, "1.0.0", "Length of a list").fast().uses(LOOK),
+    ROW.write("lmove", 5, TWO, "6.2.0", "Moves an element from one end to an end of another list")
+        .denyoom()
+        .uses(TAKE)
+        .then(INSERT),
+    ROW.write(
+        "lmpop",
+        -4,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Pop },
+        "7.0.0",
+        "Pops elements from the first list that has any",
+    )
+    .movable()
+    .uses(TAKE),
+    ROW.write("lpop", -2, KEY, "1.0.0", "Pops from the head").fast().uses(TAKE),
+    ROW.read("lpos", -3, KEY, "6.0.6", "Index of an element"),
+    ROW.write("lpush", -3, KEY, "1.0.0", "Pushes at the head").denyoom().fast().uses(INSERT),
+    ROW.write("lpushx", -3, KEY, "2.2.0", "Pushes at the head of an existing list")
+        .denyoom()
+        .fast()
+        .uses(INSERT),
+    ROW.read("lrange", 4, KEY, "1.0.0", "Elements of a range"),
+    ROW.write("lrem", 4, KEY, "1.0.0", "Removes elements equal to a value").uses(TRIM),
+    ROW.write("lset", 4, KEY, "1.0.0", "Replaces the element at an index").denyoom(),
+    ROW.write("ltrim", 4, KEY, "1.0.0", "Keeps only a range").uses(TRIM),
+    ROW.write("rpop", -2, KEY, "1.0.0", "Pops from the tail").fast().uses(TAKE),
+    ROW.write("rpoplpush", 3, TWO, "1.2.0", "Moves the tail of one list to the head of another")
+        .denyoom()
+        .uses(TAKE)
+        .then(INSERT),
+    ROW.write("rpush", -3, KEY, "1.0.0", "Pushes at the tail").denyoom().fast().uses(INSERT),
+    ROW.write("rpushx", -3, KEY, "2.2.0", "Pushes at the tail of an existing list")
+        .denyoom()
+        .fast()
+        .uses(INSERT),
+];

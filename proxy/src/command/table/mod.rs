@@ -1,0 +1,279 @@
+//! The table: all rows of all groups, numbered and indexed at compile time.
+//!
+//! ```text
+//! group files: ROWS ──► TOP  (plain commands and containers, sorted by nothing, found by hash)
+//!                  └──► BELOW (all subcommands, one run per container; TOP's rows point into it)
+//! ```
+//!
+//! A [`CommandId`] counts through TOP and then BELOW. The hash of a name folds the case of letters on the fly, so a
+//! look-up neither copies nor lowers the request's bytes.
+
+mod bitmaps;
+mod cluster;
+mod connection;
+mod generic;
+mod geo;
+mod hashes;
+mod hyperloglogs;
+mod lists;
+mod pubsub;
+mod rules;
+mod scripting;
+mod server;
+mod sets;
+mod sorted_sets;
+mod streams;
+mod strings;
+mod transactions;
+
+use super::row::{Command, CommandId};
+
+/// Every group, in the order in which lists and the README show them.
+const GROUPS: [&[Command]; 16] = [
+    generic::ROWS,
+    strings::ROWS,
+    hashes::ROWS,
+    lists::ROWS,
+    sets::ROWS,
+    sorted_sets::ROWS,
+    streams::ROWS,
+    bitmaps::ROWS,
+    hyperloglogs::ROWS,
+    geo::ROWS,
+    scripting::ROWS,
+    transactions::ROWS,
+    pubsub::ROWS,
+    connection::ROWS,
+    server::ROWS,
+    cluster::ROWS,
+];
+
+const TOP_COUNT: usize = count().0;
+const BELOW_COUNT: usize = count().1;
+
+static TOP: [Command; TOP_COUNT] = number_top();
+static BELOW: [Command; BELOW_COUNT] = number_below();
+
+const fn count() -> (usize, usize) {
+    let (mut top, mut below, mut group) = (0, 0, 0);
+    while group < GROUPS.len() {
+        let mut row = 0;
+        while row < GROUPS[group].len() {
+            top += 1;
+            below += GROUPS[group][row].subcommands.len();
+            row += 1;
+        }
+        group += 1;
+    }
+    (top, below)
+}
+
+const fn number_top() -> [Command; TOP_COUNT] {
+    let mut rows = [GROUPS[0][0]; TOP_COUNT];
+    let (mut at, mut below, mut group) = (0, 0, 0);
+    while group < GROUPS.len() {
+        let mut row = 0;
+        while row < GROUPS[group].len() {
+            let mut command = GROUPS[group][row].with_implied_categories();
+            command.id = CommandId(at as u16);
+            let (_, rest) = BELOW.split_at(below);
+            below += command.subcommands.len();
+            command.subcommands = rest.split_at(command.subcommands.len()).0;
+            rows[at] = command;
+            at += 1;
+            row += 1;
+        }
+        group += 1;
+    }
+    rows
+}
+
+const fn number_below() -> [Command; BELOW_COUNT] {
+    let mut rows = [GROUPS[0][0]; BELOW_COUNT];
+    let (mut at, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        let mut row = 0;
+        while row < GROUPS[group].len() {
+            let subcommands = GROUPS[group][row].subcommands;
+            let mut sub = 0;
+            while sub < subcommands.len() {
+                rows[at] = subcommands[sub].with_implied_categories();
+                rows[at].id = CommandId((TOP_COUNT + at) as u16);
+                at += 1;
+                sub += 1;
+            }
+            row += 1;
+        }
+        group += 1;
+    }
+    rows
+}
+
+/// How many rows there are, subcommands included: ids are below it.
+pub const fn command_count() -> usize {
+    TOP_COUNT + BELOW_COUNT
+}
+
+/// The row with this id.
+#[inline]
+pub fn by_id(id: CommandId) -> &'static Command {
+    let index = id.index();
+    TOP.get(index).or_else(|| BELOW.get(index - TOP_COUNT)).unwrap_or(&TOP[0])
+}
+
+/// All rows in the order of their ids: plain commands and containers first, then all subcommands.
+pub fn all() -> impl Iterator<Item = &'static Command> {
+    TOP.iter().chain(BELOW.iter())
+}
+
+/// The rows that are not below a container.
+pub fn top_level() -> &'static [Command] {
+    &TOP
+}
+
+// ---- look-up by name -------------------------------------------------------------------------------------------
+
+/// Four times the rows, so that nearly every name is found in the first slot it hashes to.
+const SLOT_BITS: u32 = 10;
+const SLOTS: usize = 1 << SLOT_BITS;
+/// 1 + index into TOP, 0 for a free slot.
+static INDEX: [u16; SLOTS] = build_index();
+
+const fn build_index() -> [u16; SLOTS] {
+    let mut index = [0u16; SLOTS];
+    let mut at = 0;
+    while at < TOP_COUNT {
+        let mut slot = slot_of(GROUPED_NAMES[at].as_bytes());
+        while index[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        index[slot] = at as u16 + 1;
+        at += 1;
+    }
+    index
+}
+
+/// The names of TOP, kept apart because a constant may not read a static.
+const GROUPED_NAMES: [&str; TOP_COUNT] = {
+    let mut names = [""; TOP_COUNT];
+    let (mut at, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        let mut row = 0;
+        while row < GROUPS[group].len() {
+            names[at] = GROUPS[group][row].name;
+            at += 1;
+            row += 1;
+        }
+        group += 1;
+    }
+    names
+};
+
+/// Sets the bit that turns an ASCII letter into lowercase in each byte; harmless for the hash of anything else.
+const FOLD: u64 = 0x2020_2020_2020_2020;
+
+/// The slot where a name would lie: its ends and its length, mixed by one multiplication (Fibonacci hashing).
+#[inline]
+const fn slot_of(name: &[u8]) -> usize {
+    let (head, tail) = match name {
+        [] => (0, 0),
+        [first] => (*first as u64, 0),
+        [a, b] => (*a as u64, *b as u64),
+        [a, b, c] => (*a as u64 | (*b as u64) << 8, *c as u64),
+        _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                (Some(head), Some(tail)) => {
+                    (u32::from_le_bytes(*head) as u64, u32::from_le_bytes(*tail) as u64)
+                }
+                _ => (0, 0),
+            },
+        },
+    };
+    let mixed = (head | FOLD) ^ (tail | FOLD).rotate_left(29) ^ name.len() as u64;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)) as usize
+}
+
+/// The row of a plain command or container, letters in any case.
+#[inline]
+pub(in crate::command) fn find(name: &[u8]) -> Option<&'static Command> {
+    let mut slot = slot_of(name);
+    loop {
+        let entry = *INDEX.get(slot)?;
+        let command = TOP.get((entry as usize).checked_sub(1)?)?;
+        if command.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(command);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// The row of a subcommand, letters in any case.
+#[inline]
+pub(in crate::command) fn find_below(container: &'static Command, name: &[u8]) -> Option<&'static Command> {
+    container.subcommands.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// The row with a full name like `xgroup|create`, letters in any case.
+pub fn find_full(full_name: &[u8]) -> Option<&'static Command> {
+    match memchr::memchr(b'|', full_name) {
+        None => find(full_name),
+        Some(bar) => find_below(find(&full_name[..bar])?, &full_name[bar + 1..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_name_in_any_case_and_by_its_id() {
+        for (index, command) in all().enumerate() {
+            assert_eq!(command.id().index(), index);
+            assert!(std::ptr::eq(by_id(command.id()), command));
+            for name in [command.full_name.to_owned(), command.full_name.to_uppercase()] {
+                let found = find_full(name.as_bytes()).map(|row| row.full_name);
+                assert_eq!(found, Some(command.full_name));
+            }
+        }
+        assert_eq!(all().count(), command_count());
+    }
+
+    #[test]
+    fn names_that_are_not_there_are_not_found() {
+        for name in
+            ["", "g", "ge", "gett", "get ", "get\0", "\u{47}\u{45}", "object|", "|", "get|", "xgroup|x"]
+        {
+            assert!(find_full(name.as_bytes()).is_none(), "{name:?}");
+        }
+        assert!(find_full(&[b'a'; 4096]).is_none());
+    }
+
+    #[test]
+    fn names_lie_in_or_next_to_the_slot_they_hash_to() {
+        let mut moved = 0;
+        for (at, command) in TOP.iter().enumerate() {
+            let home = slot_of(command.name.as_bytes());
+            let slot = INDEX.iter().position(|entry| *entry as usize == at + 1).expect("indexed");
+            let distance = (slot + SLOTS - home) % SLOTS;
+            assert!(distance <= 3, "{} lies {distance} slots away", command.name);
+            moved += usize::from(distance > 0);
+        }
+        assert!(moved * 5 < TOP.len(), "{moved} of {} names are not in their own slot", TOP.len());
+        for hot in ["get", "set", "mget", "hget", "incr", "expire", "del", "exists", "hset", "zadd"] {
+            let home = slot_of(hot.as_bytes());
+            assert_eq!(find(hot.as_bytes()).map(|row| row.id.0 + 1), Some(INDEX[home]), "{hot}");
+        }
+    }
+
+    #[test]
+    fn full_names_are_the_container_and_the_name() {
+        for container in top_level() {
+            assert_eq!(container.name, container.full_name);
+            for row in container.subcommands {
+                assert_eq!(row.full_name, format!("{}|{}", container.name, row.name));
+                assert_eq!(row.group, container.group);
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Why commands are refused, one text per reason; clients read them behind the command's name, users in the README.
+
+/// MULTI and its kin.
+pub(super) const TRANSACTION: &str =
+    "transactions need a connection of their own, which Ringway does not give yet";
+/// Commands that wait.
+pub(super) const BLOCKING: &str = "waiting needs a connection of its own, which Ringway does not give yet";
+/// SUBSCRIBE and its kin.
+pub(super) const PUBSUB: &str = "publish and subscribe is not supported yet";
+/// Commands that walk over or count all keys.
+pub(super) const ALL_NODES: &str = "concerns the keys of all nodes, which Ringway does not join yet";
+/// Commands that must take place on every node.
+pub(super) const EVERY_NODE: &str = "would have to reach every node, which Ringway does not do yet";
+/// Commands between databases.
+pub(super) const ONE_DATABASE: &str = "there is only database 0";
+/// MIGRATE.
+pub(super) const MIGRATE: &str = "would move keys past the ring";
+/// Commands between a primary and its replicas.
+pub(super) const REPLICATION: &str = "replication is a matter between servers";
+/// Commands about the connection to a server.
+pub(super) const CONNECTION: &str = "concerns a connection to a server, which clients of Ringway share";
+/// ACL.
+pub(super) const USERS: &str = "users belong to each server; connect to the node";
+/// MONITOR.
+pub(super) const MONITOR: &str = "would show the commands of other clients";
+/// DEBUG and other tools for developers.
+pub(super) const DEBUG: &str = "a tool for developers of the server";
+/// Everything an operator does to one server.
+pub(super) const ONE_SERVER: &str = "concerns one server; connect to the node";
+/// CLUSTER and its kin.
+pub(super) const CLUSTER: &str = "Ringway is not a Redis Cluster node";

@@ -1,0 +1,112 @@
+//! Rows of scripts and functions.
+//!
+//! The keys are counted by an argument that may be zero: then any node can run the script.
+
+use super::super::bits::Categories;
+use super::super::build::Family;
+use super::super::build::uses::MODIFY;
+use super::super::row::{Command, Group, Keys, NumKeysRule};
+use super::rules;
+
+const ROW: Family = Family::new(Group::Scripting, Categories::SCRIPTING);
+
+/// The rows of this group.
+pub(super) const ROWS: &[Command] = &[
+    ROW.keyed(
+        "eval",
+        -3,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
+        "2.6.0",
+        "Runs a Lua script",
+    )
+    .script()
+    .uses(MODIFY),
+    ROW.read(
+        "eval_ro",
+        -3,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
+        "7.0.0",
+        "Runs a Lua script that only reads",
+    )
+    .script(),
+    ROW.keyed(
+        "evalsha",
+        -3,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
+        "2.6.0",
+        "Runs a Lua script known by its digest",
+    )
+    .script()
+    .uses(MODIFY),
+    ROW.read(
+        "evalsha_ro",
+        -3,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
+        "7.0.0",
+        "Runs a known Lua script that only reads",
+    )
+    .script(),
+    ROW.keyed(
+        "fcall",
+        -3,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
+        "7.0.0",
+        "Calls a function",
+    )
+    .script()
+    .uses(MODIFY),
+    ROW.read(
+        "fcall_ro",
+        -3,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
+        "7.0.0",
+        "Calls a function that only reads",
+    )
+    .script(),
+    ROW.container("function", "7.0.0", "Commands about function libraries", FUNCTION),
+    ROW.container("script", "2.6.0", "Commands about Lua scripts", SCRIPT),
+];
+
+const FUNCTION: &[Command] = &[
+    ROW.refused("function|delete", 3, rules::EVERY_NODE, "7.0.0", "Deletes a library").writes().noscript(),
+    ROW.refused("function|dump", 2, rules::EVERY_NODE, "7.0.0", "All libraries in serialised form")
+        .noscript(),
+    ROW.refused("function|flush", -2, rules::EVERY_NODE, "7.0.0", "Deletes all libraries")
+        .writes()
+        .noscript(),
+    ROW.refused("function|help", 2, rules::EVERY_NODE, "7.0.0", "Lists the subcommands").anytime(),
+    ROW.refused("function|kill", 2, rules::EVERY_NODE, "7.0.0", "Stops the function that runs")
+        .noscript()
+        .allow_busy(),
+    ROW.refused("function|list", -2, rules::EVERY_NODE, "7.0.0", "Libraries and their functions").noscript(),
+    ROW.refused("function|load", -3, rules::EVERY_NODE, "7.0.0", "Creates a library")
+        .writes()
+        .denyoom()
+        .noscript(),
+    ROW.refused(
+        "function|restore",
+        -3,
+        rules::EVERY_NODE,
+        "7.0.0",
+        "Creates libraries from their serialised form",
+    )
+    .writes()
+    .denyoom()
+    .noscript(),
+    ROW.refused("function|stats", 2, rules::EVERY_NODE, "7.0.0", "What function runs")
+        .noscript()
+        .allow_busy(),
+];
+
+const SCRIPT: &[Command] = &[
+    ROW.refused("script|debug", 3, rules::EVERY_NODE, "3.2.0", "Switches the Lua debugger").noscript(),
+    ROW.refused("script|exists", -3, rules::EVERY_NODE, "2.6.0", "Which digests are known").noscript(),
+    ROW.refused("script|flush", -2, rules::EVERY_NODE, "2.6.0", "Forgets all scripts").noscript(),
+    ROW.refused("script|help", 2, rules::EVERY_NODE, "5.0.0", "Lists the subcommands").anytime(),
+    ROW.refused("script|kill", 2, rules::EVERY_NODE, "2.6.0", "Stops the script that runs")
+        .noscript()
+        .allow_busy(),
+    ROW.refused("script|load", 3, rules::EVERY_NODE, "2.6.0", "Makes a script known without running it")
+        .noscript()
+        .stale(),
+];

@@ -1,0 +1,44 @@
+//! Rows of the set commands.
+//!
+//! Those with several keys need all of them on one node.
+
+use super::super::bits::Categories;
+use super::super::build::Family;
+use super::super::build::uses::{ALL, INSERT, KEY, LOOK, READ, REPLACE, TAKE, TRIM, TWO};
+use super::super::row::{Command, Group, Keys, NumKeysRule};
+
+const ROW: Family = Family::new(Group::Set, Categories::SET);
+
+/// The rows of this group.
+pub(super) const ROWS: &[Command] = &[
+    ROW.write("sadd", -3, KEY, "1.0.0", "Adds members").denyoom().fast().uses(INSERT),
+    ROW.read("scard", 2, KEY, "1.0.0", "Number of members").fast().uses(LOOK),
+    ROW.read("sdiff", -2, ALL, "1.0.0", "Members of the first set and no other"),
+    ROW.write("sdiffstore", -3, ALL, "1.0.0", "Stores the members of the first set and no other")
+        .denyoom()
+        .uses(REPLACE)
+        .then(READ),
+    ROW.read("sinter", -2, ALL, "1.0.0", "Members of all sets"),
+    ROW.read(
+        "sintercard",
+        -3,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Sets },
+        "7.0.0",
+        "Number of members of all sets",
+    )
+    .movable(),
+    ROW.write("sinterstore", -3, ALL, "1.0.0", "Stores the members of all sets").denyoom().then(READ),
+    ROW.read("sismember", 3, KEY, "1.0.0", "Whether a member is in the set").fast().uses(LOOK),
+    ROW.read("smembers", 2, KEY, "1.0.0", "All members"),
+    ROW.read("smismember", -3, KEY, "6.2.0", "Which members are in the set").fast(),
+    ROW.write("smove", 4, TWO, "1.0.0", "Moves a member to another set").fast().uses(TAKE).then(INSERT),
+    ROW.write("spop", -2, KEY, "1.0.0", "Takes random members out").fast().uses(TAKE),
+    ROW.read("srandmember", -2, KEY, "1.0.0", "Random members"),
+    ROW.write("srem", -3, KEY, "1.0.0", "Removes members").fast().uses(TRIM),
+    ROW.read("sscan", -3, KEY, "2.8.0", "Walks over members by cursor"),
+    ROW.read("sunion", -2, ALL, "1.0.0", "Members of any set"),
+    ROW.write("sunionstore", -3, ALL, "1.0.0", "Stores the members of any set")
+        .denyoom()
+        .uses(REPLACE)
+        .then(READ),
+];

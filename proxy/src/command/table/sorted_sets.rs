@@ -1,0 +1,139 @@
+//! Rows of the sorted set commands.
+//!
+//! Those that wait for a member are refused: they need a connection of their own.
+
+use super::super::bits::Categories;
+use super::super::build::Family;
+use super::super::build::uses::{ALL_BUT_LAST, KEY, LOOK, MODIFY, READ, REPLACE, TAKE, TRIM, TWO};
+use super::super::row::{Command, Group, Keys, NumKeysRule};
+use super::rules;
+
+const ROW: Family = Family::new(Group::SortedSet, Categories::SORTEDSET);
+
+/// The rows of this group.
+pub(super) const ROWS: &[Command] = &[
+    ROW.write(
+        "bzmpop",
+        -5,
+        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Pop },
+        "7.0.0",
+        "ZMPOP that waits for a member",
+    )
+    .blocking()
+    .movable()
+    .uses(TAKE)
+    .refused_by(rules::BLOCKING),
+    ROW.write("bzpopmax", -3, ALL_BUT_LAST, "5.0.0", "ZPOPMAX that waits for a member")
+        .noscript()
+        .blocking()
+        .fast()
+        .uses(TAKE)
+        .refused_by(rules::BLOCKING),
+    ROW.write("bzpopmin", -3, ALL_BUT_LAST, "5.0.0", "ZPOPMIN that waits for a member")
+        .noscript()
+        .blocking()
+        .fast()
+        .uses(TAKE)
+        .refused_by(rules::BLOCKING),
+    ROW.write("zadd", -4, KEY, "1.2.0", "Adds members or changes their score").denyoom().fast(),
+    ROW.read("zcard", 2, KEY, "1.2.0", "Number of members").fast().uses(LOOK),
+    ROW.read("zcount", 4, KEY, "2.0.0", "Number of members in a range of scores").fast(),
+    ROW.read(
+        "zdiff",
+        -3,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
+        "6.2.0",
+        "Members of the first sorted set and no other",
+    )
+    .movable(),
+    ROW.write(
+        "zdiffstore",
+        -4,
+        Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets },
+        "6.2.0",
+        "Stores the members of the first sorted set and no other",
+    )
+    .denyoom()
+    .movable()
+    .uses(REPLACE)
+    .then(READ),
+    ROW.write("zincrby", 4, KEY, "1.2.0", "Adds to the score of a member").denyoom().fast().uses(MODIFY),
+    ROW.read(
+        "zinter",
+        -3,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
+        "6.2.0",
+        "Members of all sorted sets",
+    )
+    .movable(),
+    ROW.read(
+        "zintercard",
+        -3,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
+        "7.0.0",
+        "Number of members of all sorted sets",
+    )
+    .movable(),
+    ROW.write(
+        "zinterstore",
+        -4,
+        Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets },
+        "2.0.0",
+        "Stores the members of all sorted sets",
+    )
+    .denyoom()
+    .movable()
+    .uses(REPLACE)
+    .then(READ),
+    ROW.read("zlexcount", 4, KEY, "2.8.9", "Number of members in a range of names").fast(),
+    ROW.write(
+        "zmpop",
+        -4,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Pop },
+        "7.0.0",
+        "Pops members from the first sorted set that has any",
+    )
+    .movable()
+    .uses(TAKE),
+    ROW.read("zmscore", -3, KEY, "6.2.0", "Scores of several members").fast().lookup(),
+    ROW.write("zpopmax", -2, KEY, "5.0.0", "Pops the members with the highest scores").fast().uses(TAKE),
+    ROW.write("zpopmin", -2, KEY, "5.0.0", "Pops the members with the lowest scores").fast().uses(TAKE),
+    ROW.read("zrandmember", -2, KEY, "6.2.0", "Random members"),
+    ROW.read("zrange", -4, KEY, "1.2.0", "Members in a range of ranks, scores or names"),
+    ROW.read("zrangebylex", -4, KEY, "2.8.9", "Members in a range of names"),
+    ROW.read("zrangebyscore", -4, KEY, "1.0.5", "Members in a range of scores"),
+    ROW.write("zrangestore", -5, TWO, "6.2.0", "Stores the members in a range")
+        .denyoom()
+        .uses(REPLACE)
+        .then(READ),
+    ROW.read("zrank", 3, KEY, "2.0.0", "Rank of a member from the lowest score").fast().lookup(),
+    ROW.write("zrem", -3, KEY, "1.2.0", "Removes members").fast().uses(TRIM),
+    ROW.write("zremrangebylex", 4, KEY, "2.8.9", "Removes members in a range of names").uses(TRIM),
+    ROW.write("zremrangebyrank", 4, KEY, "2.0.0", "Removes members in a range of ranks").uses(TRIM),
+    ROW.write("zremrangebyscore", 4, KEY, "1.2.0", "Removes members in a range of scores").uses(TRIM),
+    ROW.read("zrevrange", -4, KEY, "1.2.0", "Members in a range of ranks from the highest score"),
+    ROW.read("zrevrangebylex", -4, KEY, "2.8.9", "Members in a range of names, backwards"),
+    ROW.read("zrevrangebyscore", -4, KEY, "2.2.0", "Members in a range of scores, backwards"),
+    ROW.read("zrevrank", 3, KEY, "2.0.0", "Rank of a member from the highest score").fast().lookup(),
+    ROW.read("zscan", -3, KEY, "2.8.0", "Walks over members and scores by cursor"),
+    ROW.read("zscore", 3, KEY, "1.2.0", "Score of a member").fast().lookup(),
+    ROW.read(
+        "zunion",
+        -3,
+        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
+        "6.2.0",
+        "Members of any sorted set",
+    )
+    .movable(),
+    ROW.write(
+        "zunionstore",
+        -4,
+        Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets },
+        "2.0.0",
+        "Stores the members of any sorted set",
+    )
+    .denyoom()
+    .movable()
+    .uses(REPLACE)
+    .then(READ),
+];

@@ -1,0 +1,321 @@
+//! The one way to change a topology: plan, apply, undo, and what the workers report.
+//!
+//! All changes go through [`Control::apply`], one at a time: epochs never go back (law I8), a change that
+//! cannot be kept is refused before it is seen by anyone, and nobody else writes the topology.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use ringway_ring::{Diff, diff};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::settings::{Settings, Timeouts, TopologySpec};
+use crate::stats::{self, Snapshot, WorkerStats};
+use crate::topology::{Topology, TopologyError, split_address};
+use crate::worker::ToWorker;
+
+/// How many past changes are remembered.
+pub const HISTORY_LEN: usize = 1000;
+
+/// A change of topology, done or only planned.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The topology before.
+    pub from: Arc<Topology>,
+    /// The topology after.
+    pub to: Arc<Topology>,
+    /// Which part of the key space moves, and from where to where.
+    pub diff: Diff,
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistoryEntry {
+    /// The epoch that the change made.
+    pub epoch: u64,
+    /// When.
+    pub at: SystemTime,
+    /// What was done, in words.
+    pub change: String,
+    /// How much of the key space moved, in percent.
+    pub moved_percent: f64,
+}
+
+/// Why a topology was not changed; the old one serves on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ApplyError {
+    /// Someone else was faster.
+    #[error("the topology is at epoch {actual}, not {expected}; read it again and repeat the change")]
+    Epoch {
+        /// What the caller had seen.
+        expected: u64,
+        /// What holds now.
+        actual: u64,
+    },
+    /// The wished topology is none.
+    #[error("{0}")]
+    Topology(#[from] TopologyError),
+    /// A node's name cannot be resolved.
+    #[error("node '{node}': {address} cannot be resolved: {why}")]
+    Unresolvable {
+        /// The node.
+        node: String,
+        /// Its address.
+        address: String,
+        /// The resolver's words.
+        why: String,
+    },
+    /// A node that is this proxy would forward to itself for ever.
+    #[error("node '{node}': {address} is the address of this proxy itself")]
+    OwnAddress {
+        /// The node.
+        node: String,
+        /// Its address.
+        address: String,
+    },
+    /// There was no change yet.
+    #[error("there is no earlier topology to go back to")]
+    NothingToUndo,
+    /// The topology file could not be written, so the change was not made.
+    #[error("the topology could not be kept, so nothing was changed: {0}")]
+    NotKept(String),
+}
+
+type Keep = Box<dyn Fn(&Topology) -> Result<(), String> + Send + Sync>;
+
+/// What the parts of one proxy share.
+pub(crate) struct Shared {
+    pub(crate) topology: ArcSwap<Topology>,
+    pub(crate) settings: Settings,
+    pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) listening: AtomicBool,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) started: Instant,
+    changes: Mutex<Changes>,
+    keep: Mutex<Option<Keep>>,
+}
+
+/// How to reach one worker.
+pub(crate) struct WorkerHandle {
+    pub(crate) sender: UnboundedSender<ToWorker>,
+    pub(crate) stats: Arc<WorkerStats>,
+}
+
+#[derive(Default)]
+struct Changes {
+    history: std::collections::VecDeque<HistoryEntry>,
+    previous: Option<Arc<Topology>>,
+    last_moved: f64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        topology: Topology,
+        settings: Settings,
+        workers: Vec<WorkerHandle>,
+        local_addr: SocketAddr,
+    ) -> Self {
+        Self {
+            topology: ArcSwap::from_pointee(topology),
+            settings,
+            workers,
+            listening: AtomicBool::new(false),
+            local_addr,
+            started: Instant::now(),
+            changes: Mutex::default(),
+            keep: Mutex::default(),
+        }
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handle on a running proxy, cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("epoch", &self.topology().epoch()).finish()
+    }
+}
+
+impl Control {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The topology that holds now.
+    pub fn topology(&self) -> Arc<Topology> {
+        self.shared.topology.load_full()
+    }
+
+    /// Calls `keep` with every new topology before it takes effect; an error refuses the change.
+    pub fn keep_with(&self, keep: impl Fn(&Topology) -> Result<(), String> + Send + Sync + 'static) {
+        *self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(keep));
+    }
+
+    /// What a change would move; nothing is touched.
+    ///
+    /// # Errors
+    /// As [`Control::apply`], but neither names are resolved nor the epoch compared.
+    pub fn plan(&self, spec: TopologySpec) -> Result<Change, ApplyError> {
+        let from = self.topology();
+        let to = Topology::build(from.epoch() + 1, spec)?;
+        Ok(Change { diff: diff(from.ring(), to.ring()), from, to: Arc::new(to) })
+    }
+
+    /// Makes `spec` the topology: for every worker from its next command on.
+    ///
+    /// `expected` is the epoch the caller has seen, if it cares; `change` tells the history what was done.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; the old topology serves on.
+    pub async fn apply(
+        &self,
+        spec: TopologySpec,
+        expected: Option<u64>,
+        change: &str,
+    ) -> Result<Change, ApplyError> {
+        self.check_epoch(expected)?;
+        // everything that needs no lock is refused before the resolver is asked
+        Topology::build(0, spec.clone())?;
+        self.check_addresses(&spec).await?;
+        self.swap(&mut self.shared.changes(), spec, expected, change)
+    }
+
+    /// Back to the topology before the last change, as a new epoch. Twice in a row is where one began.
+    ///
+    /// # Errors
+    /// [`ApplyError::NothingToUndo`] before the first change, [`ApplyError::Epoch`], [`ApplyError::NotKept`].
+    pub fn rollback(&self, expected: Option<u64>) -> Result<Change, ApplyError> {
+        let mut changes = self.shared.changes();
+        let previous = changes.previous.clone().ok_or(ApplyError::NothingToUndo)?;
+        let change = format!("rollback to the topology of epoch {}", previous.epoch());
+        self.swap(&mut changes, previous.spec().clone(), expected, &change)
+    }
+
+    fn swap(
+        &self,
+        changes: &mut Changes,
+        spec: TopologySpec,
+        expected: Option<u64>,
+        change: &str,
+    ) -> Result<Change, ApplyError> {
+        self.check_epoch(expected)?;
+        let planned = self.plan(spec)?;
+        if let Some(keep) = &*self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) {
+            keep(&planned.to).map_err(ApplyError::NotKept)?;
+        }
+        self.shared.topology.store(Arc::clone(&planned.to));
+        for worker in &self.shared.workers {
+            // a worker that has ended needs no topology
+            let _ = worker.sender.send(ToWorker::TopologyChanged);
+        }
+        changes.previous = Some(Arc::clone(&planned.from));
+        changes.last_moved = planned.diff.moved;
+        changes.history.push_front(HistoryEntry {
+            epoch: planned.to.epoch(),
+            at: SystemTime::now(),
+            change: change.to_owned(),
+            moved_percent: planned.diff.moved * 100.0,
+        });
+        changes.history.truncate(HISTORY_LEN);
+        Ok(planned)
+    }
+
+    fn check_epoch(&self, expected: Option<u64>) -> Result<(), ApplyError> {
+        let actual = self.topology().epoch();
+        match expected {
+            Some(expected) if expected != actual => Err(ApplyError::Epoch { expected, actual }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Resolves the addresses that the current topology does not have yet.
+    async fn check_addresses(&self, spec: &TopologySpec) -> Result<(), ApplyError> {
+        let current = self.topology();
+        for node in &spec.nodes {
+            if current.nodes().iter().any(|known| known.address == node.address) {
+                continue;
+            }
+            let refused = |why: String| ApplyError::Unresolvable {
+                node: node.name.clone(),
+                address: node.address.clone(),
+                why,
+            };
+            let (host, port) =
+                split_address(&node.address).ok_or_else(|| refused("not host:port".to_owned()))?;
+            let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port)));
+            let found: Vec<SocketAddr> = match lookup.await {
+                Ok(Ok(found)) => found.collect(),
+                Ok(Err(error)) => return Err(refused(error.to_string())),
+                Err(_) => return Err(refused("no answer within 2 s".to_owned())),
+            };
+            if found.is_empty() {
+                return Err(refused("no address".to_owned()));
+            }
+            if found.iter().any(|address| self.is_own(*address)) {
+                return Err(ApplyError::OwnAddress {
+                    node: node.name.clone(),
+                    address: node.address.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let own = self.shared.local_addr;
+        let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+        address.port() == own.port()
+            && (address.ip() == own.ip() || own.ip().is_unspecified() && local(address.ip()))
+    }
+
+    /// Past changes, newest first, at most [`HISTORY_LEN`].
+    pub fn history(&self) -> Vec<HistoryEntry> {
+        self.shared.changes().history.iter().cloned().collect()
+    }
+
+    /// Part of the key space that the last change moved, 0..=1; 0 before the first one.
+    pub fn last_moved(&self) -> f64 {
+        self.shared.changes().last_moved
+    }
+
+    /// Sums of all workers' figures.
+    pub fn snapshot(&self) -> Snapshot {
+        stats::snapshot(self.shared.workers.iter().map(|worker| &*worker.stats))
+    }
+
+    /// Where clients connect.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local_addr
+    }
+
+    /// Whether new clients are accepted.
+    pub fn is_listening(&self) -> bool {
+        self.shared.listening.load(Ordering::Relaxed)
+    }
+
+    /// How many workers there are.
+    pub fn threads(&self) -> usize {
+        self.shared.workers.len()
+    }
+
+    /// How long the proxy has run.
+    pub fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// The timeouts in force.
+    pub fn timeouts(&self) -> Timeouts {
+        self.shared.settings.timeouts
+    }
+}

@@ -1,0 +1,24 @@
+//! The data plane of Ringway: clients, commands, the ring and the connections to nodes, on tokio.
+//!
+//! No HTTP, no files, no argv, no signals. A program starts a [`Proxy`] and steers it through its
+//! [`control::Control`]; `ARCHITECTURE.md` has the map.
+
+#![forbid(unsafe_code)]
+
+mod client;
+pub mod command;
+pub mod control;
+mod error;
+pub mod limits;
+mod net;
+mod proxy;
+pub mod resp;
+mod route;
+pub mod settings;
+pub mod stats;
+pub mod topology;
+mod turn;
+mod upstream;
+mod worker;
+
+pub use proxy::{Drained, Proxy, StartError};

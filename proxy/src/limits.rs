@@ -1,0 +1,61 @@
+//! Every bound on memory and waiting in one place (law I6), with the defaults and where they come from.
+//!
+//! No buffer is ever sized from a number a peer sent; these bounds are checked while bytes arrive.
+
+use std::time::Duration;
+
+/// Bounds of one proxy process. All can be set in the configuration file under `limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Clients at once, over all workers; one more is told so and closed, as Redis does.
+    pub clients: usize,
+    /// Commands of one client that may wait for their reply; beyond it the proxy stops reading that client.
+    pub pipeline_commands: usize,
+    /// Bytes of one client's commands that may wait for their reply; beyond it the proxy stops reading.
+    pub pipeline_bytes: usize,
+    /// Reply bytes kept for a client that does not read; beyond it the proxy stops reading that client.
+    pub reply_soft_bytes: usize,
+    /// Reply bytes kept for a client that does not read; beyond it the client is closed.
+    pub reply_hard_bytes: usize,
+    /// How long a client may leave replies unread without taking a single byte.
+    pub reply_stuck: Duration,
+    /// Bytes of one whole command.
+    pub command_bytes: usize,
+    /// How long a command may stay incomplete.
+    pub command_incomplete: Duration,
+    /// How long a client may take to authenticate when a password is set.
+    pub authentication: Duration,
+    /// How long a drain waits for commands in flight.
+    pub drain: Duration,
+    /// Bytes of commands queued for one node and worker that are not yet written; beyond it: NOTSENT.
+    pub node_queue_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: 10_000,
+            pipeline_commands: 1024,
+            pipeline_bytes: 1 << 20,
+            reply_soft_bytes: 1 << 20,
+            reply_hard_bytes: 256 << 20,
+            reply_stuck: Duration::from_secs(60),
+            command_bytes: 1 << 30,
+            command_incomplete: Duration::from_secs(60),
+            authentication: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
+            node_queue_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Longest inline command or header line, in bytes (Redis: `PROTO_INLINE_MAX_SIZE`).
+pub const LINE_BYTES: usize = 64 * 1024;
+/// Longest single argument, in bytes (Redis: default of `proto-max-bulk-len`).
+pub const BULK_BYTES: u64 = 512 * 1024 * 1024;
+/// Most arguments of one command (Redis: the largest multibulk length it accepts is `INT_MAX`).
+pub const ARGUMENTS: i64 = i32::MAX as i64;
+/// Most arguments before authentication (Redis 7).
+pub const UNAUTHENTICATED_ARGUMENTS: i64 = 10;
+/// Longest argument before authentication, in bytes (Redis 7).
+pub const UNAUTHENTICATED_BULK_BYTES: u64 = 16_384;

@@ -1,0 +1,108 @@
+//! The only place that names a socket type: TLS and unix sockets come in here.
+//!
+//! [`Stream`] reads and writes through `&self`, so that the end of a turn can write for a connection whose task
+//! sleeps. A short read or write says that the kernel has nothing more: the readiness is cleared at once, and no
+//! system call is spent on finding EAGAIN.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustix::net::{RecvFlags, SendFlags};
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// A connected stream of bytes.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    inner: TcpStream,
+}
+
+impl Stream {
+    /// Connects; names are resolved at every call, so that a node may move.
+    pub(crate) async fn connect(address: &str) -> io::Result<Self> {
+        let inner = TcpStream::connect(address).await?;
+        inner.set_nodelay(true)?;
+        Ok(Self { inner })
+    }
+
+    /// Takes over an accepted connection.
+    pub(crate) fn from_accepted(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(300));
+        socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        Ok(Self { inner: TcpStream::from_std(stream)? })
+    }
+
+    /// This end.
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// Reads once. 0 is the end of the stream.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.inner.poll_read_ready(cx))?;
+            let mut short = None;
+            let result = self.inner.try_io(Interest::READABLE, || {
+                let (read, _) = rustix::net::recv(&self.inner, &mut *buffer, RecvFlags::empty())?;
+                if read > 0 && read < buffer.len() {
+                    short = Some(read);
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(read)
+            });
+            match (result, short) {
+                (_, Some(read)) => return Poll::Ready(Ok(read)),
+                (Err(error), None) if retry(&error) => {}
+                (result, None) => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Writes once, if the kernel takes anything; `WouldBlock` and short counts mean: wait for
+    /// [`Stream::poll_write_ready`].
+    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let mut short = None;
+        let result = self.inner.try_io(Interest::WRITABLE, || {
+            let written = rustix::net::send(&self.inner, bytes, SendFlags::NOSIGNAL)?;
+            if written < bytes.len() {
+                short = Some(written);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(written)
+        });
+        short.map_or(result, Ok)
+    }
+
+    /// Ready when a write may succeed again.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_write_ready(cx)
+    }
+
+    /// Tells the other end that nothing more will come.
+    pub(crate) fn shutdown_write(&self) {
+        // an error means that the connection is gone already
+        let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Write);
+    }
+}
+
+fn retry(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// Binds and listens; the address may be a name.
+pub(crate) async fn listen(address: &str) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no such address");
+    for address in tokio::net::lookup_host(address).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(4096)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,90 @@
+//! Where a command goes: one snapshot of the topology, asked once per command (law I8).
+//!
+//! [`place`] looks at a command's keys and says: one node, several nodes (to be split), or refused. It neither
+//! knows a connection nor a client.
+
+pub(crate) mod join;
+
+use crate::command::{self, Command, Keys, Route};
+use crate::error;
+use crate::resp::Args;
+use crate::topology::{NodeIndex, Owner, Topology};
+
+/// Where the keys of a command lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// All on one node: the frame goes there as it is.
+    Node(NodeIndex),
+    /// On several nodes; the owner of each key is in [`Scratch::owners`].
+    Split(command::Join),
+    /// Nothing is executed; the reply line without its leading `-`.
+    Refused(String),
+}
+
+/// Memory that one worker's commands share, so that placing allocates nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// Argument positions of the keys.
+    pub(crate) keys: Vec<u32>,
+    /// The owner of each key, in the order of the keys.
+    pub(crate) owners: Vec<NodeIndex>,
+}
+
+impl Scratch {
+    /// Gives memory back after an unusually long command.
+    pub(crate) fn shrink(&mut self) {
+        const KEEP: usize = 64 * 1024;
+        if self.keys.capacity() > KEEP {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Places a command whose route goes to nodes.
+#[inline]
+pub(crate) fn place(
+    topology: &Topology,
+    command: &Command,
+    args: &Args<'_>,
+    scratch: &mut Scratch,
+) -> Placed {
+    if let Keys::One(at) = command.keys
+        && let Some(key) = args.get(at)
+    {
+        let Owner::Node(node) = topology.owner(key);
+        return Placed::Node(node);
+    }
+    place_many(topology, command, args, scratch)
+}
+
+fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: &mut Scratch) -> Placed {
+    if command::blocks(command, args) {
+        return Placed::Refused(format!(
+            "ERR {} with BLOCK needs a connection of its own, which Ringway does not give yet",
+            command.name.to_ascii_uppercase()
+        ));
+    }
+    if let Err(error) = command::key_positions(command, args, &mut scratch.keys) {
+        return Placed::Refused(error.to_string());
+    }
+    scratch.owners.clear();
+    for &position in &scratch.keys {
+        let Owner::Node(node) = topology.owner(args.get(position as usize).unwrap_or_default());
+        scratch.owners.push(node);
+    }
+    let Some(&first) = scratch.owners.first() else { return place_keyless(topology, args) };
+    if scratch.owners.iter().all(|owner| *owner == first) {
+        return Placed::Node(first);
+    }
+    match command.route {
+        Route::Split(join) => Placed::Split(join),
+        _ => Placed::Refused(error::CROSSSLOT.into()),
+    }
+}
+
+/// A script without keys may run anywhere; the same script always runs on the same node, so that a script that
+/// was loaded by running it is found again.
+fn place_keyless(topology: &Topology, args: &Args<'_>) -> Placed {
+    let Owner::Node(node) = topology.owner(args.get(1).unwrap_or_default());
+    Placed::Node(node)
+}

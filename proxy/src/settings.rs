@@ -1,0 +1,117 @@
+//! What a proxy is started with: plain data, no file format, no argv.
+//!
+//! The binary fills it from YAML, a program that embeds the proxy fills it by hand. A [`Secret`] never
+//! shows itself in a log or a debug print (law I11).
+
+use std::fmt;
+use std::time::Duration;
+
+use ringway_ring::RingConfig;
+
+use crate::limits::Limits;
+
+/// A password: readable by those who need it, shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a password.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The password itself, for the one place that sends or compares it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// How the proxy presents itself to a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// User name for `AUTH user password`; `None` is Redis's default user.
+    pub username: Option<String>,
+    /// Password; `None` sends no `AUTH` at all.
+    pub password: Option<Secret>,
+}
+
+/// One Redis server as the operator names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// What the ring hashes; stays when the host moves.
+    pub name: String,
+    /// `host:port`, `[v6]:port`.
+    pub address: String,
+    /// Share of the ring relative to the other nodes, 1..=1000.
+    pub weight: u32,
+    /// What the proxy presents to this node.
+    pub credentials: Credentials,
+}
+
+impl NodeSpec {
+    /// A node of weight 1 without credentials.
+    pub fn new(name: impl Into<String>, address: impl Into<String>) -> Self {
+        Self { name: name.into(), address: address.into(), weight: 1, credentials: Credentials::default() }
+    }
+}
+
+/// A wished topology: the placement and the nodes. [`crate::topology::Topology::build`] turns it into a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopologySpec {
+    /// Placement, points, seed and hash tag.
+    pub ring: RingConfig,
+    /// The nodes in the operator's order.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// How long the proxy waits for a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection to a node, its greeting included.
+    pub connect: Duration,
+    /// For a node with commands in flight to send anything at all.
+    pub operation: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: Duration::from_millis(500), operation: Duration::from_secs(1) }
+    }
+}
+
+/// Everything a proxy needs to start.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients connect, `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// Workers; 0 is one per core.
+    pub threads: usize,
+    /// The first topology.
+    pub topology: TopologySpec,
+    /// Waiting for nodes.
+    pub timeouts: Timeouts,
+    /// Bounds on memory and waiting.
+    pub limits: Limits,
+    /// What clients must present; `None` lets everybody in.
+    pub password: Option<Secret>,
+}
+
+impl Settings {
+    /// Defaults for everything but the nodes, listening on a free loopback port.
+    pub fn new(nodes: Vec<NodeSpec>) -> Self {
+        Self {
+            listen: "127.0.0.1:0".into(),
+            threads: 0,
+            topology: TopologySpec { ring: RingConfig::default(), nodes },
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            password: None,
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! What the proxy counts, per worker, and the sums that the control plane reads.
+//!
+//! Each counter has one writer (its worker), so counting is a plain load and store: no read-modify-write, no
+//! lock and no sharing of a cache line between workers on the path of a command. Readers sum on demand.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::command::{self, Command};
+
+/// A number that only its worker increases and anyone may read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `by`; only the owning worker may call it, or counts are lost.
+    #[inline]
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How a command ended, as its client was told (law I4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// A reply that is no error.
+    Ok,
+    /// An error reply of the node, or of Redis's rules as the proxy keeps them.
+    Error,
+    /// The command certainly did not run.
+    NotSent,
+    /// The command was written and no reply came: it ran once or never.
+    Unknown,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of the counters.
+    pub const ALL: [Outcome; 4] = [Outcome::Ok, Outcome::Error, Outcome::NotSent, Outcome::Unknown];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Error => "error",
+            Outcome::NotSent => "notsent",
+            Outcome::Unknown => "unknown",
+        }
+    }
+}
+
+/// Counts per command and outcome.
+#[derive(Debug)]
+pub struct CommandCounters(Box<[Counter]>);
+
+impl CommandCounters {
+    fn new() -> Self {
+        Self((0..command::command_count() * Outcome::ALL.len()).map(|_| Counter::default()).collect())
+    }
+
+    /// Counts one command.
+    #[inline]
+    pub fn count(&self, command: &Command, outcome: Outcome) {
+        if let Some(counter) = self.0.get(command.id().index() * Outcome::ALL.len() + outcome as usize) {
+            counter.add(1);
+        }
+    }
+
+    fn add_to(&self, sums: &mut BTreeMap<(&'static str, Outcome), u64>) {
+        for command in command::all() {
+            for outcome in Outcome::ALL {
+                let at = command.id().index() * Outcome::ALL.len() + outcome as usize;
+                let count = self.0.get(at).map_or(0, Counter::get);
+                if count > 0 {
+                    *sums.entry((command.full_name, outcome)).or_default() += count;
+                }
+            }
+        }
+    }
+}
+
+/// Upper bounds of the latency buckets, in microseconds: powers of two from 64 µs to about 16.8 s, so that a
+/// bucket is found by counting leading zeros.
+pub const LATENCY_BOUNDS_US: [u64; 19] = {
+    let mut bounds = [0; 19];
+    let mut at = 0;
+    while at < bounds.len() {
+        bounds[at] = 64 << at;
+        at += 1;
+    }
+    bounds
+};
+
+/// Time from a command's arrival to its node's whole reply.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: Counter,
+}
+
+impl Histogram {
+    /// Counts one observation.
+    #[inline]
+    pub fn observe(&self, elapsed: Duration) {
+        let us = elapsed.as_micros().min(u128::from(u64::MAX)) as u64;
+        // bucket b holds 32·2^b < us <= 64·2^b; bucket 0 takes everything up to 64 µs
+        let bits = 64 - us.saturating_sub(1).leading_zeros() as usize;
+        let bucket = bits.saturating_sub(6).min(LATENCY_BOUNDS_US.len());
+        self.buckets[bucket].add(1);
+        self.sum_us.add(us);
+    }
+}
+
+/// Whether a worker can use a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum NodeState {
+    /// Refused or silent; commands are answered NOTSENT at once.
+    Down = 0,
+    /// No connection yet.
+    Connecting = 1,
+    /// Answers.
+    Up = 2,
+}
+
+impl NodeState {
+    /// The word that the admin API uses.
+    pub fn label(self) -> &'static str {
+        match self {
+            NodeState::Down => "down",
+            NodeState::Connecting => "connecting",
+            NodeState::Up => "up",
+        }
+    }
+}
+
+/// One worker's figures for one node.
+#[derive(Debug)]
+pub struct NodeStats {
+    /// The node's name.
+    pub name: String,
+    /// Commands by outcome.
+    pub commands: CommandCounters,
+    /// Latency of answered commands.
+    pub seconds: Histogram,
+    /// Reads that found their key.
+    pub hits: Counter,
+    /// Reads that did not.
+    pub misses: Counter,
+    /// Bytes written to the node.
+    pub bytes_out: Counter,
+    /// Bytes read from the node.
+    pub bytes_in: Counter,
+    /// Connections opened, successful or not.
+    pub connects: Counter,
+    connections: AtomicI64,
+    state: AtomicU8,
+    why: Mutex<String>,
+}
+
+impl NodeStats {
+    /// Zero for everything; the node is `connecting`.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            commands: CommandCounters::new(),
+            seconds: Histogram::default(),
+            hits: Counter::default(),
+            misses: Counter::default(),
+            bytes_out: Counter::default(),
+            bytes_in: Counter::default(),
+            connects: Counter::default(),
+            connections: AtomicI64::new(0),
+            state: AtomicU8::new(NodeState::Connecting as u8),
+            why: Mutex::new(String::new()),
+        }
+    }
+
+    /// Open connections of this worker to this node.
+    pub fn connections_changed(&self, by: i64) {
+        self.connections.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Notes a change of state and its reason (empty when up).
+    pub fn set_state(&self, state: NodeState, why: &str) {
+        self.state.store(state as u8, Ordering::Relaxed);
+        why.clone_into(&mut self.why.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The state last noted.
+    pub fn state(&self) -> NodeState {
+        match self.state.load(Ordering::Relaxed) {
+            0 => NodeState::Down,
+            1 => NodeState::Connecting,
+            _ => NodeState::Up,
+        }
+    }
+}
+
+/// One worker's figures.
+#[derive(Debug)]
+pub struct WorkerStats {
+    /// Commands that the proxy answered itself, by outcome.
+    pub local: CommandCounters,
+    /// Bytes read from clients.
+    pub client_bytes_in: Counter,
+    /// Bytes written to clients.
+    pub client_bytes_out: Counter,
+    /// Whole commands read from clients.
+    pub commands_read: Counter,
+    /// Replies handed to clients' buffers.
+    pub replies: Counter,
+    /// Replies that had lost their client.
+    pub replies_dropped: Counter,
+    clients: AtomicI64,
+    nodes: Mutex<Vec<Arc<NodeStats>>>,
+}
+
+impl Default for WorkerStats {
+    fn default() -> Self {
+        Self {
+            local: CommandCounters::new(),
+            client_bytes_in: Counter::default(),
+            client_bytes_out: Counter::default(),
+            commands_read: Counter::default(),
+            replies: Counter::default(),
+            replies_dropped: Counter::default(),
+            clients: AtomicI64::new(0),
+            nodes: Mutex::new(Vec::new()),
+        }
+    }
+}
+
+impl WorkerStats {
+    /// Notes that a client came (`1`) or went (`-1`).
+    pub fn clients_changed(&self, by: i64) {
+        self.clients.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Clients of this worker now.
+    pub fn clients(&self) -> i64 {
+        self.clients.load(Ordering::Relaxed)
+    }
+
+    /// The figures for a node, made on first use and kept while the node is used.
+    pub fn node(&self, name: &str) -> Arc<NodeStats> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = nodes.iter().find(|node| node.name == name) {
+            return Arc::clone(found);
+        }
+        let node = Arc::new(NodeStats::new(name));
+        nodes.push(Arc::clone(&node));
+        node
+    }
+
+    /// Forgets nodes that left the topology.
+    pub fn retain_nodes(&self, keep: impl Fn(&str) -> bool) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|node| keep(&node.name));
+    }
+
+    fn nodes(&self) -> Vec<Arc<NodeStats>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Sums over all workers at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Clients connected.
+    pub client_connections: u64,
+    /// Commands that the proxy answered itself.
+    pub local: Vec<CommandCount>,
+    /// Bytes read from clients.
+    pub client_bytes_in: u64,
+    /// Bytes written to clients.
+    pub client_bytes_out: u64,
+    /// Whole commands read from clients.
+    pub commands_read: u64,
+    /// Replies handed to clients.
+    pub replies: u64,
+    /// Replies that had lost their client.
+    pub replies_dropped: u64,
+    /// Per node, by name.
+    pub nodes: Vec<NodeSnapshot>,
+}
+
+/// How often one command ended in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandCount {
+    /// `get`, `xgroup|create`.
+    pub command: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How often.
+    pub count: u64,
+}
+
+/// Sums over all workers for one node.
+#[derive(Debug, Clone)]
+pub struct NodeSnapshot {
+    /// The node's name.
+    pub name: String,
+    /// Best state that any worker sees.
+    pub state: NodeState,
+    /// Why it is not up, as the last worker told; empty when up.
+    pub why: String,
+    /// Open connections.
+    pub connections: u64,
+    /// Connections ever opened, successful or not.
+    pub connects: u64,
+    /// Commands by outcome.
+    pub commands: Vec<CommandCount>,
+    /// Observations per bucket of [`LATENCY_BOUNDS_US`], not cumulative; the last one is beyond all bounds.
+    pub latency_buckets: Vec<u64>,
+    /// Sum of all observed latencies, in seconds.
+    pub latency_sum_seconds: f64,
+    /// Reads that found their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Bytes read from the node.
+    pub bytes_in: u64,
+    /// Bytes written to the node.
+    pub bytes_out: u64,
+}
+
+type Sums = BTreeMap<(&'static str, Outcome), u64>;
+
+fn into_counts(sums: Sums) -> Vec<CommandCount> {
+    sums.into_iter().map(|((command, outcome), count)| CommandCount { command, outcome, count }).collect()
+}
+
+/// Sums the figures of all workers.
+pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot {
+    let mut total = Snapshot::default();
+    let mut local = Sums::new();
+    let mut nodes: BTreeMap<String, (NodeSnapshot, Sums)> = BTreeMap::new();
+    for worker in workers {
+        total.client_connections += worker.clients().max(0) as u64;
+        total.client_bytes_in += worker.client_bytes_in.get();
+        total.client_bytes_out += worker.client_bytes_out.get();
+        total.commands_read += worker.commands_read.get();
+        total.replies += worker.replies.get();
+        total.replies_dropped += worker.replies_dropped.get();
+        worker.local.add_to(&mut local);
+        for node in worker.nodes() {
+            let (sum, commands) = nodes
+                .entry(node.name.clone())
+                .or_insert_with(|| (NodeSnapshot::empty(&node.name), Sums::new()));
+            sum.add(&node);
+            node.commands.add_to(commands);
+        }
+    }
+    total.local = into_counts(local);
+    total.nodes = nodes
+        .into_values()
+        .map(|(node, commands)| NodeSnapshot { commands: into_counts(commands), ..node })
+        .collect();
+    total
+}
+
+impl NodeSnapshot {
+    fn empty(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: NodeState::Down,
+            why: String::new(),
+            connections: 0,
+            connects: 0,
+            commands: Vec::new(),
+            latency_buckets: vec![0; LATENCY_BOUNDS_US.len() + 1],
+            latency_sum_seconds: 0.0,
+            hits: 0,
+            misses: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    fn add(&mut self, node: &NodeStats) {
+        let state = node.state();
+        if state >= self.state {
+            self.why = node.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.state = state;
+        }
+        self.connections += node.connections.load(Ordering::Relaxed).max(0) as u64;
+        self.connects += node.connects.get();
+        for (sum, bucket) in self.latency_buckets.iter_mut().zip(&node.seconds.buckets) {
+            *sum += bucket.get();
+        }
+        self.latency_sum_seconds += node.seconds.sum_us.get() as f64 / 1e6;
+        self.hits += node.hits.get();
+        self.misses += node.misses.get();
+        self.bytes_in += node.bytes_in.get();
+        self.bytes_out += node.bytes_out.get();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_latency_falls_into_the_bucket_whose_bound_is_next_above() {
+        for us in [0, 1, 63, 64, 65, 127, 128, 129, 1000, 16_777_216, 16_777_217, u64::MAX / 2] {
+            let histogram = Histogram::default();
+            histogram.observe(Duration::from_micros(us));
+            let expected =
+                LATENCY_BOUNDS_US.iter().position(|&bound| us <= bound).unwrap_or(LATENCY_BOUNDS_US.len());
+            let found = histogram.buckets.iter().position(|bucket| bucket.get() == 1).unwrap();
+            assert_eq!(found, expected, "{us} µs");
+        }
+    }
+}

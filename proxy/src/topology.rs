@@ -1,0 +1,221 @@
+//! The topology: ring + node addresses + epoch, immutable, swapped whole (law I8).
+//!
+//! A command asks one snapshot once. [`Owner`] is an enum so that a key on its way between two nodes can
+//! become a state of its own and the compiler lists every place that must know.
+
+use std::sync::Arc;
+
+use ringway_ring::{Member, Ring, RingError};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::settings::{NodeSpec, TopologySpec};
+
+/// Position of a node in [`Topology::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeIndex(pub u16);
+
+/// Who answers for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// One node holds it.
+    Node(NodeIndex),
+}
+
+/// Why a wished topology is refused. Each text says what is wrong and where.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TopologyError {
+    /// The ring cannot be built.
+    #[error("{0}")]
+    Ring(#[from] RingError),
+    /// A node's address is not `host:port`.
+    #[error("node '{node}': address '{address}' is not host:port; write for example 127.0.0.1:7001")]
+    Address {
+        /// The node's name.
+        node: String,
+        /// What stands there.
+        address: String,
+    },
+    /// Two nodes with one address would be one server that counts twice.
+    #[error("nodes '{first}' and '{second}' have the same address {address}; give each its own server")]
+    SameAddress {
+        /// The node that has it first.
+        first: String,
+        /// The node that repeats it.
+        second: String,
+        /// The address.
+        address: String,
+    },
+    /// A node's name would not survive an error line, a metric label or a URL.
+    #[error("node name '{0}' must be 1 to 255 printable characters without spaces, quotes or slashes")]
+    Name(String),
+}
+
+/// Ring, nodes and epoch as one immutable value.
+#[derive(Debug)]
+pub struct Topology {
+    epoch: u64,
+    spec: TopologySpec,
+    ring: Ring,
+    nodes: Box<[Arc<NodeSpec>]>,
+    fingerprint: u64,
+}
+
+impl Topology {
+    /// Builds the ring for a wished topology.
+    ///
+    /// # Errors
+    /// [`TopologyError`] for an empty list, a bad name, weight or address, or two nodes of one name or address.
+    pub fn build(epoch: u64, spec: TopologySpec) -> Result<Self, TopologyError> {
+        check_nodes(&spec.nodes)?;
+        let members: Vec<Member> =
+            spec.nodes.iter().map(|node| Member { name: node.name.clone(), weight: node.weight }).collect();
+        let ring = Ring::build(&spec.ring, &members)?;
+        let nodes = spec.nodes.iter().cloned().map(Arc::new).collect();
+        let fingerprint = fingerprint(&ring, &spec.nodes);
+        Ok(Self { epoch, spec, ring, nodes, fingerprint })
+    }
+
+    /// Number of this topology; grows by one with each change.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What it was built from, credentials included.
+    pub fn spec(&self) -> &TopologySpec {
+        &self.spec
+    }
+
+    /// The placement.
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// The nodes in the operator's order.
+    pub fn nodes(&self) -> &[Arc<NodeSpec>] {
+        &self.nodes
+    }
+
+    /// The node at an index that this topology gave out.
+    pub fn node(&self, index: NodeIndex) -> Option<&Arc<NodeSpec>> {
+        self.nodes.get(usize::from(index.0))
+    }
+
+    /// Who answers for `key`; constant time in the number of nodes.
+    #[inline]
+    pub fn owner(&self, key: &[u8]) -> Owner {
+        Owner::Node(NodeIndex(self.ring.owner(key) as u16))
+    }
+
+    /// Same for two topologies that place and reach every key alike, whatever the order of their nodes.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+}
+
+fn check_nodes(nodes: &[NodeSpec]) -> Result<(), TopologyError> {
+    for node in nodes {
+        if !valid_name(&node.name) {
+            return Err(TopologyError::Name(
+                node.name.chars().take(64).collect::<String>().escape_debug().to_string(),
+            ));
+        }
+        if split_address(&node.address).is_none() {
+            let address = node.address.chars().take(128).collect::<String>().escape_debug().to_string();
+            return Err(TopologyError::Address { node: node.name.clone(), address });
+        }
+    }
+    let mut by_address: std::collections::HashMap<String, &NodeSpec> = std::collections::HashMap::new();
+    for node in nodes {
+        if let Some(first) = by_address.insert(node.address.to_ascii_lowercase(), node)
+            && first.name != node.name
+        {
+            return Err(TopologyError::SameAddress {
+                first: first.name.clone(),
+                second: node.name.clone(),
+                address: node.address.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn valid_name(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && name
+            .chars()
+            .all(|c| !c.is_control() && !c.is_whitespace() && !matches!(c, '\'' | '"' | '/' | '\\'))
+}
+
+/// Host and port of `host:port` or `[v6]:port`; `None` when it is neither.
+pub fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|host| !host.contains(':'))?,
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    (!host.is_empty() && host.len() <= 253 && host.chars().all(plain)).then_some((host, port))
+}
+
+fn fingerprint(ring: &Ring, nodes: &[NodeSpec]) -> u64 {
+    let mut sorted: Vec<&NodeSpec> = nodes.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut hash = Xxh3::new();
+    hash.update(&ring.fingerprint().to_le_bytes());
+    for node in sorted {
+        for part in [&node.name, &node.address] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    hash.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringway_ring::RingConfig;
+
+    fn spec(nodes: &[(&str, &str)]) -> TopologySpec {
+        let nodes = nodes.iter().map(|(name, address)| NodeSpec::new(*name, *address)).collect();
+        TopologySpec { ring: RingConfig::default(), nodes }
+    }
+
+    #[test]
+    fn addresses_are_split_or_refused() {
+        assert_eq!(split_address("127.0.0.1:7001"), Some(("127.0.0.1", 7001)));
+        assert_eq!(split_address("cache-1.internal:6379"), Some(("cache-1.internal", 6379)));
+        assert_eq!(split_address("[::1]:7001"), Some(("::1", 7001)));
+        for bad in
+            ["", ":", "host", "host:", ":1", "host:0", "host:65536", "::1:7001", "[::1:7", "a b:1", "h:\r\n1"]
+        {
+            assert_eq!(split_address(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn order_of_nodes_changes_neither_owner_nor_fingerprint() {
+        let one = Topology::build(1, spec(&[("a", "h:1"), ("b", "h:2"), ("c", "h:3")])).unwrap();
+        let two = Topology::build(1, spec(&[("c", "h:3"), ("a", "h:1"), ("b", "h:2")])).unwrap();
+        assert_eq!(one.fingerprint(), two.fingerprint());
+        for key in 0..1000u32 {
+            let Owner::Node(left) = one.owner(&key.to_le_bytes());
+            let Owner::Node(right) = two.owner(&key.to_le_bytes());
+            assert_eq!(one.node(left).unwrap().name, two.node(right).unwrap().name);
+        }
+    }
+
+    #[test]
+    fn two_nodes_of_one_address_are_refused() {
+        let error = Topology::build(1, spec(&[("a", "h:1"), ("b", "H:1")])).unwrap_err();
+        assert!(error.to_string().contains("same address"), "{error}");
+    }
+
+    #[test]
+    fn names_that_could_forge_a_reply_are_refused() {
+        for name in ["", "a b", "a\r\nb", "a'b", "a/b"] {
+            assert!(Topology::build(1, spec(&[(name, "h:1")])).is_err(), "{name:?}");
+        }
+    }
+}

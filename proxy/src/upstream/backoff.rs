@@ -1,0 +1,95 @@
+//! When to try a node again: soon, then less often, never all at the same moment.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::time::{Duration, Instant};
+
+/// First pause after a failure, and the least time between two connects.
+const FIRST: Duration = Duration::from_millis(100);
+/// Longest pause: with it a node that answers again is back in use within half a second.
+const LONGEST: Duration = Duration::from_millis(400);
+
+/// Doubling pauses with jitter. Takes time as an argument, holds no timer.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    least: Duration,
+    failures: u32,
+    last_connect: Option<Instant>,
+    random: u64,
+}
+
+impl Backoff {
+    /// `sharers` connections go to the same node; together they stay below ten connects a second as long as
+    /// they are few.
+    pub(crate) fn new(sharers: usize) -> Self {
+        let sharers = u32::try_from(sharers).unwrap_or(u32::MAX).clamp(1, 4);
+        Self {
+            least: FIRST * sharers,
+            failures: 0,
+            last_connect: None,
+            random: RandomState::new().build_hasher().finish() | 1,
+        }
+    }
+
+    /// A connection works.
+    pub(crate) fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A connection could not be made or did not answer.
+    pub(crate) fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// How long to wait before the next connect, which is taken as begun then.
+    pub(crate) fn pause(&mut self, now: Instant) -> Duration {
+        let wished = match self.failures {
+            0 => Duration::ZERO,
+            n => (self.least * 2u32.saturating_pow(n.min(8) - 1)).min(LONGEST.max(self.least)),
+        };
+        let wished = wished.mul_f64(0.75 + 0.25 * self.fraction());
+        let since = self.last_connect.map_or(self.least, |last| now.saturating_duration_since(last));
+        let pause = wished.max(self.least.saturating_sub(since));
+        self.last_connect = Some(now + pause);
+        pause
+    }
+
+    /// 0..1, by xorshift.
+    fn fraction(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_connect_is_at_once_and_pauses_grow_to_a_bound() {
+        let mut backoff = Backoff::new(1);
+        let now = Instant::now();
+        assert_eq!(backoff.pause(now), Duration::ZERO);
+        let mut last = Duration::ZERO;
+        for round in 0..20 {
+            backoff.failed();
+            last = backoff.pause(now + Duration::from_secs(round));
+            assert!(last >= Duration::from_millis(75) && last <= LONGEST, "{last:?}");
+        }
+        assert!(last >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn connects_never_come_faster_than_the_least_pause() {
+        let mut backoff = Backoff::new(1);
+        let mut now = Instant::now();
+        let start = now;
+        for _ in 0..50 {
+            now += backoff.pause(now);
+            backoff.succeeded();
+        }
+        assert!(now - start >= FIRST * 49, "{:?}", now - start);
+    }
+}

@@ -1,0 +1,282 @@
+//! What was handed to a node and what is awaited from it: the pairing of replies with those who asked.
+//!
+//! ```text
+//!   send ──► │ out: bytes not yet written │ ──write──► node
+//!            queue: [a: end 30][b: end 52][c: end 90]        offsets in the stream of all bytes
+//!                    written = 52 ▲  a, b were sent whole; c was not
+//!   node ──read──► scanner ──► front of queue ──► its ReplyTo
+//! ```
+//! No IO and no clock: bytes and times come in as arguments. Laws kept here: I1 (first in, first out, and any
+//! byte that nobody awaits ends the connection), I3 and I4 (the offsets tell what a lost command may have done).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::command::Command;
+use crate::error::Fate;
+use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
+
+/// A reply longer than this is passed on in pieces instead of being gathered, in bytes.
+const STREAM_BYTES: usize = 64 * 1024;
+/// A write buffer larger than this is given back when it is empty, in bytes.
+const KEEP_BYTES: usize = 1 << 20;
+
+/// Whoever waits for a reply.
+pub(crate) trait ReplyTo {
+    /// The next bytes of the reply; `last` with its end. A short reply comes in one call.
+    fn reply(&self, bytes: &[u8], last: bool);
+    /// No reply will come, or no more of it.
+    fn fail(&self, failure: crate::error::Failure<'_>);
+}
+
+/// One command on its way.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) to: T,
+    pub(crate) command: &'static Command,
+    pub(crate) at: Instant,
+    /// Stream offset of its first byte.
+    start: u64,
+    /// Stream offset one past its last byte.
+    end: u64,
+}
+
+/// Why the node's bytes end the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Violation {
+    #[error("{0}")]
+    Reply(#[from] ReplyError),
+    #[error("it sent a reply that nobody awaits")]
+    Stray,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Exchange<T> {
+    queue: VecDeque<Entry<T>>,
+    out: Vec<u8>,
+    /// Bytes of `out` that are written already.
+    out_at: usize,
+    /// Stream offset up to which everything is written.
+    written: u64,
+    /// Stream offset where the command being appended begins.
+    open: u64,
+    scanner: ReplyScanner,
+    /// Bytes of an unfinished reply; when streaming, only those of an unfinished line.
+    partial: Vec<u8>,
+    /// How many bytes of `partial` the scanner has used.
+    scanned: usize,
+    /// Whether the front reply is being passed on in pieces.
+    streaming: bool,
+    progress: Instant,
+}
+
+impl<T: ReplyTo> Exchange<T> {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            out: Vec::new(),
+            out_at: 0,
+            written: 0,
+            open: 0,
+            scanner: ReplyScanner::default(),
+            partial: Vec::new(),
+            scanned: 0,
+            streaming: false,
+            progress: now,
+        }
+    }
+
+    /// Where to append the bytes of the next command; [`Exchange::commit`] ends it.
+    #[inline]
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// The bytes appended since the last commit are one command.
+    #[inline]
+    pub(crate) fn commit(&mut self, to: T, command: &'static Command, at: Instant) {
+        let end = self.written + (self.out.len() - self.out_at) as u64;
+        self.queue.push_back(Entry { to, command, at, start: self.open, end });
+        self.open = end;
+    }
+
+    /// Bytes that wait to be written.
+    #[inline]
+    pub(crate) fn unwritten(&self) -> &[u8] {
+        &self.out[self.out_at..]
+    }
+
+    /// The kernel took `len` bytes of [`Exchange::unwritten`].
+    #[inline]
+    pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
+        self.written += len as u64;
+        self.out_at += len;
+        self.progress = now;
+        if self.out_at == self.out.len() {
+            self.out.clear();
+            self.out_at = 0;
+            if self.out.capacity() > KEEP_BYTES {
+                self.out = Vec::new();
+            }
+        } else if self.out_at > KEEP_BYTES && self.out_at > self.out.len() / 2 {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
+        }
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the node has left commands unanswered for `limit` without a sign of life.
+    pub(crate) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
+        let Some(oldest) = self.queue.front() else { return false };
+        now.saturating_duration_since(oldest.at.max(self.progress)) > limit
+    }
+
+    /// A stall of this process is no stall of the node: counts from `now` again.
+    pub(crate) fn forgive(&mut self, now: Instant) {
+        self.progress = now;
+    }
+
+    /// Pairs the node's bytes with those who wait. `done` is told of every finished reply with its first bytes
+    /// (all of them, unless it came in pieces).
+    ///
+    /// # Errors
+    /// [`Violation`]: the connection must be closed; the front entry has got no or only a part of its reply.
+    #[inline]
+    pub(crate) fn received(
+        &mut self,
+        mut bytes: &[u8],
+        now: Instant,
+        mut done: impl FnMut(&Entry<T>, &[u8]),
+    ) -> Result<(), Violation> {
+        self.progress = now;
+        while !bytes.is_empty() {
+            let front =
+                self.queue.front().filter(|entry| entry.end <= self.written).ok_or(Violation::Stray)?;
+            if !self.partial.is_empty() || self.streaming {
+                bytes = self.received_more(bytes, &mut done)?;
+                continue;
+            }
+            match self.scanner.scan(bytes)? {
+                ReplyScan::Complete(len) => {
+                    let (reply, rest) = bytes.split_at(len);
+                    front.to.reply(reply, true);
+                    done(front, reply);
+                    self.queue.pop_front();
+                    bytes = rest;
+                }
+                ReplyScan::Partial(used) => {
+                    self.partial.extend_from_slice(bytes);
+                    self.scanned = used;
+                    self.stream_if_long();
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with a reply that began in an earlier read; returns the bytes after what it took.
+    fn received_more<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        done: &mut impl FnMut(&Entry<T>, &[u8]),
+    ) -> Result<&'b [u8], Violation> {
+        let Some(front) = self.queue.front() else { return Err(Violation::Stray) };
+        // inside a long string nothing need be gathered
+        if self.streaming && self.partial.is_empty() {
+            let (used, end) = match self.scanner.scan(bytes)? {
+                ReplyScan::Complete(len) => (len, true),
+                ReplyScan::Partial(len) => (len, false),
+            };
+            let (piece, rest) = bytes.split_at(used);
+            front.to.reply(piece, end);
+            if end {
+                done(front, b"$");
+                self.finish_front();
+                return Ok(rest);
+            }
+            self.partial.extend_from_slice(rest);
+            self.scanned = 0;
+            return Ok(&[]);
+        }
+        // take what surely belongs to this reply, or a little more when that is not known
+        let want = usize::try_from(self.scanner.awaited()).unwrap_or(usize::MAX).max(64);
+        let (taken, rest) = bytes.split_at(want.min(bytes.len()));
+        self.partial.extend_from_slice(taken);
+        match self.scanner.scan(&self.partial[self.scanned..])? {
+            ReplyScan::Complete(len) => {
+                let end = self.scanned + len;
+                let too_much = self.partial.len() - end;
+                front.to.reply(&self.partial[..end], true);
+                done(front, if self.streaming { b"$" } else { &self.partial[..end] });
+                self.finish_front();
+                Ok(&bytes[taken.len() - too_much..])
+            }
+            ReplyScan::Partial(used) => {
+                self.scanned += used;
+                self.stream_if_long();
+                Ok(rest)
+            }
+        }
+    }
+
+    fn finish_front(&mut self) {
+        self.queue.pop_front();
+        self.streaming = false;
+        self.scanned = 0;
+        self.partial.clear();
+        self.partial.shrink_to(STREAM_BYTES);
+    }
+
+    /// Passes on what there is of a long reply.
+    fn stream_if_long(&mut self) {
+        let expected = self.partial.len() as u64 + self.scanner.awaited();
+        if self.scanned == 0 || (!self.streaming && expected <= STREAM_BYTES as u64) {
+            return;
+        }
+        if let Some(front) = self.queue.front() {
+            front.to.reply(&self.partial[..self.scanned], false);
+            self.partial.drain(..self.scanned);
+            self.scanned = 0;
+            self.streaming = true;
+        }
+    }
+
+    /// The connection is gone. Every command that may have reached the node, or reached it in part, leaves
+    /// through `lost` with its fate; with `keep`, commands of which no byte was written stay for the next
+    /// connection, otherwise they leave as well.
+    pub(crate) fn lost(&mut self, keep: bool, mut lost: impl FnMut(Entry<T>, Fate)) {
+        self.scanner = ReplyScanner::default();
+        self.partial = Vec::new();
+        self.scanned = 0;
+        self.streaming = false;
+        while let Some(front) = self.queue.front() {
+            if keep && front.start >= self.written {
+                break;
+            }
+            let fate = if front.end <= self.written { Fate::Unknown } else { Fate::NotSent };
+            if let Some(entry) = self.queue.pop_front() {
+                lost(entry, fate);
+            }
+        }
+        // the next connection begins with the first byte of the first command that stays
+        let from = self.queue.front().map_or(self.open, |front| front.start);
+        let skip = (from - self.written) as usize;
+        self.out.drain(..self.out_at + skip);
+        self.out_at = 0;
+        self.written = from;
+    }
+}
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::*;
+use crate::error::Failure;
+
+#[derive(Default)]
+struct Log {
+    bytes: RefCell<Vec<u8>>,
+    done: RefCell<u32>,
+}
+
+struct To(Rc<Log>);
+
+impl ReplyTo for To {
+    fn reply(&self, bytes: &[u8], last: bool) {
+        self.0.bytes.borrow_mut().extend_from_slice(bytes);
+        *self.0.done.borrow_mut() += u32::from(last);
+    }
+
+    fn fail(&self, _: Failure<'_>) {}
+}
+
+fn exchange_of(count: usize) -> (Exchange<To>, Vec<Rc<Log>>) {
+    let now = Instant::now();
+    let mut exchange = Exchange::new(now);
+    let logs: Vec<Rc<Log>> = (0..count).map(|_| Rc::default()).collect();
+    for log in &logs {
+        exchange.out().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        exchange.commit(To(Rc::clone(log)), crate::command::all().next().unwrap(), now);
+    }
+    (exchange, logs)
+}
+
+#[test]
+fn b2_replies_reach_their_askers_unchanged_at_every_split() {
+    let replies: [&[u8]; 4] = [b"+OK\r\n", b"$5\r\nhello\r\n", b"*2\r\n:1\r\n$-1\r\n", b"-ERR x\r\n"];
+    let stream = replies.concat();
+    for first in 0..=stream.len() {
+        for second in first..=stream.len() {
+            let (mut exchange, logs) = exchange_of(4);
+            let now = Instant::now();
+            exchange.wrote(exchange.unwritten().len(), now);
+            for piece in [&stream[..first], &stream[first..second], &stream[second..]] {
+                exchange.received(piece, now, |_, _| {}).unwrap();
+            }
+            for (log, reply) in logs.iter().zip(replies) {
+                assert_eq!(*log.bytes.borrow(), reply);
+                assert_eq!(*log.done.borrow(), 1);
+            }
+            assert!(exchange.is_idle());
+        }
+    }
+}
+
+#[test]
+fn a_long_reply_is_passed_on_in_pieces_and_never_gathered() {
+    let (mut exchange, logs) = exchange_of(2);
+    let now = Instant::now();
+    exchange.wrote(exchange.unwritten().len(), now);
+    let body = vec![b'x'; 1_000_000];
+    let mut stream = format!("*2\r\n${}\r\n", body.len()).into_bytes();
+    stream.extend_from_slice(&body);
+    stream.extend_from_slice(b"\r\n:7\r\n+next\r\n");
+    for piece in stream.chunks(10_007) {
+        exchange.received(piece, now, |_, _| {}).unwrap();
+        assert!(exchange.partial.len() <= STREAM_BYTES);
+    }
+    assert_eq!(logs[0].bytes.borrow().len(), stream.len() - 7);
+    assert_eq!(*logs[0].bytes.borrow(), stream[..stream.len() - 7]);
+    assert_eq!(*logs[1].bytes.borrow(), b"+next\r\n");
+    assert_eq!((*logs[0].done.borrow(), *logs[1].done.borrow()), (1, 1));
+}
+
+#[test]
+fn b3_bytes_that_nobody_awaits_are_a_violation() {
+    let (mut exchange, _logs) = exchange_of(1);
+    let now = Instant::now();
+    // a reply before the command was written whole answers something else
+    exchange.wrote(5, now);
+    assert_eq!(exchange.received(b"+OK\r\n", now, |_, _| {}), Err(Violation::Stray));
+    let (mut exchange, _logs) = exchange_of(1);
+    exchange.wrote(exchange.unwritten().len(), now);
+    assert_eq!(exchange.received(b"+OK\r\n+OK\r\n", now, |_, _| {}), Err(Violation::Stray));
+}
+
+#[test]
+fn i4_a_lost_connection_tells_written_from_unwritten() {
+    let len = b"*1\r\n$4\r\nPING\r\n".len();
+    for written in 0..=3 * len {
+        for keep in [false, true] {
+            let (mut exchange, _logs) = exchange_of(3);
+            let now = Instant::now();
+            let all = exchange.unwritten().to_vec();
+            exchange.wrote(written, now);
+            let mut fates = Vec::new();
+            exchange.lost(keep, |_, fate| fates.push(fate));
+            let whole = written / len;
+            let cut = usize::from(written % len != 0);
+            let mut expected = vec![Fate::Unknown; whole];
+            expected.extend(vec![Fate::NotSent; if keep { cut } else { 3 - whole }]);
+            assert_eq!(fates, expected, "written {written}, keep {keep}");
+            let kept = if keep { 3 - whole - cut } else { 0 };
+            assert_eq!(exchange.in_flight(), kept);
+            assert_eq!(exchange.unwritten(), &all[all.len() - kept * len..]);
+            // what stays is sent and answered on the next connection
+            exchange.wrote(exchange.unwritten().len(), now);
+            exchange.received(&b"+PONG\r\n".repeat(kept), now, |_, _| {}).unwrap();
+            assert!(exchange.is_idle());
+        }
+    }
+}
+
+#[test]
+fn a_stall_is_counted_from_the_last_sign_of_life() {
+    let (mut exchange, _logs) = exchange_of(1);
+    let limit = Duration::from_secs(1);
+    let start = Instant::now();
+    assert!(!exchange.is_stalled(start, limit));
+    assert!(exchange.is_stalled(start + Duration::from_millis(1100), limit));
+    exchange.wrote(14, start + Duration::from_millis(900));
+    assert!(!exchange.is_stalled(start + Duration::from_millis(1100), limit));
+    exchange.received(b"$3\r\n", start + Duration::from_millis(1800), |_, _| {}).unwrap();
+    assert!(!exchange.is_stalled(start + Duration::from_millis(2700), limit));
+}

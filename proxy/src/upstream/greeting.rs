@@ -1,0 +1,165 @@
+//! The first words on a new connection to a node, before any command of a client.
+//!
+//! `AUTH` or `HELLO 3 AUTH`, `CLIENT ID`, then, if an earlier connection was given up with writes unanswered,
+//! `CLIENT KILL ID` for it: a node that was asleep must not run them after newer ones. Last a `PING` that must
+//! read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a working one.
+
+use std::future::poll_fn;
+use std::io;
+
+use crate::net::Stream;
+use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
+use crate::resp::{Protocol, encode};
+use crate::settings::Credentials;
+
+/// What each request of the greeting is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Auth,
+    Hello,
+    ClientId,
+    Fence,
+    Ping,
+}
+
+/// Greets a node. Returns the connection's id at the node (0 when it tells none).
+///
+/// # Errors
+/// Why the node cannot be used, in words without secrets.
+pub(crate) async fn greet(
+    stream: &Stream,
+    credentials: &Credentials,
+    protocol: Protocol,
+    fence: Option<u64>,
+) -> Result<u64, String> {
+    let mut request = Vec::new();
+    let steps = write_greeting(&mut request, credentials, protocol, fence);
+    write_all(stream, &request).await.map_err(|error| error.to_string())?;
+    let mut reader = Reader::default();
+    let mut id = 0;
+    for step in steps {
+        let reply = reader.next(stream).await?;
+        check(step, &reply)?;
+        if step == Step::ClientId {
+            id = integer(&reply).and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
+        }
+    }
+    if reader.have.is_empty() { Ok(id) } else { Err("it sent more than it was asked for".into()) }
+}
+
+fn write_greeting(
+    out: &mut Vec<u8>,
+    credentials: &Credentials,
+    protocol: Protocol,
+    fence: Option<u64>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut request = |step: Step, words: &[&str]| {
+        encode::array(out, words.len());
+        words.iter().for_each(|word| encode::bulk(out, word.as_bytes()));
+        steps.push(step);
+    };
+    let user = credentials.username.as_deref();
+    match (protocol, credentials.password.as_ref().map(|secret| secret.reveal())) {
+        (Protocol::Resp3, Some(password)) => {
+            request(Step::Hello, &["HELLO", "3", "AUTH", user.unwrap_or("default"), password]);
+        }
+        (Protocol::Resp3, None) => request(Step::Hello, &["HELLO", "3"]),
+        (Protocol::Resp2, Some(password)) => match user {
+            Some(user) => request(Step::Auth, &["AUTH", user, password]),
+            None => request(Step::Auth, &["AUTH", password]),
+        },
+        (Protocol::Resp2, None) => {}
+    }
+    request(Step::ClientId, &["CLIENT", "ID"]);
+    if let Some(id) = fence {
+        request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string()]);
+    }
+    request(Step::Ping, &["PING"]);
+    steps
+}
+
+fn check(step: Step, reply: &[u8]) -> Result<(), String> {
+    match (step, reply) {
+        (Step::Auth, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => Ok(()),
+        // without them there is no fence, which only a stalled node would need
+        (Step::ClientId | Step::Fence, _) => Ok(()),
+        (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
+        (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
+        (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
+    }
+}
+
+/// A node's words, short and on one line.
+fn quote(reply: &[u8]) -> String {
+    let text = reply.strip_prefix(b"-").or(reply.strip_prefix(b"+")).unwrap_or(reply);
+    let end = text.iter().position(|byte| *byte == b'\r').unwrap_or(text.len());
+    let visible = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '?' };
+    text[..end.min(128)].iter().map(visible).collect()
+}
+
+async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads replies one by one; a greeting is short, so nothing here is fast.
+#[derive(Default)]
+struct Reader {
+    have: Vec<u8>,
+}
+
+impl Reader {
+    /// Longest greeting that is accepted, in bytes; `HELLO`'s map with modules is by far the longest part.
+    const LONGEST: usize = 64 * 1024;
+
+    async fn next(&mut self, stream: &Stream) -> Result<Vec<u8>, String> {
+        loop {
+            if let ReplyScan::Complete(len) =
+                ReplyScanner::default().scan(&self.have).map_err(|error| error.to_string())?
+            {
+                let rest = self.have.split_off(len);
+                return Ok(std::mem::replace(&mut self.have, rest));
+            }
+            if self.have.len() > Self::LONGEST {
+                return Err("its greeting does not end".into());
+            }
+            let mut buffer = [0; 1024];
+            match poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await {
+                Ok(0) => return Err("it closed the connection during the greeting".into()),
+                Ok(read) => self.have.extend_from_slice(&buffer[..read]),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_greeting_error_is_told_and_not_taken_for_a_reply() {
+        let why = check(Step::Ping, b"-ERR max number of clients reached\r\n").unwrap_err();
+        assert_eq!(why, "it answers PING with: ERR max number of clients reached");
+        assert!(check(Step::Auth, b"-WRONGPASS x\r\n").unwrap_err().contains("refuses the proxy's password"));
+        assert!(check(Step::ClientId, b"-NOPERM x\r\n").is_ok());
+    }
+
+    #[test]
+    fn a_fence_stands_before_the_ping() {
+        let mut out = Vec::new();
+        let steps = write_greeting(&mut out, &Credentials::default(), Protocol::Resp2, Some(7));
+        assert_eq!(steps, [Step::ClientId, Step::Fence, Step::Ping]);
+        assert!(String::from_utf8(out).unwrap().contains("KILL\r\n$2\r\nID\r\n$1\r\n7\r\n"));
+    }
+}

@@ -1,0 +1,466 @@
+//! One connection to a node and the task that owns it: connect, greet, converse, and after a loss again.
+//!
+//! ```text
+//!   Connecting ──greeted──► Up ──closed──► Connecting     commands wait, at most for the connect timeout
+//!       │ refused, silent    │ stalled
+//!       ▼                    ▼
+//!      Down ◄────────────────┘      commands are NOTSENT at once; the task tries again with back-off
+//! ```
+//! Laws kept here: I3 (what was written is never written again), I5 (a stalled node is given up), I7 (a node
+//! that is down costs nothing).
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::exchange::{Exchange, ReplyTo};
+use super::greeting::greet;
+use crate::command::{self, Command};
+use crate::error::{Failure, Fate};
+use crate::net::Stream;
+use crate::resp::Protocol;
+use crate::resp::reply;
+use crate::settings::{NodeSpec, Timeouts};
+use crate::stats::{NodeState, NodeStats, Outcome};
+use crate::turn::Turn;
+
+/// What all links of a worker share.
+pub(crate) struct LinkContext<T: ReplyTo> {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) turn: Rc<Turn>,
+    /// Workers that connect to the same nodes.
+    pub(crate) sharers: usize,
+    /// Most bytes that may wait for one connection.
+    pub(crate) queue_bytes: usize,
+    /// Links with something to write at the end of the turn.
+    pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
+    /// Where all links read to: nothing stays in it between two turns.
+    pub(crate) buffer: RefCell<Box<[u8]>>,
+}
+
+/// Whether a command was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It waits to be written.
+    Yes,
+    /// It certainly will not run; [`Link::why`] says why.
+    No,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Up,
+    Down,
+}
+
+/// Why a conversation ended.
+enum End {
+    Closed(String),
+    Stalled,
+    Retired,
+}
+
+/// See the head of this file.
+pub(crate) struct Link<T: ReplyTo> {
+    spec: Arc<NodeSpec>,
+    stats: Arc<NodeStats>,
+    protocol: Protocol,
+    context: Rc<LinkContext<T>>,
+    exchange: RefCell<Exchange<T>>,
+    stream: RefCell<Option<Stream>>,
+    state: Cell<State>,
+    why: RefCell<String>,
+    waker: RefCell<Option<Waker>>,
+    dirty: Cell<bool>,
+    /// The kernel takes no more bytes; the task waits until it does.
+    blocked: Cell<bool>,
+    /// A write failed; the task ends the conversation.
+    broken: RefCell<Option<String>>,
+    stalled: Cell<bool>,
+    retired: Cell<bool>,
+}
+
+impl<T: ReplyTo + 'static> Link<T> {
+    /// Makes the link and the task that connects it.
+    pub(crate) fn start(
+        spec: Arc<NodeSpec>,
+        stats: Arc<NodeStats>,
+        protocol: Protocol,
+        context: Rc<LinkContext<T>>,
+    ) -> Rc<Self> {
+        let link = Rc::new(Self {
+            spec,
+            stats,
+            protocol,
+            exchange: RefCell::new(Exchange::new(context.turn.now())),
+            context,
+            stream: RefCell::default(),
+            state: Cell::new(State::Connecting),
+            why: RefCell::default(),
+            waker: RefCell::default(),
+            dirty: Cell::new(false),
+            blocked: Cell::new(false),
+            broken: RefCell::default(),
+            stalled: Cell::new(false),
+            retired: Cell::new(false),
+        });
+        tokio::task::spawn_local(Rc::clone(&link).run());
+        link
+    }
+
+    /// The node.
+    pub(crate) fn spec(&self) -> &NodeSpec {
+        &self.spec
+    }
+
+    /// This worker's figures of the node.
+    pub(crate) fn stats(&self) -> &NodeStats {
+        &self.stats
+    }
+
+    /// Why the link takes no commands.
+    pub(crate) fn why(&self) -> String {
+        if self.state.get() == State::Down {
+            self.why.borrow().clone()
+        } else {
+            "too many bytes wait for it (limits.node_queue_bytes)".into()
+        }
+    }
+
+    /// Whether a command would be taken now.
+    #[inline]
+    pub(crate) fn is_usable(&self) -> bool {
+        self.state.get() != State::Down && self.exchange.borrow().unwritten().len() < self.context.queue_bytes
+    }
+
+    /// Takes one whole command as its bytes.
+    #[inline]
+    pub(crate) fn send(self: &Rc<Self>, frame: &[u8], to: T, command: &'static Command) -> Sent {
+        if !self.is_usable() {
+            return Sent::No;
+        }
+        self.append(|out| out.extend_from_slice(frame));
+        self.commit(to, command);
+        Sent::Yes
+    }
+
+    /// Appends bytes of a command that is built in steps. Check [`Link::is_usable`] first and end it with
+    /// [`Link::commit`] before anything else is sent.
+    #[inline]
+    pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(self.exchange.borrow_mut().out());
+    }
+
+    /// The bytes appended since the last commit are one command whose reply goes to `to`.
+    #[inline]
+    pub(crate) fn commit(self: &Rc<Self>, to: T, command: &'static Command) {
+        self.exchange.borrow_mut().commit(to, command, self.context.turn.now());
+        self.mark_dirty();
+    }
+
+    #[inline]
+    fn mark_dirty(self: &Rc<Self>) {
+        if !self.dirty.replace(true) {
+            self.context.dirty.borrow_mut().push(Rc::clone(self));
+            self.context.turn.schedule();
+        }
+    }
+
+    /// Writes what waits, once; called at the end of the turn.
+    pub(crate) fn flush(&self) {
+        self.dirty.set(false);
+        if self.state.get() != State::Up || self.blocked.get() {
+            return;
+        }
+        let stream = self.stream.borrow();
+        let mut exchange = self.exchange.borrow_mut();
+        let waiting = exchange.unwritten().len();
+        let Some(stream) = stream.as_ref().filter(|_| waiting > 0) else { return };
+        match stream.try_write(exchange.unwritten()) {
+            Ok(written) => {
+                self.stats.bytes_out.add(written as u64);
+                exchange.wrote(written, self.context.turn.now());
+                if written < waiting {
+                    self.blocked.set(true);
+                    self.wake();
+                }
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                self.blocked.set(true);
+                self.wake();
+            }
+            Err(error) => {
+                *self.broken.borrow_mut() = Some(error.to_string());
+                self.wake();
+            }
+        }
+    }
+
+    /// Gives up a node that leaves commands unanswered; called at every tick.
+    pub(crate) fn check(&self, now: Instant) {
+        let stalled = self.exchange.borrow().is_stalled(now, self.context.timeouts.operation);
+        if stalled && self.state.get() == State::Up {
+            self.stalled.set(true);
+            self.wake();
+        }
+    }
+
+    /// The proxy itself stood still: that is not the node's fault.
+    pub(crate) fn forgive(&self, now: Instant) {
+        self.exchange.borrow_mut().forgive(now);
+    }
+
+    /// Ends once everything in flight is answered.
+    pub(crate) fn retire(&self) {
+        self.retired.set(true);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn remember_waker(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    async fn run(self: Rc<Self>) {
+        let mut backoff = Backoff::new(self.context.sharers);
+        let mut fence = None;
+        loop {
+            let pause = backoff.pause(Instant::now());
+            if self.pause(pause).await {
+                break;
+            }
+            match self.connect(fence).await {
+                Err(why) => {
+                    backoff.failed();
+                    self.down(&why);
+                }
+                Ok(id) => {
+                    backoff.succeeded();
+                    fence = None;
+                    let end = self.converse().await;
+                    *self.stream.borrow_mut() = None;
+                    self.blocked.set(false);
+                    self.stats.connections_changed(-1);
+                    match end {
+                        End::Retired => break,
+                        End::Closed(why) => self.reconnect(&why),
+                        End::Stalled => {
+                            fence = Some(id).filter(|id| *id != 0);
+                            let seconds = self.context.timeouts.operation.as_secs_f64();
+                            self.down(&format!("no answer for {seconds} s"));
+                        }
+                    }
+                }
+            }
+        }
+        self.fail_all("it left the topology");
+    }
+
+    /// Waits before the next connect; true when the link is retired and nothing waits for it.
+    async fn pause(&self, pause: Duration) -> bool {
+        let mut sleep = std::pin::pin!(tokio::time::sleep(pause));
+        poll_fn(|cx| {
+            self.remember_waker(cx);
+            if self.retired.get() && (self.state.get() == State::Down || self.exchange.borrow().is_idle()) {
+                return Poll::Ready(true);
+            }
+            if pause.is_zero() { Poll::Ready(false) } else { sleep.as_mut().poll(cx).map(|()| false) }
+        })
+        .await
+    }
+
+    async fn connect(&self, fence: Option<u64>) -> Result<u64, String> {
+        self.stats.connects.add(1);
+        let attempt = async {
+            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let id = greet(&stream, &self.spec.credentials, self.protocol, fence).await?;
+            Ok::<_, String>((stream, id))
+        };
+        let limit = self.context.timeouts.connect;
+        let (stream, id) = match tokio::time::timeout(limit, attempt).await {
+            Ok(result) => result?,
+            Err(_) => return Err(format!("no connection or no greeting within {} ms", limit.as_millis())),
+        };
+        *self.stream.borrow_mut() = Some(stream);
+        self.exchange.borrow_mut().forgive(Instant::now());
+        self.stalled.set(false);
+        self.broken.borrow_mut().take();
+        self.stats.connections_changed(1);
+        self.note_state(State::Up, "");
+        self.flush();
+        Ok(id)
+    }
+
+    /// Reads replies until the connection ends.
+    async fn converse(&self) -> End {
+        poll_fn(|cx| self.poll_converse(cx)).await
+    }
+
+    fn poll_converse(&self, cx: &mut Context<'_>) -> Poll<End> {
+        self.remember_waker(cx);
+        if let Poll::Ready(end) = self.poll_replies(cx) {
+            return Poll::Ready(end);
+        }
+        if let Some(why) = self.broken.borrow_mut().take() {
+            return Poll::Ready(End::Closed(why));
+        }
+        // replies that came in the meantime have cleared the suspicion
+        if self.stalled.take()
+            && self.exchange.borrow().is_stalled(Instant::now(), self.context.timeouts.operation)
+        {
+            return Poll::Ready(End::Stalled);
+        }
+        if self.blocked.get() {
+            let ready = self.stream.borrow().as_ref().map(|stream| stream.poll_write_ready(cx));
+            if let Some(Poll::Ready(_)) = ready {
+                self.blocked.set(false);
+                self.flush();
+                if self.blocked.get() {
+                    // not writable after all: ask again, which registers for the next time
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        if self.retired.get() && self.exchange.borrow().is_idle() {
+            return Poll::Ready(End::Retired);
+        }
+        Poll::Pending
+    }
+
+    /// Reads as long as there is something, but not for ever: others wait as well.
+    fn poll_replies(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut buffer = self.context.buffer.borrow_mut();
+        for _ in 0..4 {
+            let read = {
+                let stream = self.stream.borrow();
+                let Some(stream) = stream.as_ref() else { return Poll::Pending };
+                match stream.poll_read(cx, &mut buffer) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(read) => read,
+                }
+            };
+            match read {
+                Ok(0) => return Poll::Ready(End::Closed("it closed the connection".into())),
+                Err(error) => return Poll::Ready(End::Closed(error.to_string())),
+                Ok(len) => {
+                    if let Err(why) = self.received(&buffer[..len]) {
+                        return Poll::Ready(End::Closed(why));
+                    }
+                    if len < buffer.len() {
+                        // the kernel has no more: this registers for the next bytes without a system call
+                        continue;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn received(&self, bytes: &[u8]) -> Result<(), String> {
+        self.stats.bytes_in.add(bytes.len() as u64);
+        let now = self.context.turn.now();
+        let stats = &*self.stats;
+        let result = self.exchange.borrow_mut().received(bytes, now, |entry, reply| {
+            count(stats, entry.command, reply);
+            stats.seconds.observe(now.saturating_duration_since(entry.at));
+        });
+        result.map_err(|violation| violation.to_string())
+    }
+
+    /// The connection was lost; commands of which nothing was written wait for the next one.
+    fn reconnect(&self, why: &str) {
+        self.note_state(State::Connecting, why);
+        self.lose(true, why);
+    }
+
+    /// The node cannot be used; nothing waits for it.
+    fn down(&self, why: &str) {
+        self.note_state(State::Down, why);
+        self.lose(false, why);
+    }
+
+    fn fail_all(&self, why: &str) {
+        self.state.set(State::Down);
+        why.clone_into(&mut self.why.borrow_mut());
+        self.lose(false, why);
+    }
+
+    fn lose(&self, keep: bool, why: &str) {
+        let mut gone = Vec::new();
+        self.exchange.borrow_mut().lost(keep, |entry, fate| gone.push((entry, fate)));
+        for (entry, fate) in gone {
+            let outcome = match fate {
+                Fate::NotSent => Outcome::NotSent,
+                Fate::Unknown => Outcome::Unknown,
+            };
+            self.stats.commands.count(entry.command, outcome);
+            entry.to.fail(Failure { fate, node: &self.spec, why });
+        }
+    }
+
+    fn note_state(&self, state: State, why: &str) {
+        let before = self.state.replace(state);
+        why.clone_into(&mut self.why.borrow_mut());
+        // the connection that is always there speaks for the node
+        if self.protocol != Protocol::Resp2 {
+            return;
+        }
+        let told = match state {
+            State::Connecting => NodeState::Connecting,
+            State::Up => NodeState::Up,
+            State::Down => NodeState::Down,
+        };
+        let known = self.stats.state();
+        self.stats.set_state(told, why);
+        let (node, address) = (&self.spec.name, &self.spec.address);
+        match state {
+            State::Up if known != NodeState::Up => tracing::info!(node, address, "node is up"),
+            State::Down if before != State::Down => tracing::warn!(node, address, why, "node is down"),
+            State::Connecting => tracing::info!(node, address, why, "connection to node lost"),
+            _ => {}
+        }
+    }
+}
+
+/// Counts an answered command, and for look-ups whether the key was there.
+#[inline]
+fn count(stats: &NodeStats, command: &'static Command, reply: &[u8]) {
+    if reply.first() == Some(&b'-') {
+        stats.commands.count(command, Outcome::Error);
+        return;
+    }
+    stats.commands.count(command, Outcome::Ok);
+    if !command.lookup {
+        return;
+    }
+    if let (command::Route::Split(_), Some(values)) = (&command.route, reply::elements(reply)) {
+        let (hits, misses) =
+            values.fold(
+                (0, 0),
+                |(hits, misses), value| {
+                    if reply::is_nil(value) { (hits, misses + 1) } else { (hits + 1, misses) }
+                },
+            );
+        stats.hits.add(hits);
+        stats.misses.add(misses);
+    } else if reply::is_nil(reply) {
+        stats.misses.add(1);
+    } else {
+        stats.hits.add(1);
+    }
+}

@@ -1,0 +1,265 @@
+//! One worker: a current-thread runtime that owns its clients and its own connections to the nodes.
+//!
+//! Everything here belongs to one thread: plain cells, no locks. Other threads speak to it through
+//! [`ToWorker`] and read its counters; the topology reaches it through an `arc_swap::Cache`.
+
+use std::cell::{Ref, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::client::{Client, Parts, SlotRef, Spare};
+use crate::control::Shared;
+use crate::net::Stream;
+use crate::resp::{Protocol, Span};
+use crate::route::Scratch;
+use crate::stats::WorkerStats;
+use crate::topology::{NodeIndex, Topology};
+use crate::turn::Turn;
+use crate::upstream::{Link, LinkContext, Node};
+
+/// How often waiting is checked against its bounds.
+const TICK: Duration = Duration::from_millis(20);
+/// A tick that comes so late says that the process stood still, not the nodes.
+const STANDSTILL: Duration = Duration::from_millis(200);
+/// Ticks between two looks at all clients.
+const CLIENT_TICKS: u32 = 25;
+/// Bytes read at once from a client.
+const CLIENT_BUFFER: usize = 64 * 1024;
+/// Bytes read at once from a node.
+const NODE_BUFFER: usize = 128 * 1024;
+
+/// What other threads may tell a worker.
+pub(crate) enum ToWorker {
+    /// A new client, its number and its address.
+    Client(std::net::TcpStream, u64, SocketAddr),
+    /// The topology was swapped: connect to new nodes, let go of old ones.
+    TopologyChanged,
+    /// Answer what was read, then end every connection and the worker.
+    Drain,
+    /// End at once.
+    Stop,
+}
+
+/// The nodes of one topology as this worker reaches them.
+pub(crate) struct Routes {
+    pub(crate) topology: Arc<Topology>,
+    nodes: Vec<Rc<Node<SlotRef>>>,
+}
+
+impl Routes {
+    /// The connection to a node of this topology.
+    #[inline]
+    pub(crate) fn link(&self, node: NodeIndex, protocol: Protocol) -> Rc<Link<SlotRef>> {
+        self.nodes[usize::from(node.0)].link(protocol)
+    }
+}
+
+/// See the head of this file.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) turn: Rc<Turn>,
+    pub(crate) clients: RefCell<HashMap<u64, Rc<Client>>>,
+    pub(crate) dirty_clients: RefCell<Vec<Rc<Client>>>,
+    /// Where all clients are read to: nothing stays in it between two turns.
+    pub(crate) client_buffer: RefCell<Box<[u8]>>,
+    pub(crate) spans: RefCell<Vec<Span>>,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) parts: RefCell<Parts>,
+    pub(crate) spare: RefCell<Spare>,
+    links: Rc<LinkContext<SlotRef>>,
+    topology: RefCell<arc_swap::Cache<TopologyOf, Arc<Topology>>>,
+    routes: RefCell<Routes>,
+    /// Nodes of earlier topologies that still owe replies.
+    retired: RefCell<Vec<Rc<Node<SlotRef>>>>,
+}
+
+/// Lets the cache borrow the swap inside [`Shared`].
+pub(crate) struct TopologyOf(Arc<Shared>);
+
+impl std::ops::Deref for TopologyOf {
+    type Target = ArcSwap<Topology>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0.topology
+    }
+}
+
+/// Runs a worker on its own thread until it is drained or all senders are gone.
+pub(crate) fn run(shared: Arc<Shared>, stats: Arc<WorkerStats>, inbox: UnboundedReceiver<ToWorker>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(256)
+        .build_local(tokio::runtime::LocalOptions::default());
+    match runtime {
+        Ok(runtime) => runtime.block_on(async { Worker::new(shared, stats).serve(inbox).await }),
+        Err(error) => tracing::error!(%error, "a worker could not start its runtime"),
+    }
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, stats: Arc<WorkerStats>) -> Rc<Self> {
+        let turn = Rc::new(Turn::default());
+        let links = Rc::new(LinkContext {
+            timeouts: shared.settings.timeouts,
+            turn: Rc::clone(&turn),
+            sharers: shared.workers.len(),
+            queue_bytes: shared.settings.limits.node_queue_bytes,
+            dirty: RefCell::default(),
+            buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
+        });
+        let topology = shared.topology.load_full();
+        let worker = Self {
+            topology: RefCell::new(arc_swap::Cache::new(TopologyOf(Arc::clone(&shared)))),
+            routes: RefCell::new(Routes { topology, nodes: Vec::new() }),
+            shared,
+            stats,
+            turn,
+            clients: RefCell::default(),
+            dirty_clients: RefCell::default(),
+            client_buffer: RefCell::new(vec![0; CLIENT_BUFFER].into()),
+            spans: RefCell::default(),
+            scratch: RefCell::default(),
+            parts: RefCell::default(),
+            spare: RefCell::default(),
+            links,
+            retired: RefCell::default(),
+        };
+        worker.connect_nodes();
+        Rc::new(worker)
+    }
+
+    /// The topology that holds now and the way to its nodes; one call per command (law I8).
+    #[inline]
+    pub(crate) fn routes(&self) -> Ref<'_, Routes> {
+        let current = {
+            let mut cache = self.topology.borrow_mut();
+            let latest = cache.load();
+            Arc::ptr_eq(latest, &self.routes.borrow().topology)
+        };
+        if !current {
+            self.connect_nodes();
+        }
+        self.routes.borrow()
+    }
+
+    /// Brings the nodes in line with the topology: those that stay keep their connections.
+    fn connect_nodes(&self) {
+        let topology = Arc::clone(self.topology.borrow_mut().load());
+        let mut routes = self.routes.borrow_mut();
+        let mut old = std::mem::take(&mut routes.nodes);
+        for spec in topology.nodes() {
+            let node = match old.iter().position(|node| node.serves(spec)) {
+                Some(at) => old.swap_remove(at),
+                None => {
+                    let stats = self.stats.node(&spec.name);
+                    Rc::new(Node::start(Arc::clone(spec), stats, Rc::clone(&self.links)))
+                }
+            };
+            routes.nodes.push(node);
+        }
+        self.stats.retain_nodes(|name| topology.nodes().iter().any(|node| node.name == name));
+        old.iter().for_each(|node| node.retire());
+        self.retired.borrow_mut().append(&mut old);
+        routes.topology = topology;
+    }
+
+    async fn serve(self: Rc<Self>, mut inbox: UnboundedReceiver<ToWorker>) {
+        let worker = Rc::clone(&self);
+        tokio::task::spawn_local(async move { worker.turn.run(|| worker.end_turn()).await });
+        let worker = Rc::clone(&self);
+        tokio::task::spawn_local(async move { worker.tick().await });
+        while let Some(message) = inbox.recv().await {
+            match message {
+                ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
+                ToWorker::TopologyChanged => drop(self.routes()),
+                ToWorker::Drain => break,
+                ToWorker::Stop => return self.let_go(),
+            }
+        }
+        tokio::select! {
+            () = self.drain() => {}
+            () = stopped(&mut inbox) => {}
+        }
+        self.let_go();
+    }
+
+    /// Unties what holds each other, so that everything ends with the runtime.
+    fn let_go(&self) {
+        self.clients.borrow_mut().clear();
+        self.dirty_clients.borrow_mut().clear();
+        self.links.dirty.borrow_mut().clear();
+        self.routes.borrow_mut().nodes.clear();
+        self.retired.borrow_mut().clear();
+    }
+
+    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, id: u64, peer: SocketAddr) {
+        match Stream::from_accepted(stream) {
+            Ok(stream) => Client::start(Rc::clone(self), stream, id, peer),
+            Err(error) => {
+                self.stats.clients_changed(-1);
+                tracing::debug!(%error, "a client was gone before it was served");
+            }
+        }
+    }
+
+    /// Writes each node once, then each client once.
+    fn end_turn(&self) {
+        // what writing makes dirty again is written in the next turn
+        let mut links = std::mem::take(&mut *self.links.dirty.borrow_mut());
+        links.drain(..).for_each(|link| link.flush());
+        let mut clients = std::mem::take(&mut *self.dirty_clients.borrow_mut());
+        clients.drain(..).for_each(|client| client.flush());
+        keep_longer(&self.links.dirty, links);
+        keep_longer(&self.dirty_clients, clients);
+    }
+
+    async fn tick(&self) {
+        let mut last = Instant::now();
+        for round in 0u32.. {
+            tokio::time::sleep(TICK).await;
+            let now = Instant::now();
+            let stood_still = now - last > STANDSTILL;
+            last = now;
+            let retired = self.retired.borrow();
+            for node in self.routes.borrow().nodes.iter().chain(retired.iter()) {
+                node.each_link(|link| if stood_still { link.forgive(now) } else { link.check(now) });
+            }
+            drop(retired);
+            if round % CLIENT_TICKS == 0 {
+                self.clients.borrow().values().for_each(|client| client.check(now));
+                self.retired.borrow_mut().retain(|node| node.is_in_use());
+            }
+        }
+    }
+
+    /// Answers what was read; the caller bounds how long that may take.
+    async fn drain(&self) {
+        let all: Vec<Rc<Client>> = self.clients.borrow().values().cloned().collect();
+        all.iter().for_each(|client| client.drain());
+        drop(all);
+        while !self.clients.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// Ready when the worker is told to stop, or when nobody can tell it any more.
+async fn stopped(inbox: &mut UnboundedReceiver<ToWorker>) {
+    while !matches!(inbox.recv().await, Some(ToWorker::Stop) | None) {}
+}
+
+/// Puts an emptied list back, so that its memory serves the next turn.
+fn keep_longer<T>(place: &RefCell<Vec<T>>, emptied: Vec<T>) {
+    let mut place = place.borrow_mut();
+    if place.is_empty() && place.capacity() < emptied.capacity() {
+        *place = emptied;
+    }
+}

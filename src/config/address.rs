@@ -1,0 +1,65 @@
+//! Addresses to listen on: `host:port`, `[v6]:port`; port 0 takes a free one.
+
+use std::net::IpAddr;
+
+use ringway_proxy::topology::split_address;
+
+use super::problem::shown;
+use super::reader::{Reader, Section};
+
+/// Reads an address to listen on.
+pub(crate) fn listen(reader: &mut Reader, at: &Section<'_>, key: &str, default: &str) -> String {
+    let Some(text) = reader.text(at, key) else { return default.to_owned() };
+    if split_listen(text).is_none() {
+        let path = at.path(key);
+        let example = if text.starts_with('/') { "; unix sockets are not supported" } else { "" };
+        let text = format!("{path}: '{}' is not host:port; write for example {default}{example}", shown(text));
+        reader.problem(at.line_of(key), text);
+        return default.to_owned();
+    }
+    text.to_owned()
+}
+
+/// Host and port; unlike a node's port, a listener's may be 0.
+pub(crate) fn split_listen(address: &str) -> Option<(&str, u16)> {
+    match address.strip_suffix(":0") {
+        Some(host) => {
+            let end = host.len();
+            // any valid port does for checking the host
+            split_address(&format!("{host}:1")).map(|_| (&address[..end], 0))
+        }
+        None => split_address(address),
+    }
+}
+
+/// Whether only this machine can reach the address.
+pub(crate) fn is_loopback(address: &str) -> bool {
+    let Some((host, _)) = split_listen(address) else { return false };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_zero_is_for_listeners() {
+        assert_eq!(split_listen("127.0.0.1:0"), Some(("127.0.0.1", 0)));
+        assert_eq!(split_listen("[::1]:0").map(|found| found.1), Some(0));
+        assert_eq!(split_listen("0.0.0.0:6380"), Some(("0.0.0.0", 6380)));
+        for wrong in [":0", "6380", "host", "host:65536", "a b:0", "", "/tmp/socket"] {
+            assert_eq!(split_listen(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_rest() {
+        for yes in ["127.0.0.1:1", "127.8.8.8:1", "localhost:9380", "[::1]:0"] {
+            assert!(is_loopback(yes), "{yes}");
+        }
+        for no in ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1", "localhost.example.com:1"] {
+            assert!(!is_loopback(no), "{no}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The configuration file: YAML in, typed settings out, every problem with its line.
+//!
+//! ```text
+//!   text ── yaml ──> tree with lines ── reader, ring, nodes, limits, secret ──> Config
+//!                          └───────────── problems ─────────────┘ (all of them, sorted by line)
+//! ```
+
+mod address;
+mod limits;
+mod nodes;
+pub(crate) mod problem;
+pub(crate) mod reader;
+pub(crate) mod ring;
+mod secret;
+pub(crate) mod units;
+pub(crate) mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use ringway_proxy::settings::{Secret, Settings, TopologySpec};
+use ringway_proxy::topology::Topology;
+
+pub(crate) use address::is_loopback;
+use problem::{Problem, Problems};
+use reader::{Reader, Section};
+pub(crate) use secret::Secrets;
+use secret::base_of;
+use yaml::{Node, Value};
+
+/// A larger file is not a configuration.
+const LARGEST_BYTES: u64 = 16 << 20;
+
+const FIELDS: &[&str] =
+    &["listen", "threads", "ring", "nodes", "timeouts", "limits", "auth", "admin", "topology_file"];
+
+/// Everything a configuration file says.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// What the proxy starts with.
+    pub(crate) settings: Settings,
+    /// Where operators connect.
+    pub(crate) admin: AdminConfig,
+    /// Where topologies applied over HTTP are kept.
+    pub(crate) topology_file: Option<PathBuf>,
+}
+
+/// The section `admin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AdminConfig {
+    /// `host:port`.
+    pub(crate) listen: String,
+    /// What callers must present.
+    pub(crate) token: Option<Secret>,
+}
+
+/// How much of a file is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// To run: passwords are read from where they are.
+    Run,
+    /// To look at the placement: passwords are not touched.
+    Placement,
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// Every problem of the file.
+pub(crate) fn load(path: &Path, depth: Depth) -> Result<Config, Problems> {
+    let file = path.display().to_string();
+    let text = read_text(path)?;
+    let base = base_of(path);
+    let secrets = match depth {
+        Depth::Run => Secrets::Resolve(&base),
+        Depth::Placement => Secrets::FormOnly,
+    };
+    parse(&text, &secrets, &base).map_err(|list| Problems::new(&file, list))
+}
+
+/// Reads a configuration from its text; relative paths start at `base`.
+///
+/// # Errors
+/// Every problem of the text.
+pub(crate) fn parse(text: &str, secrets: &Secrets<'_>, base: &Path) -> Result<Config, Vec<Problem>> {
+    let mut reader = Reader::default();
+    let config = yaml::parse(text, &mut reader.problems).map(|root| read(&mut reader, &root, secrets, base));
+    match config {
+        Some(config) if reader.problems.is_empty() => Ok(config),
+        _ => Err(reader.problems),
+    }
+}
+
+/// Reads a file as text, with a bound on its size.
+///
+/// # Errors
+/// Why it cannot be read, or the line that is not UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String, Problems> {
+    let file = path.display().to_string();
+    let refused = |text: String| Problems::of_file(&file, text);
+    let about = std::fs::metadata(path).map_err(|error| refused(format!("cannot be read: {error}; check the path")))?;
+    if about.is_dir() {
+        return Err(refused("is a directory; name the file in it".to_owned()));
+    }
+    if about.len() > LARGEST_BYTES {
+        return Err(refused("is larger than 16 MiB; this is not a configuration file".to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(path);
+    opened
+        .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST_BYTES), &mut bytes))
+        .map_err(|error| refused(format!("cannot be read: {error}; check the path and its rights")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        Problems::new(&file, vec![Problem { line, text: "is not UTF-8 here; save the file as UTF-8".to_owned() }])
+    })
+}
+
+fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) -> Config {
+    let at = reader.section(Some(root), "", FIELDS);
+    let listen = address::listen(reader, &at, "listen", "127.0.0.1:6380");
+    let threads = usize::try_from(reader.integer(&at, "threads", 0..=1024, 0)).unwrap_or(0);
+    let ring = ring::ring(reader, &at);
+    let nodes = match root.value {
+        // a file of the wrong kind was reported; a missing list would only repeat it
+        Value::Scalar(_) | Value::List(_) => Vec::new(),
+        _ => nodes::nodes(reader, &at, secrets, &listen),
+    };
+    let timeouts = limits::timeouts(reader, &at);
+    let limits = limits::limits(reader, &at);
+    let auth = reader.inner(&at, "auth", &["password"]);
+    let password = secrets.read(reader, &auth, "password");
+    let admin = admin(reader, &at, secrets, &listen);
+    let topology_file = topology_file(reader, &at, base);
+    let topology = TopologySpec { ring, nodes };
+    whole(reader, &at, &topology);
+    let settings = Settings { listen, threads, topology, timeouts, limits, password };
+    Config { settings, admin, topology_file }
+}
+
+/// What shows only when everything is there: the ring itself.
+fn whole(reader: &mut Reader, at: &Section<'_>, topology: &TopologySpec) {
+    if reader.problems.is_empty()
+        && let Err(error) = Topology::build(0, topology.clone())
+    {
+        let key = if at.get("ring").is_some() { "ring" } else { "nodes" };
+        reader.problem(at.line_of(key), error.to_string());
+    }
+}
+
+fn admin(reader: &mut Reader, root: &Section<'_>, secrets: &Secrets<'_>, proxy_listen: &str) -> AdminConfig {
+    let at = reader.inner(root, "admin", &["listen", "token"]);
+    let listen = address::listen(reader, &at, "listen", "127.0.0.1:9380");
+    let token = secrets.read(reader, &at, "token");
+    if let Some(token) = &token
+        && !token.reveal().bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        reader.problem(at.line_of("token"), "admin.token has characters that no HTTP header can carry; use printable ASCII without spaces");
+    }
+    if !is_loopback(&listen) && at.get("token").is_none() {
+        let text = format!(
+            "admin.listen: {listen} can be reached from other machines, and admin.token is missing; set a token or listen on 127.0.0.1"
+        );
+        reader.problem(at.line_of("listen"), text);
+    }
+    if listen == proxy_listen && !listen.ends_with(":0") {
+        reader.problem(at.line_of("listen"), format!("admin.listen: {listen} is the proxy's own address; use another port"));
+    }
+    AdminConfig { listen, token }
+}
+
+fn topology_file(reader: &mut Reader, root: &Section<'_>, base: &Path) -> Option<PathBuf> {
+    let path = base.join(reader.text(root, "topology_file")?);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let problem = if path.is_dir() {
+        "is a directory; name a file in it"
+    } else if !folder.is_dir() {
+        "lies in a directory that does not exist; create the directory"
+    } else {
+        return Some(path);
+    };
+    let text = format!("topology_file: {} {problem}", problem::shown(&path.display().to_string()));
+    reader.problem(root.line_of("topology_file"), text);
+    None
+}

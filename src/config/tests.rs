@@ -1,0 +1,196 @@
+//! Every kind of mistake in a file, with the line and the words that answer it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ringway_proxy::limits::Limits;
+use ringway_proxy::settings::Timeouts;
+use ringway_ring::{KeyHash, Placement, RingConfig};
+
+use super::*;
+
+const NODES: &str = "nodes:\n  - {name: cache-1, address: '127.0.0.1:7001'}\n";
+
+fn config(text: &str) -> Config {
+    parse(text, &Secrets::Resolve(Path::new("")), Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn problems(text: &str) -> Vec<Problem> {
+    let list = parse(text, &Secrets::Resolve(Path::new("")), Path::new("")).err().unwrap_or_default();
+    Problems::new("f", list).list
+}
+
+/// The only problem of `text` must stand on `line` and contain `words`.
+#[track_caller]
+fn expect(text: &str, line: usize, words: &str) {
+    let found = problems(text);
+    assert_eq!(found.len(), 1, "{text}\n{found:#?}");
+    assert_eq!(found[0].line, line, "{text}\n{found:#?}");
+    assert!(found[0].text.contains(words), "{words:?} is not in {:?}", found[0].text);
+}
+
+/// As [`expect`], with a valid list of nodes before the text; lines count from the text.
+#[track_caller]
+fn expect_after_nodes(text: &str, line: usize, words: &str) {
+    expect(&format!("{NODES}{text}"), line + 2, words);
+}
+
+#[test]
+fn defaults_are_those_of_the_proxy() {
+    let config = config(NODES);
+    assert_eq!(config.settings.listen, "127.0.0.1:6380");
+    assert_eq!(config.settings.threads, 0);
+    assert_eq!(config.settings.topology.ring, RingConfig::default());
+    assert_eq!(config.settings.timeouts, Timeouts::default());
+    assert_eq!(config.settings.limits, Limits::default());
+    assert!(config.settings.password.is_none());
+    assert_eq!(config.settings.topology.nodes[0].weight, 1);
+    assert_eq!(config.admin, AdminConfig { listen: "127.0.0.1:9380".into(), token: None });
+    assert_eq!(config.topology_file, None);
+}
+
+#[test]
+fn the_example_is_valid_and_shows_the_defaults() {
+    let text = include_str!("../../ringway.example.yaml");
+    let from_example = config(text);
+    let Settings { listen, threads, topology, timeouts, limits, password } = from_example.settings;
+    assert_eq!((listen.as_str(), threads, password), ("127.0.0.1:6380", 0, None));
+    assert_eq!((topology.ring, timeouts, limits), (RingConfig::default(), Timeouts::default(), Limits::default()));
+    assert_eq!(from_example.admin.listen, "127.0.0.1:9380");
+}
+
+#[test]
+fn maps_may_be_blocks_or_flow() {
+    let flow = config(&format!("{NODES}timeouts: {{ connect: 250ms, operation: 2s }}\nlimits: {{ clients: 50 }}\n"));
+    let block = config(&format!("{NODES}timeouts:\n  connect: 250ms\n  operation: 2s\nlimits:\n  clients: 50\n"));
+    assert_eq!(flow.settings.timeouts, block.settings.timeouts);
+    assert_eq!(flow.settings.timeouts.connect, Duration::from_millis(250));
+    assert_eq!((flow.settings.limits.clients, block.settings.limits.clients), (50, 50));
+}
+
+#[test]
+fn every_section_is_read() {
+    let text = "listen: 0.0.0.0:7000\nthreads: 4\nring: {placement: ketama, key_hash: md5, hash_tag: ''}\n\
+        nodes:\n- name: a\n  address: h1:1\n  weight: 3\n  username: u\n  password: p\n- {name: b, address: '[::1]:2'}\n\
+        limits: {pipeline_bytes: 2MiB, reply_stuck: 2m, drain: 500ms}\nauth: {password: secret}\n\
+        admin: {listen: '0.0.0.0:9', token: t0k}\ntopology_file: topology.json\n";
+    let config = config(text);
+    assert_eq!(config.settings.topology.ring.placement, Placement::Ketama(KeyHash::Md5));
+    assert_eq!(config.settings.topology.ring.hash_tag, None);
+    assert_eq!(config.settings.topology.nodes[0].credentials.username.as_deref(), Some("u"));
+    assert_eq!(config.settings.topology.nodes[1].address, "[::1]:2");
+    assert_eq!(config.settings.limits.pipeline_bytes, 2 << 20);
+    assert_eq!(config.settings.limits.reply_stuck, Duration::from_secs(120));
+    assert_eq!(config.settings.password.as_ref().map(Secret::reveal), Some("secret"));
+    assert_eq!(config.topology_file.as_deref(), Some(Path::new("topology.json")));
+    assert!(!format!("{config:?}").contains("secret"), "a debug print shows no password");
+}
+
+#[test]
+fn unknown_fields_name_the_nearest() {
+    expect_after_nodes("listn: 127.0.0.1:1\n", 1, "'listn'; the nearest known field is 'listen'");
+    expect_after_nodes("ring:\n  point: 5\n", 2, "'point' in ring; the nearest known field is 'points'");
+    expect_after_nodes("limits: {client: 1}\n", 1, "'client' in limits; the nearest known field is 'clients'");
+    let text = "nodes:\n  - name: a\n    adress: h:1\n    address: h:1\n";
+    expect(text, 3, "'adress' in nodes[0]; the nearest known field is 'address'");
+}
+
+#[test]
+fn nodes_must_be_a_list_of_maps() {
+    expect("listen: 127.0.0.1:1\n", 1, "nodes is missing");
+    expect("listen: 127.0.0.1:1\nnodes: []\n", 2, "nodes is empty");
+    expect("listen: 127.0.0.1:1\nnodes:\n", 2, "nodes is missing");
+    expect("nodes: cache-1\n", 1, "nodes is a single value");
+    expect("nodes:\n  a: h:1\n", 2, "nodes is a map");
+    expect("- a\n", 1, "the file is a list");
+    expect("", 1, "nodes is missing");
+    let found = problems("nodes:\n  - h:1\n");
+    assert!(found[0].text.contains("nodes[0] is a single value"), "{found:?}");
+}
+
+#[test]
+fn nodes_are_checked_one_by_one() {
+    expect("nodes:\n  - name: a\n", 2, "nodes[0].address is missing");
+    expect("nodes:\n  - address: h:1\n", 2, "nodes[0].name is missing");
+    expect("nodes:\n  - name: a\n    address: h\n", 3, "is not host:port");
+    expect("nodes:\n  - name: a\n    address: /run/redis.sock\n", 3, "unix sockets are not supported");
+    expect("nodes:\n  - name: a b\n    address: h:1\n", 2, "printable characters");
+    expect("nodes:\n  - {name: a, address: 'h:1'}\n  - {name: a, address: 'h:2'}\n", 3, "also the name of the node on line 2");
+    expect("nodes:\n  - {name: a, address: 'h:1'}\n  - {name: b, address: 'H:1'}\n", 3, "also the address on line 2");
+    for wrong in ["0", "1001", "-1", "heavy", "1.5", "[1]"] {
+        expect(&format!("nodes:\n  - name: a\n    weight: {wrong}\n    address: h:1\n"), 3, "nodes[0].weight");
+    }
+    expect("nodes:\n  - {name: a, address: 'h:1', username: u}\n", 2, "without a password");
+    expect("nodes:\n  - {name: a, address: 'localhost:6380'}\n", 2, "where the proxy itself listens");
+}
+
+#[test]
+fn the_ring_is_checked() {
+    expect_after_nodes("ring: {placement: ketamma}\n", 1, "unknown placement 'ketamma'");
+    expect_after_nodes("ring:\n  key_hash: md5\n", 2, "has its own key hash");
+    expect_after_nodes("ring:\n  placement: ketama\n  key_hash: md6\n", 3, "unknown key hash 'md6'");
+    expect_after_nodes("ring:\n  points: 0\n", 2, "ring.points: '0' is out of range");
+    expect_after_nodes("ring:\n  points: 99999999999\n", 2, "out of range");
+    expect_after_nodes("ring:\n  seed: -1\n", 2, "not a whole number");
+    expect_after_nodes("ring:\n  hash_tag: {}\n", 2, "quote the two characters");
+    expect_after_nodes("ring:\n  hash_tag: '{'\n", 2, "is not two ASCII characters");
+    expect_after_nodes("ring: {placement: ketama, points: 160}\n", 1, "has no effect with placement ketama");
+    expect_after_nodes("ring: {placement: modula, seed: 3}\n", 1, "has no effect with placement modula");
+    expect_after_nodes("ring: 1024\n", 1, "ring is a single value");
+    let heavy = "nodes: [{name: a, address: 'h:1', weight: 1000}]\nring: {points: 8000000}\n";
+    expect(heavy, 2, "would have 8000000000 points");
+}
+
+#[test]
+fn durations_and_sizes_are_checked() {
+    expect_after_nodes("timeouts:\n  connect: 0s\n", 2, "timeouts.connect: '0s' is out of range; use 1ms to 1m");
+    expect_after_nodes("timeouts:\n  operation: 900\n", 2, "has no unit; write 900ms or 900s");
+    expect_after_nodes("timeouts:\n  operation: 99h\n", 2, "out of range");
+    expect_after_nodes("timeouts: fast\n", 1, "timeouts is a single value");
+    expect_after_nodes("limits:\n  clients: 0\n", 2, "limits.clients: '0' is out of range");
+    expect_after_nodes("limits:\n  pipeline_bytes: 64KB\n", 2, "write 64KiB");
+    expect_after_nodes("limits:\n  command_bytes: 1\n", 2, "out of range; use 64KiB to 1024GiB");
+    expect_after_nodes("limits: {reply_soft_bytes: 8MiB, reply_hard_bytes: 1MiB}\n", 1, "above reply_hard_bytes");
+    expect_after_nodes("threads: many\n", 1, "threads: 'many' is not a whole number");
+}
+
+#[test]
+fn admin_needs_a_token_where_others_can_reach_it() {
+    expect_after_nodes("admin:\n  listen: 0.0.0.0:9380\n", 2, "admin.token is missing");
+    expect_after_nodes("admin:\n  listen: 127.0.0.1:6380\n", 2, "the proxy's own address");
+    expect_after_nodes("admin:\n  listen: 9380\n", 2, "is not host:port");
+    expect_after_nodes("admin:\n  token: 'two words'\n", 2, "printable ASCII");
+    config(&format!("{NODES}admin: {{listen: '0.0.0.0:9380', token: abc}}\n"));
+}
+
+#[test]
+fn secrets_that_cannot_be_read_are_told() {
+    expect_after_nodes("auth: {password: {env: RINGWAY_NO_SUCH}}\n", 1, "RINGWAY_NO_SUCH, which is not set");
+    expect_after_nodes("auth:\n  password: {file: no-such-file}\n", 2, "no-such-file");
+    expect_after_nodes("auth:\n  pass: x\n", 2, "nearest known field is 'password'");
+}
+
+#[test]
+fn the_topology_file_needs_its_directory() {
+    expect_after_nodes("topology_file: /no/such/dir/topology.json\n", 1, "does not exist");
+    expect_after_nodes("topology_file: /\n", 1, "is a directory");
+}
+
+#[test]
+fn all_problems_come_at_once_and_in_order() {
+    let text = "thread: 1\nthreads: -1\nnodes:\n  - {name: a, address: h}\n  - {name: b, address: 'h:2', weight: 0}\nadmin: {listen: '0.0.0.0:1'}\nthreads: 2\n";
+    let lines: Vec<usize> = problems(text).iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [1, 2, 4, 5, 6, 7]);
+}
+
+#[test]
+fn files_that_are_no_text_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.yaml");
+    std::fs::write(&path, b"listen: 127.0.0.1:1\nnodes: \xff\n").unwrap();
+    let problems = load(&path, Depth::Run).unwrap_err();
+    assert_eq!(problems.list[0].line, 2);
+    assert!(problems.to_string().ends_with("bad.yaml:2: is not UTF-8 here; save the file as UTF-8"), "{problems}");
+    assert!(load(folder.path(), Depth::Run).unwrap_err().to_string().contains("is a directory"));
+    assert!(load(&folder.path().join("none"), Depth::Run).unwrap_err().to_string().contains("cannot be read"));
+}
