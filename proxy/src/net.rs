@@ -87,6 +87,11 @@ impl Stream {
         // an error means that the connection is gone already
         let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Write);
     }
+
+    /// Ends the connection in both directions, before its descriptor is given back.
+    pub(crate) fn shutdown(&self) {
+        let _ = rustix::net::shutdown(&self.inner, rustix::net::Shutdown::Both);
+    }
 }
 
 fn retry(error: &io::Error) -> bool {

@@ -5,7 +5,7 @@ mod command_server;
 use std::collections::BTreeSet;
 
 use command_server::{Connection, Request, Server, Value, is_newer_than_7_0};
-use ringway_proxy::command::{self, Begin, Command, Find, KeySpec, Local, Route};
+use ringway_proxy::command::{self, Begin, Command, Find, Flags, KeySpec, Local, Route};
 use ringway_proxy::resp::Protocol;
 
 fn texts(values: &Value) -> BTreeSet<String> {
@@ -66,8 +66,9 @@ fn compare_row(row: &Command, entry: &Value, whole: bool, faults: &mut Vec<Strin
     check("last", last.to_string(), number(4));
     check("step", step.to_string(), number(5));
     let flags = texts(&entry[2]);
-    check("readonly", row.is_read().to_string(), flags.contains("readonly").to_string());
-    check("write", row.is_write().to_string(), flags.contains("write").to_string());
+    for (flag, name) in [(Flags::READONLY, "readonly"), (Flags::WRITE, "write")] {
+        check(name, row.flags.contains(flag).to_string(), flags.contains(name).to_string());
+    }
     if whole {
         let ours: BTreeSet<_> = row.flags.names().map(String::from).collect();
         check("flags", format!("{ours:?}"), format!("{flags:?}"));

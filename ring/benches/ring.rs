@@ -3,7 +3,8 @@
 //! Keys are 16 to 40 random bytes, their hashing is included. *throughput*: look-ups that do not wait for each other.
 //! *latency*: the next key depends on the last answer. *cold*: one look-up after 64 MiB of other data were read. The
 //! other rings have 160 points per node, pingora-ketama's fixed number; this one is measured with as many, and with its
-//! default of 1,024. The last section is the look-up as a proxy makes it, with and without the hash tag's test.
+//! default of 1,024, where the hash tag's test is always included. *guarded* is the look-up as the proxy makes it: the
+//! ring behind an `arc_swap::Cache`.
 
 mod peers;
 
@@ -26,7 +27,7 @@ struct Keys {
 
 impl Keys {
     fn random() -> Self {
-        let mut random = oorandom(7);
+        let mut random = splitmix64(7);
         let (mut bytes, mut ends) = (Vec::new(), vec![0]);
         for _ in 0..KEYS {
             let len = 16 + random() as usize % 25;
@@ -42,7 +43,7 @@ impl Keys {
 }
 
 /// A small generator (SplitMix64), so that every run has the same keys.
-fn oorandom(mut state: u64) -> impl FnMut() -> u64 {
+fn splitmix64(mut state: u64) -> impl FnMut() -> u64 {
     move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -88,7 +89,13 @@ fn latency<L: Lookup>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, look
 }
 
 /// One look-up at a time, everything but the key swept out of the caches before.
-fn cold<L: Lookup>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, lookup: &L, keys: &Keys, sweep: &[u64]) {
+fn cold<L: Lookup>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    lookup: &L,
+    keys: &Keys,
+    sweep: &[u64],
+) {
     let mut at = 0;
     group.bench_function(format!("{name}/cold"), |bencher| {
         bencher.iter_custom(|count| {
@@ -119,6 +126,7 @@ fn lookups(criterion: &mut Criterion) {
         }
         measure!("ringway-1024", ring(nodes, 1024));
         measure!("ringway-160", ring(nodes, 160));
+        measure!("ringway-1024-guarded", peers::Guarded::new(ring(nodes, 1024)));
         measure!("pingora-ketama-160", peers::pingora(nodes, 1));
         measure!("pingora-ketama-960", peers::pingora(nodes, 6));
         measure!("hashring-160", peers::hashring(nodes, 160));
@@ -139,11 +147,13 @@ fn cold_lookups(criterion: &mut Criterion) {
     }
 }
 
+/// The same look-up without the hash tag's test and with it.
 fn hash_tag(criterion: &mut Criterion) {
     let keys = Keys::random();
     let mut group = criterion.benchmark_group("tag");
     for (name, hash_tag) in [("none", None), ("braces", Some(HashTag::BRACES))] {
-        let ring = Ring::build(&RingConfig { hash_tag, ..RingConfig::default() }, &members(100)).expect("a ring");
+        let ring =
+            Ring::build(&RingConfig { hash_tag, ..RingConfig::default() }, &members(100)).expect("a ring");
         throughput(&mut group, name, &ring, &keys);
         latency(&mut group, name, &ring, &keys);
     }
@@ -155,7 +165,10 @@ fn builds(criterion: &mut Criterion) {
         let members = members(nodes);
         let config = RingConfig { points, ..RingConfig::default() };
         let ring = Ring::build(&config, &members).expect("a ring");
-        println!("{nodes} x {points}: {:.1} bytes per point", ring.table_bytes() as f64 / ring.point_count() as f64);
+        println!(
+            "{nodes} x {points}: {:.1} bytes per point",
+            ring.table_bytes() as f64 / ring.point_count() as f64
+        );
         group.bench_function(format!("ringway/{nodes}x{points}"), |bencher| {
             bencher.iter(|| Ring::build(&config, black_box(&members)).expect("a ring"));
         });

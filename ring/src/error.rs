@@ -60,7 +60,10 @@ impl fmt::Display for RingError {
                 write!(f, "the ring has {count} nodes: at most {MAX_MEMBERS} are possible")
             }
             Self::TooManyPoints(count) => {
-                write!(f, "the ring would have {count} points: lower `points` or the weights, at most {MAX_POINTS} fit")
+                write!(
+                    f,
+                    "the ring would have {count} points: lower `points` or the weights, at most {MAX_POINTS} fit"
+                )
             }
             Self::ZeroPoints => write!(f, "`points` is 0: use at least 1, 1024 balances well"),
             Self::HashTag(text) => {
@@ -68,10 +71,16 @@ impl fmt::Display for RingError {
             }
             Self::KeyHash(name) => write!(f, "unknown key hash '{name}': use one of {}", crate::hash::NAMES),
             Self::Placement(name) => {
-                write!(f, "unknown placement '{name}': use xxh3, ketama, modula, envoy_ring or envoy_ring_murmur")
+                write!(
+                    f,
+                    "unknown placement '{name}': use xxh3, ketama, modula, envoy_ring or envoy_ring_murmur"
+                )
             }
             Self::FixedKeyHash(placement) => {
-                write!(f, "placement {placement} has its own key hash: leave `key_hash` out, it is for ketama and modula")
+                write!(
+                    f,
+                    "placement {placement} has its own key hash: leave `key_hash` out, it is for ketama and modula"
+                )
             }
             Self::SeedUnused(placement) => {
                 write!(f, "placement {placement} takes no seed: only xxh3 can be balanced by choosing one")

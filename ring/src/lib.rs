@@ -59,3 +59,8 @@ pub use seed::best_seed;
 pub use share::Arc;
 pub use successors::Successors;
 pub use tag::HashTag;
+
+/// The README's example, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

@@ -91,7 +91,11 @@ impl Points {
     /// The member of an entry, up to and including `len()`.
     #[inline]
     pub(crate) fn owner(&self, entry: usize) -> usize {
-        if self.owners.is_empty() { (self.entries[entry] & MEMBER_BITS) as usize } else { self.owners[entry].into() }
+        if self.owners.is_empty() {
+            (self.entries[entry] & MEMBER_BITS) as usize
+        } else {
+            self.owners[entry].into()
+        }
     }
 
     /// The last hash that an entry owns, up to and including `len()`, which owns the rest of the space.
@@ -144,7 +148,7 @@ fn sort(unsorted: &[u64]) -> (Box<[u64]>, Box<[u32]>) {
     for at in 3..starts.len() {
         starts[at] += starts[at - 1];
     }
-    // From here on `starts[bucket + 1]` is where the bucket's next entry goes; in the end that is the next bucket's start.
+    // From here on `starts[bucket + 1]` is where the bucket's next entry goes: in the end, where the next bucket starts.
     let mut entries = vec![0; unsorted.len() + WINDOW];
     for &entry in unsorted {
         let next = &mut starts[bucket(entry, buckets) + 1];

@@ -49,9 +49,12 @@ impl Ring {
             }
             Table::Slots(slots) => {
                 let step = 1.0 / slots.len() as f64;
-                bounds.extend(slots.iter().enumerate().map(|(at, &owner)| {
-                    (at as f64 * step, (at + 1) as f64 * step, usize::from(owner))
-                }));
+                bounds.extend(
+                    slots
+                        .iter()
+                        .enumerate()
+                        .map(|(at, &owner)| (at as f64 * step, (at + 1) as f64 * step, usize::from(owner))),
+                );
             }
         }
         bounds.dedup_by(|next, kept| {

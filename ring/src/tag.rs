@@ -74,17 +74,17 @@ impl fmt::Display for HashTag {
     }
 }
 
-/// Whether the byte occurs. Blocks that may overlap cover the usual lengths without a loop; that 32 divides them is
-/// chosen because XXH3 branches there too, so that a processor has to guess it only once.
+/// Whether the byte occurs. Blocks that may overlap cover the usual lengths without a loop. The border lies at 32
+/// because XXH3 has one there too, so that a processor has to guess it only once for both.
 #[inline]
 fn contains(key: &[u8], byte: u8) -> bool {
-    match (key.first_chunk(), key.last_chunk()) {
-        (Some(first), Some(last)) if key.len() <= 32 => blocks_contain([first, last], byte),
-        _ => match (key.first_chunk(), key.last_chunk()) {
-            (Some(first), Some(last)) if key.len() <= 64 => pairs_contain([first, last], byte),
-            _ => rarely_contains(key, byte),
-        },
+    if let (Some(first), Some(last), ..=32) = (key.first_chunk(), key.last_chunk(), key.len()) {
+        return blocks_contain([first, last], byte);
     }
+    if let (Some(first), Some(last), ..=64) = (key.first_chunk(), key.last_chunk(), key.len()) {
+        return pairs_contain([first, last], byte);
+    }
+    rarely_contains(key, byte)
 }
 
 #[inline]

@@ -5,7 +5,7 @@
 mod support;
 
 use ringway_ring::{HashTag, Member, Placement, Ring, RingConfig};
-use support::{rows, unescape};
+use support::tables::{rows, unescape};
 
 const TWEMPROXY: &str = include_str!("../testdata/twemproxy.tsv");
 const ENVOY: &str = include_str!("../testdata/envoy_ring_hash.tsv");
@@ -30,7 +30,9 @@ fn twemproxy_member(server: &str) -> Member {
 fn twemproxy_agrees_on_every_row() {
     let mut checked = 0;
     for row in rows(TWEMPROXY) {
-        let [hash, distribution, servers, hash_tag, key, expected] = row[..] else { panic!("six columns: {row:?}") };
+        let [hash, distribution, servers, hash_tag, key, expected] = row[..] else {
+            panic!("six columns: {row:?}")
+        };
         let key_hash = hash.parse().expect("a key hash");
         let placement = Placement::from_name(distribution, Some(key_hash)).expect("a distribution");
         let members: Vec<Member> = servers.split(';').map(twemproxy_member).collect();
@@ -66,7 +68,7 @@ fn envoy_agrees_on_every_row() {
     assert_eq!(checked, 200);
 }
 
-/// The lowest points of three servers, and the highest, read from nutcracker's memory of its ring.
+/// The lowest points of three servers, and the highest, as twemproxy's formula gives them.
 #[test]
 fn ketama_points_stand_where_twemproxy_puts_them() {
     let members = ["alpha", "beta", "gamma"].map(|name| Member::new(name, 1));

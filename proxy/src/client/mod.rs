@@ -154,6 +154,11 @@ impl Client {
         }
         self.worker.clients.borrow_mut().remove(&id);
         self.worker.stats.clients_changed(-1);
+        // what is still in flight for this client holds it, but neither its memory nor its peer
+        self.stream.shutdown();
+        let mut inner = self.inner.borrow_mut();
+        inner.pipeline = Pipeline::default();
+        inner.pending = Vec::new();
     }
 
     /// Says that nothing more comes and waits, a little, for the other end to read what was written: a close

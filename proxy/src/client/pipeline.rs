@@ -217,12 +217,17 @@ impl Pipeline {
     /// Replaces a complete join by its reply.
     fn joined(&mut self, at: usize, spare: &mut Spare) {
         let Some(slot) = self.slots.get_mut(at) else { return };
-        let mut held = spare.take();
-        if let State::Joining(joining) = std::mem::replace(&mut slot.state, State::Waiting) {
-            self.held -= joining.held().min(self.held);
+        let State::Joining(mut joining) = std::mem::replace(&mut slot.state, State::Waiting) else { return };
+        self.held -= joining.held().min(self.held);
+        // the front slot's reply goes straight out; an empty rest takes its place
+        let mut held = Vec::new();
+        if at == 0 {
+            joining.finish(&mut self.out);
+        } else {
+            held = spare.take();
             joining.finish(&mut held);
-            spare.give_joining(joining);
         }
+        spare.give_joining(joining);
         self.held += held.len();
         slot.state = State::Done(held);
     }

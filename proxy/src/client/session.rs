@@ -170,82 +170,76 @@ struct Split<'a> {
 /// Sends one part to each node concerned. If one of them cannot be used, nothing is sent at all.
 fn send_split(client: &Rc<Client>, inner: &mut Inner, split: &Split<'_>) {
     let parts = &mut *client.worker.parts.borrow_mut();
-    parts.assign(split.owners);
-    let links: Vec<Rc<Link<SlotRef>>> =
-        parts.nodes.iter().map(|(node, _)| split.routes.link(*node, inner.session.protocol)).collect();
-    if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
-        return not_sent(client, inner, split.command, unusable);
+    parts.assign(split, inner.session.protocol);
+    if let Some(unusable) = parts.each.iter().find(|part| !part.link.is_usable()) {
+        not_sent(client, inner, split.command, &unusable.link);
+        return parts.end();
     }
     let values = if split.join == Join::Ok { 2 } else { 1 };
-    for (link, (_, keys)) in links.iter().zip(&parts.nodes) {
-        link.append(|out| {
-            encode::array(out, 1 + *keys as usize * values);
+    for part in &parts.each {
+        part.link.append(|out| {
+            encode::array(out, 1 + part.keys * values);
             encode::bulk(out, split.command.name.as_bytes());
         });
     }
     for (&part, &position) in parts.assignment.iter().zip(split.keys) {
-        let arguments = position as usize..position as usize + values;
-        links[usize::from(part)].append(|out| {
-            for argument in arguments {
+        let first = position as usize;
+        parts.each[usize::from(part)].link.append(|out| {
+            for argument in first..first + values {
                 encode::bulk(out, split.args.get(argument).unwrap_or_default());
             }
         });
     }
     let mut joining = client.worker.spare.borrow_mut().joining();
-    joining.begin(split.join, split.command.is_write(), &parts.assignment, links.len());
+    joining.begin(split.join, split.command.is_write(), &parts.assignment, parts.each.len());
     let number = inner.pipeline.join(split.args.frame().len(), joining);
-    for (part, link) in links.iter().enumerate() {
-        link.commit(SlotRef { client: Rc::clone(client), number, part: part as u16 }, split.command);
+    for (at, part) in parts.each.iter().enumerate() {
+        part.link.commit(SlotRef { client: Rc::clone(client), number, part: at as u16 }, split.command);
     }
+    parts.end();
 }
 
 /// Memory for the assignment of keys to parts, shared by a worker's commands.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Parts {
     /// For each key its part.
     assignment: Vec<u16>,
-    /// For each part its node and how many keys it has.
-    nodes: Vec<(NodeIndex, u32)>,
+    each: Vec<Part>,
     /// For each node its part plus one, 0 for none; all zero between two commands.
     part_of_node: Vec<u16>,
 }
 
+struct Part {
+    node: NodeIndex,
+    link: Rc<Link<SlotRef>>,
+    keys: usize,
+}
+
 impl Parts {
     /// Numbers the parts in the order in which their nodes are first named.
-    fn assign(&mut self, owners: &[NodeIndex]) {
-        self.assignment.clear();
-        self.nodes.clear();
-        for &owner in owners {
-            let at = usize::from(owner.0);
+    fn assign(&mut self, split: &Split<'_>, protocol: Protocol) {
+        for &node in split.owners {
+            let at = usize::from(node.0);
             if self.part_of_node.len() <= at {
                 self.part_of_node.resize(at + 1, 0);
             }
             if self.part_of_node[at] == 0 {
-                self.nodes.push((owner, 0));
-                self.part_of_node[at] = self.nodes.len() as u16;
+                self.each.push(Part { node, link: split.routes.link(node, protocol), keys: 0 });
+                self.part_of_node[at] = self.each.len() as u16;
             }
             let part = self.part_of_node[at] - 1;
-            self.nodes[usize::from(part)].1 += 1;
+            self.each[usize::from(part)].keys += 1;
             self.assignment.push(part);
         }
-        for (node, _) in &self.nodes {
-            self.part_of_node[usize::from(node.0)] = 0;
-        }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_assigned_to_parts_in_the_order_of_their_nodes() {
-        let mut parts = Parts::default();
-        let owners: Vec<NodeIndex> = [5, 2, 5, 9, 2].map(NodeIndex).to_vec();
-        for _ in 0..2 {
-            parts.assign(&owners);
-            assert_eq!(parts.assignment, [0, 1, 0, 2, 1]);
-            assert_eq!(parts.nodes, [(NodeIndex(5), 2), (NodeIndex(2), 2), (NodeIndex(9), 1)]);
+    /// Empties everything but the memory.
+    fn end(&mut self) {
+        const KEEP: usize = 64 * 1024;
+        for part in self.each.drain(..) {
+            self.part_of_node[usize::from(part.node.0)] = 0;
         }
+        self.assignment.clear();
+        self.assignment.shrink_to(KEEP);
     }
 }

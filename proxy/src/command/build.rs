@@ -212,6 +212,11 @@ impl Command {
         self
     }
 
+    /// Commands about a connection or a server: at any time, not in scripts.
+    pub(super) const fn session(self) -> Self {
+        self.noscript().anytime()
+    }
+
     pub(super) const fn route(mut self, route: Route) -> Self {
         self.route = route;
         self
@@ -306,6 +311,8 @@ pub(super) mod uses {
     pub(in super::super) const TWO: Keys = Keys::Range { first: 1, last: 2, step: 1 };
     /// Every argument is a key.
     pub(in super::super) const ALL: Keys = Keys::Range { first: 1, last: -1, step: 1 };
+    /// Every argument behind the first is a key.
+    pub(in super::super) const FROM_TWO: Keys = Keys::Range { first: 2, last: -1, step: 1 };
     /// Keys and values take turns.
     pub(in super::super) const PAIRS: Keys = Keys::Range { first: 1, last: -1, step: 2 };
     /// Keys, then one argument that is none.

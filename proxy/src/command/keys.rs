@@ -8,15 +8,14 @@
 //! Everything that makes the keys unknown is an error with the text the server would give; no frame is forwarded on a
 //! guess (no silently wrong node).
 
-use std::fmt;
-
+use super::key_error::KeyError;
 use super::row::{Command, Keys, NumKeysRule};
 use crate::resp::Args;
 
 /// Puts the argument indexes of all keys into `out`, which is cleared first.
 ///
 /// Fails with the text the server itself would answer where no key can be told (`out` is empty then) or keys and
-/// values do not pair up, and for SORT with patterns that read further keys. Other errors in a request are left to the
+/// values do not pair up, for SORT with patterns that read further keys, and for COPY to another database. Other errors in a request are left to the
 /// node, which is known by at least one key.
 #[inline]
 pub fn key_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
@@ -61,6 +60,7 @@ fn movable_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Resu
             push_destinations(args, options, out);
             Ok(())
         }
+        Keys::Copy => copy_keys(args, out),
         Keys::Migrate => migrate_keys(args, out),
         Keys::None | Keys::One(_) | Keys::Range { .. } | Keys::Channels { .. } => Ok(()),
     }
@@ -256,6 +256,26 @@ fn push_destinations(args: &Args, options: usize, out: &mut Vec<u32>) {
     }
 }
 
+// ---- COPY ------------------------------------------------------------------------------------------------------
+
+/// A copy in another database could not be read through Ringway. The node judges options it does not know.
+fn copy_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
+    push_range(1, 2, 1, out);
+    let mut at = 3;
+    while at < args.len() {
+        match args.get(at + 1) {
+            Some(number) if arg_is(args, at, "db") => {
+                if integer(number) != Some(0) {
+                    return Err(KeyError::OtherDatabase);
+                }
+                at += 2;
+            }
+            _ => at += 1,
+        }
+    }
+    Ok(())
+}
+
 // ---- MIGRATE ---------------------------------------------------------------------------------------------------
 
 fn migrate_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
@@ -278,49 +298,81 @@ fn migrate_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Why the keys of a request cannot be told. [`Display`](fmt::Display) is the error's text without the leading `-`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyError {
-    /// The number of keys is no integer.
-    NotAnInteger,
-    /// The number of keys is below zero.
-    Negative,
-    /// The number of keys is no number above zero.
-    NotPositive,
-    /// This command needs at least one key.
-    NoInputKey(&'static str),
-    /// The number of keys is larger than the number of arguments.
-    TooMany,
-    /// The arguments make no sense.
-    Syntax,
-    /// Keys and values of this command do not pair up.
-    Arity(&'static str),
-    /// SORT … BY with a pattern reads keys that may lie on any node.
-    SortBy,
-    /// SORT … GET with a pattern reads keys that may lie on any node.
-    SortGet,
-}
+#[cfg(test)]
+mod tests {
+    use super::super::test_args::request;
+    use super::*;
 
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeyError::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
-            KeyError::Negative => f.write_str("ERR Number of keys can't be negative"),
-            KeyError::NotPositive => f.write_str("ERR numkeys should be greater than 0"),
-            KeyError::NoInputKey(name) => {
-                write!(f, "ERR at least 1 input key is needed for '{name}' command")
-            }
-            KeyError::TooMany => f.write_str("ERR Number of keys can't be greater than number of args"),
-            KeyError::Syntax => f.write_str("ERR syntax error"),
-            KeyError::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
-            KeyError::SortBy => {
-                f.write_str("ERR SORT with a BY pattern reads keys that may lie on other nodes")
-            }
-            KeyError::SortGet => {
-                f.write_str("ERR SORT with a GET pattern reads keys that may lie on other nodes")
-            }
+    #[test]
+    fn integers_are_read_as_redis_reads_them() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("-1", Some(-1)),
+            ("10", Some(10)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("99999999999999999999", None),
+            ("-0", None),
+            ("-", None),
+            ("+1", None),
+            ("01", None),
+            ("1a", None),
+            (" 1", None),
+            ("", None),
+        ] {
+            assert_eq!(integer(text.as_bytes()), expected, "{text:?}");
         }
     }
-}
 
-impl std::error::Error for KeyError {}
+    #[test]
+    fn option_words_end_at_a_nul() {
+        for (arg, expected) in [
+            ("StOrE", true),
+            ("store\0x", true),
+            ("store\0", true),
+            ("stores", false),
+            ("stor", false),
+            ("", false),
+        ] {
+            assert_eq!(is_word(arg.as_bytes(), "store"), expected, "{arg:?}");
+        }
+    }
+
+    fn positions(text: &str) -> Result<Vec<u32>, KeyError> {
+        let parts: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+        let request = request(&parts);
+        let row = super::super::resolve(&request.args()).expect("a valid request");
+        let mut out = vec![9];
+        key_positions(row, &request.args(), &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn positions_of_each_kind() {
+        for (text, expected) in [
+            ("ping", vec![]),
+            ("get k", vec![1]),
+            ("object encoding k", vec![2]),
+            ("mset a 1 b 2", vec![1, 3]),
+            ("blpop a b 0", vec![1, 2]),
+            ("bitop and d a b", vec![2, 3, 4]),
+            ("eval s 0 a", vec![]),
+            ("eval s 2 a b c", vec![3, 4]),
+            ("zunionstore d 2 a b weights 1 2", vec![1, 3, 4]),
+            ("bzmpop 0 1 a min", vec![3]),
+            ("xread count 1 streams a b 0 0", vec![4, 5]),
+            ("sort a limit 0 1 by nosort store d", vec![1, 8]),
+            ("georadius a 1 2 3 m storedist d", vec![1, 7]),
+            ("migrate h 1 k 0 1", vec![3]),
+            ("migrate h 1  0 1 auth keys keys a b", vec![9, 10]),
+            ("ssubscribe c", vec![]),
+        ] {
+            assert_eq!(positions(text), Ok(expected), "{text}");
+        }
+        assert_eq!(positions("mset a 1 b"), Err(KeyError::Arity("mset")));
+        assert_eq!(positions("copy a b replace db 0"), Ok(vec![1, 2]));
+        assert_eq!(positions("copy a b replace db 1"), Err(KeyError::OtherDatabase));
+        assert_eq!(positions("zinter 0 a"), Err(KeyError::NoInputKey("zinter")));
+        assert_eq!(positions("eval s -1 a"), Err(KeyError::Negative));
+    }
+}

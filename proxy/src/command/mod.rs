@@ -12,6 +12,7 @@
 mod bits;
 mod build;
 mod describe;
+mod key_error;
 mod keys;
 mod resolve;
 mod route;
@@ -22,7 +23,8 @@ mod table;
 
 pub use bits::{Categories, Flags, KeyUse};
 pub use describe::describe;
-pub use keys::{KeyError, blocks, key_positions};
+pub use key_error::KeyError;
+pub use keys::{blocks, key_positions};
 pub use resolve::{ResolveError, resolve};
 pub use route::{Join, Local, Route};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};

@@ -67,10 +67,11 @@ impl Command {
         self.id
     }
 
-    /// Whether it may change a key, so that it must never be sent twice.
+    /// Whether it may change a key, so that it must never be sent twice. True for scripts and functions too, which
+    /// carry neither flag.
     #[inline]
     pub const fn is_write(&self) -> bool {
-        self.flags.contains(Flags::WRITE)
+        self.flags.contains(Flags::WRITE) || !(self.is_read() || matches!(self.keys, Keys::None))
     }
 
     /// Whether it only reads keys.
@@ -131,6 +132,8 @@ pub enum Keys {
         /// Whether STORE is known (SORT) or not (SORT_RO).
         store: bool,
     },
+    /// COPY: arguments 1 and 2; the option DB may name another database.
+    Copy,
     /// GEORADIUS: argument 1, and the words after STORE and STOREDIST.
     GeoRadius {
         /// Index of the first option.

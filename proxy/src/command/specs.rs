@@ -57,6 +57,7 @@ impl Keys {
             Keys::One(at) => (at, at as isize, 1),
             Keys::Range { first, last, step } => (first, last, step),
             Keys::NumKeys { .. } | Keys::Sort { .. } | Keys::GeoRadius { .. } => (1, 1, 1),
+            Keys::Copy => (1, 2, 1),
             Keys::Migrate => (3, 3, 1),
             Keys::Channels { first, last } => (first, last, 1),
         }
@@ -91,6 +92,7 @@ impl Keys {
                 let after = |word| Some((Begin::Keyword(word, options as isize), ONE));
                 [Some((Begin::Index(1), ONE)), after("STORE"), after("STOREDIST")]
             }
+            Keys::Copy => [Some((Begin::Index(1), ONE)), Some((Begin::Index(2), ONE)), None],
             Keys::Migrate => {
                 let rest = Find::Range { last: -1, step: 1, limit: 0 };
                 [Some((Begin::Index(3), ONE)), Some((Begin::Keyword("KEYS", -2), rest)), None]

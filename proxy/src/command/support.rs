@@ -78,6 +78,7 @@ fn shown(command: &Command) -> String {
     let mut text = command.full_name.to_uppercase().replace('|', " ");
     match (command.route, command.keys) {
         (Route::Key, Keys::Streams { .. }) => text.push_str(" (without BLOCK)"),
+        (Route::Key, Keys::Copy) => text.push_str(" (within database 0)"),
         (Route::Key, Keys::Sort { .. }) => text.push_str(" (without patterns)"),
         _ => {}
     }

@@ -207,9 +207,9 @@ pub fn reply_len(buffer: &[u8]) -> Option<usize> {
 
 /// The elements of an array, set or push reply, each as its bytes; `None` when `reply` is no such reply.
 pub fn elements(reply: &[u8]) -> Option<Elements<'_>> {
-    let (kind, rest) = reply.split_first()?;
+    let (_, rest) = reply.split_first().filter(|(kind, _)| matches!(kind, b'*' | b'~'))?;
     let end = memchr::memchr(b'\r', rest)?;
-    let count = number(&rest[..end]).ok().filter(|_| matches!(kind, b'*' | b'~'))?;
+    let count = number(&rest[..end]).ok()?;
     Some(Elements { left: usize::try_from(count).ok()?, rest: rest.get(end + 2..)? })
 }
 
@@ -220,10 +220,15 @@ pub struct Elements<'a> {
     rest: &'a [u8],
 }
 
-impl Elements<'_> {
+impl<'a> Elements<'a> {
     /// How many are left.
     pub fn left(&self) -> usize {
         self.left
+    }
+
+    /// The bytes of those that are left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 }
 

@@ -17,6 +17,8 @@ use crate::resp::{encode, reply};
 #[derive(Debug, Default)]
 struct Part {
     reply: Vec<u8>,
+    /// Bytes of the reply that are joined already.
+    taken: usize,
     state: PartState,
 }
 
@@ -104,7 +106,7 @@ impl Joining {
     }
 
     /// Appends the joined reply.
-    pub(crate) fn finish(&self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         if let Some(text) = self.failure() {
             return encode::error(out, &text);
         }
@@ -161,14 +163,25 @@ impl Joining {
         })
     }
 
-    fn values(&self, out: &mut Vec<u8>) -> Option<()> {
-        let mut cursors =
-            self.parts().iter().map(|part| reply::elements(&part.reply)).collect::<Option<Vec<_>>>()?;
+    fn values(&mut self, out: &mut Vec<u8>) -> Option<()> {
+        let mut expected = 0;
+        for part in &mut self.parts[..self.used] {
+            let elements = reply::elements(&part.reply)?;
+            expected += elements.left();
+            part.taken = part.reply.len() - elements.rest().len();
+        }
+        if expected != self.assignment.len() {
+            return None;
+        }
         encode::array(out, self.assignment.len());
         for part in &self.assignment {
-            out.extend_from_slice(cursors.get_mut(usize::from(*part))?.next()?);
+            let part = self.parts.get_mut(usize::from(*part))?;
+            let rest = part.reply.get(part.taken..)?;
+            let len = reply::reply_len(rest)?;
+            out.extend_from_slice(&rest[..len]);
+            part.taken += len;
         }
-        cursors.iter().all(|cursor| cursor.left() == 0).then_some(())
+        Some(())
     }
 
     fn sum(&self, out: &mut Vec<u8>) -> Option<()> {

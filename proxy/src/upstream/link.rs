@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::exchange::{Exchange, ReplyTo};
 use super::greeting::greet;
-use crate::command::{self, Command};
+use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::net::Stream;
 use crate::resp::Protocol;
@@ -204,10 +204,17 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     /// Gives up a node that leaves commands unanswered; called at every tick.
     pub(crate) fn check(&self, now: Instant) {
-        let stalled = self.exchange.borrow().is_stalled(now, self.context.timeouts.operation);
-        if stalled && self.state.get() == State::Up {
-            self.stalled.set(true);
-            self.wake();
+        let limit = self.context.timeouts.operation;
+        if !self.exchange.borrow().is_stalled(now, limit) {
+            return;
+        }
+        match self.state.get() {
+            State::Up => {
+                self.stalled.set(true);
+                self.wake();
+            }
+            State::Connecting => self.lose(false, &format!("no connection for {} s", limit.as_secs_f64())),
+            State::Down => {}
         }
     }
 
@@ -237,7 +244,7 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::new(self.context.sharers);
-        let mut fence = None;
+        let mut fence: Option<u64> = None;
         loop {
             let pause = backoff.pause(Instant::now());
             if self.pause(pause).await {
@@ -250,16 +257,16 @@ impl<T: ReplyTo + 'static> Link<T> {
                 }
                 Ok(id) => {
                     backoff.succeeded();
-                    fence = None;
                     let end = self.converse().await;
                     *self.stream.borrow_mut() = None;
                     self.blocked.set(false);
                     self.stats.connections_changed(-1);
+                    // what the node has not answered it may still run, unless the fence comes first
+                    fence = Some(id).filter(|id| *id != 0 && self.exchange.borrow().awaits_written());
                     match end {
                         End::Retired => break,
                         End::Closed(why) => self.reconnect(&why),
                         End::Stalled => {
-                            fence = Some(id).filter(|id| *id != 0);
                             let seconds = self.context.timeouts.operation.as_secs_f64();
                             self.down(&format!("no answer for {seconds} s"));
                         }
@@ -448,7 +455,7 @@ fn count(stats: &NodeStats, command: &'static Command, reply: &[u8]) {
     if !command.lookup {
         return;
     }
-    if let (command::Route::Split(_), Some(values)) = (&command.route, reply::elements(reply)) {
+    if let Some(values) = reply::elements(reply) {
         let (hits, misses) =
             values.fold(
                 (0, 0),

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub(crate) mod generate;
+
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -104,7 +106,11 @@ impl Connection {
     /// Whether the server is Redis 7.0, against which every fact is compared; other versions only for what they share.
     pub(crate) fn is_redis_7_0(&mut self) -> bool {
         let info = self.call(&["INFO", "server"]);
-        info.text().lines().any(|line| line.starts_with("redis_version:7.0."))
+        let is_7_0 = info.text().lines().any(|line| line.starts_with("redis_version:7.0."));
+        if !is_7_0 {
+            println!("this server is not Redis 7.0: only what all versions share is compared");
+        }
+        is_7_0
     }
 }
 

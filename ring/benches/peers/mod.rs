@@ -1,7 +1,10 @@
-//! Other rings behind one trait, each made and asked as its documentation shows.
+//! This ring and others behind one trait, each made and asked as its documentation shows.
 
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Cache};
 use pingora_ketama::{Bucket, Continuum};
 use ringway_ring::Ring;
 
@@ -13,6 +16,21 @@ pub(crate) trait Lookup {
 impl Lookup for Ring {
     fn owner(&self, key: &[u8]) -> usize {
         self.owner(key)
+    }
+}
+
+/// The ring as the proxy reads it: behind a cached guard, so that it can be swapped while it is read.
+pub(crate) struct Guarded(RefCell<Cache<Arc<ArcSwap<Ring>>, Arc<Ring>>>);
+
+impl Guarded {
+    pub(crate) fn new(ring: Ring) -> Self {
+        Self(RefCell::new(Cache::new(Arc::new(ArcSwap::from_pointee(ring)))))
+    }
+}
+
+impl Lookup for Guarded {
+    fn owner(&self, key: &[u8]) -> usize {
+        self.0.borrow_mut().load().owner(key)
     }
 }
 

@@ -37,9 +37,10 @@ impl Names {
     pub(super) fn minimum(&self, old: &[Member], new: &[Member]) -> f64 {
         let total = |members: &[Member]| members.iter().map(|member| f64::from(member.weight)).sum::<f64>();
         let (old_total, new_total) = (total(old), total(new));
-        let kept = self.old_of.iter().zip(new).filter(|(before, _)| **before != NONE).map(|(&before, after)| {
-            (f64::from(old[before].weight) / old_total).min(f64::from(after.weight) / new_total)
-        });
+        let kept =
+            self.old_of.iter().zip(new).filter(|(before, _)| **before != NONE).map(|(&before, after)| {
+                (f64::from(old[before].weight) / old_total).min(f64::from(after.weight) / new_total)
+            });
         (1.0 - kept.sum::<f64>()).max(0.0)
     }
 }

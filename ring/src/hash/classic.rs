@@ -15,7 +15,9 @@ const FNV_32_BASIS: u32 = 0x811c_9dc5;
 const FNV_32_PRIME: u32 = 0x0100_0193;
 
 pub(super) fn fnv1_64(key: &[u8]) -> u32 {
-    let step = |hash: u64, &byte: &u8| hash.wrapping_mul(FNV_64_PRIME) ^ i64::from(byte.cast_signed()).cast_unsigned();
+    let step = |hash: u64, &byte: &u8| {
+        hash.wrapping_mul(FNV_64_PRIME) ^ i64::from(byte.cast_signed()).cast_unsigned()
+    };
     key.iter().fold(FNV_64_BASIS, step) as u32
 }
 

@@ -19,7 +19,8 @@ use crate::config::Placement;
 use crate::error::RingError;
 
 /// The names, for messages.
-pub(crate) const NAMES: &str = "md5, crc16, crc32, crc32a, fnv1_64, fnv1a_64, fnv1_32, fnv1a_32, hsieh, murmur, jenkins, one_at_a_time";
+pub(crate) const NAMES: &str =
+    "md5, crc16, crc32, crc32a, fnv1_64, fnv1a_64, fnv1_32, fnv1a_32, hsieh, murmur, jenkins, one_at_a_time";
 
 /// twemproxy's key hashes, with every quirk of its build for x86-64: bytes from 0x80 on count as negative numbers
 /// where its C code reads them as `char`. Names are those of its `hash:` setting.

@@ -28,9 +28,10 @@ pub(super) fn points(config: &RingConfig, members: &[Member], order: &[u16]) -> 
     for (rank, &place) in (0_u64..).zip(order) {
         let member = &members[usize::from(place)];
         let start = xxh3_64_with_seed(member.name.as_bytes(), config.seed);
-        points.extend((1..=per_member(member)).map(|i| {
-            (finalise(start.wrapping_add(i.wrapping_mul(STEP))) & POSITION) | rank
-        }));
+        points.extend(
+            (1..=per_member(member))
+                .map(|i| (finalise(start.wrapping_add(i.wrapping_mul(STEP))) & POSITION) | rank),
+        );
     }
     Ok(points)
 }

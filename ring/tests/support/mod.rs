@@ -1,19 +1,33 @@
-//! What several tests need: reading the tables in `testdata/`.
+//! What several tests need: tables of `testdata/`, rings from short descriptions, and a model of the default placement.
 
-/// The rows of a table but the first, which holds the names of its columns.
-pub(crate) fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
-    table.lines().filter(|line| !line.starts_with('#')).skip(1).map(|line| line.split('\t').collect())
+// Every test file uses its own part of this.
+#![allow(dead_code)]
+
+pub(crate) mod model;
+pub(crate) mod tables;
+
+use ringway_ring::{Member, Ring, RingConfig};
+
+/// A ring of the default placement.
+pub(crate) fn ring(points: u32, seed: u64, members: &[Member]) -> Ring {
+    build(&RingConfig { points, seed, ..RingConfig::default() }, members)
 }
 
-/// The bytes of a key: those outside 33 to 126, and `\`, are written as `\xHH`.
-pub(crate) fn unescape(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some((plain, escape)) = rest.split_once("\\x") {
-        bytes.extend(plain.as_bytes());
-        bytes.push(u8::from_str_radix(&escape[..2], 16).expect("two hex digits"));
-        rest = &escape[2..];
+/// A ring that can be built.
+pub(crate) fn build(config: &RingConfig, members: &[Member]) -> Ring {
+    Ring::build(config, members).expect("a ring")
+}
+
+/// Members `prefix-0` and so on, of weight 1.
+pub(crate) fn equal_members(prefix: &str, count: usize) -> Vec<Member> {
+    (0..count).map(|number| Member::new(format!("{prefix}-{number}"), 1)).collect()
+}
+
+/// SplitMix64: random numbers that are the same in every run.
+pub(crate) fn random(seed: u64) -> impl FnMut() -> u64 {
+    let mut calls = 0_u64;
+    move || {
+        calls += 1;
+        model::finalise(seed.wrapping_add(calls.wrapping_mul(model::STEP)))
     }
-    bytes.extend(rest.as_bytes());
-    bytes
 }

@@ -4,8 +4,8 @@
 
 use super::super::bits::{Categories, KeyUse};
 use super::super::build::Family;
-use super::super::build::uses::{KEY, MODIFY, READ, REPLACE};
-use super::super::row::{Command, Group, Keys};
+use super::super::build::uses::{FROM_TWO, KEY, MODIFY, READ, REPLACE};
+use super::super::row::{Command, Group};
 
 const ROW: Family = Family::new(Group::Bitmap, Categories::BITMAP);
 
@@ -16,16 +16,10 @@ pub(super) const ROWS: &[Command] = &[
         .denyoom()
         .uses(MODIFY.with(KeyUse::VARIABLE)),
     ROW.read("bitfield_ro", -2, KEY, "6.0.0", "Reads integers inside a string").fast(),
-    ROW.write(
-        "bitop",
-        -4,
-        Keys::Range { first: 2, last: -1, step: 1 },
-        "2.6.0",
-        "Combines strings bit by bit into a destination",
-    )
-    .denyoom()
-    .uses(REPLACE)
-    .then(READ),
+    ROW.write("bitop", -4, FROM_TWO, "2.6.0", "Combines strings bit by bit")
+        .denyoom()
+        .uses(REPLACE)
+        .then(READ),
     ROW.read("bitpos", -3, KEY, "2.8.7", "Position of the first bit with a value"),
     ROW.read("getbit", 3, KEY, "2.2.0", "One bit of a string").fast(),
     ROW.write("setbit", 4, KEY, "2.2.0", "Sets one bit of a string and tells the old one")

@@ -30,60 +30,30 @@ const CLUSTER: &[Command] = &[
         .admin()
         .no_async_loading()
         .stale(),
-    ROW.refused(
-        "cluster|addslotsrange",
-        -4,
-        rules::CLUSTER,
-        "7.0.0",
-        "Gives ranges of slots to this cluster node",
-    )
-    .admin()
-    .no_async_loading()
-    .stale(),
-    ROW.refused(
-        "cluster|bumpepoch",
-        2,
-        rules::CLUSTER,
-        "3.0.0",
-        "Raises the configuration epoch of a cluster",
-    )
-    .admin()
-    .no_async_loading()
-    .stale(),
-    ROW.refused(
-        "cluster|count-failure-reports",
-        3,
-        rules::CLUSTER,
-        "3.0.0",
-        "How many reports say that a cluster node failed",
-    )
-    .admin()
-    .stale(),
+    ROW.refused("cluster|addslotsrange", -4, rules::CLUSTER, "7.0.0", "Gives ranges of slots to this node")
+        .admin()
+        .no_async_loading()
+        .stale(),
+    ROW.refused("cluster|bumpepoch", 2, rules::CLUSTER, "3.0.0", "Raises the configuration epoch")
+        .admin()
+        .no_async_loading()
+        .stale(),
+    ROW.refused("cluster|count-failure-reports", 3, rules::CLUSTER, "3.0.0", "Reports of a failure")
+        .admin()
+        .stale(),
     ROW.refused("cluster|countkeysinslot", 3, rules::CLUSTER, "3.0.0", "Number of keys in a slot").stale(),
     ROW.refused("cluster|delslots", -3, rules::CLUSTER, "3.0.0", "Takes slots from this cluster node")
         .admin()
         .no_async_loading()
         .stale(),
-    ROW.refused(
-        "cluster|delslotsrange",
-        -4,
-        rules::CLUSTER,
-        "7.0.0",
-        "Takes ranges of slots from this cluster node",
-    )
-    .admin()
-    .no_async_loading()
-    .stale(),
-    ROW.refused(
-        "cluster|failover",
-        -2,
-        rules::CLUSTER,
-        "3.0.0",
-        "Makes a replica take over from its primary",
-    )
-    .admin()
-    .no_async_loading()
-    .stale(),
+    ROW.refused("cluster|delslotsrange", -4, rules::CLUSTER, "7.0.0", "Takes ranges of slots from this node")
+        .admin()
+        .no_async_loading()
+        .stale(),
+    ROW.refused("cluster|failover", -2, rules::CLUSTER, "3.0.0", "Makes a replica take over")
+        .admin()
+        .no_async_loading()
+        .stale(),
     ROW.refused("cluster|flushslots", 2, rules::CLUSTER, "3.0.0", "Takes all slots from this cluster node")
         .admin()
         .no_async_loading()
@@ -117,16 +87,10 @@ const CLUSTER: &[Command] = &[
         .admin()
         .no_async_loading()
         .stale(),
-    ROW.refused(
-        "cluster|set-config-epoch",
-        3,
-        rules::CLUSTER,
-        "3.0.0",
-        "Sets the epoch of a new cluster node",
-    )
-    .admin()
-    .no_async_loading()
-    .stale(),
+    ROW.refused("cluster|set-config-epoch", 3, rules::CLUSTER, "3.0.0", "Sets the epoch of a new node")
+        .admin()
+        .no_async_loading()
+        .stale(),
     ROW.refused("cluster|setslot", -4, rules::CLUSTER, "3.0.0", "Changes the state of a slot")
         .admin()
         .no_async_loading()
@@ -136,12 +100,5 @@ const CLUSTER: &[Command] = &[
         .admin()
         .stale(),
     ROW.refused("cluster|slots", 2, rules::CLUSTER, "3.0.0", "Which node serves which slots").stale(),
-    ROW.refused(
-        "cluster|myshardid",
-        2,
-        rules::CLUSTER,
-        "7.2.0",
-        "Identifier of the shard of this cluster node",
-    )
-    .stale(),
+    ROW.refused("cluster|myshardid", 2, rules::CLUSTER, "7.2.0", "Identifier of the shard").stale(),
 ];

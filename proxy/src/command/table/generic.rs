@@ -13,7 +13,10 @@ const ROW: Family = Family::new(Group::Generic, Categories::KEYSPACE);
 
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
-    ROW.write("copy", -3, TWO, "6.2.0", "Copies a value to another key").denyoom().uses(READ).then(REPLACE),
+    ROW.write("copy", -3, Keys::Copy, "6.2.0", "Copies a value to another key")
+        .denyoom()
+        .uses(READ)
+        .then(REPLACE),
     ROW.write("del", -2, ALL, "1.0.0", "Deletes keys").uses(REMOVE).split(Join::Sum),
     ROW.read("dump", 2, KEY, "2.6.0", "A value in serialised form").lookup(),
     ROW.read("exists", -2, ALL, "1.0.0", "How many of the keys exist").fast().uses(LOOK).split(Join::Sum),
@@ -40,9 +43,7 @@ pub(super) const ROWS: &[Command] = &[
     ROW.read("pexpiretime", 2, KEY, "7.0.0", "End of life as a Unix time in milliseconds").fast(),
     ROW.read("pttl", 2, KEY, "2.6.0", "Time to live in milliseconds").fast(),
     ROW.refused("randomkey", 1, rules::ALL_NODES, "1.0.0", "Some key").reads(),
-    ROW.write("rename", 3, TWO, "1.0.0", "Renames a key, whatever the new name held")
-        .uses(TAKE)
-        .then(REPLACE),
+    ROW.write("rename", 3, TWO, "1.0.0", "Renames a key").uses(TAKE).then(REPLACE),
     ROW.write("renamenx", 3, TWO, "1.0.0", "Renames a key if the new name is free")
         .fast()
         .uses(TAKE)
@@ -52,20 +53,14 @@ pub(super) const ROWS: &[Command] = &[
         .uses(REPLACE)
         .also(Categories::DANGEROUS),
     ROW.refused("scan", -2, rules::ALL_NODES, "2.8.0", "Walks over all keys by cursor").reads(),
-    ROW.write(
-        "sort",
-        -2,
-        Keys::Sort { store: true },
-        "1.0.0",
-        "Sorted elements of a list or set, which can be stored",
-    )
-    .denyoom()
-    .movable()
-    .uses(READ)
-    .then(READ)
-    .and_then(REPLACE)
-    .only(Categories::DANGEROUS.with(Categories::LIST).with(Categories::SET).with(Categories::SORTEDSET)),
-    ROW.read("sort_ro", -2, Keys::Sort { store: false }, "7.0.0", "Sorted elements of a list or set")
+    ROW.write("sort", -2, Keys::Sort { store: true }, "1.0.0", "Sorted elements, which can be stored")
+        .denyoom()
+        .movable()
+        .uses(READ)
+        .then(READ)
+        .and_then(REPLACE)
+        .only(Categories::DANGEROUS.with(Categories::LIST).with(Categories::SET).with(Categories::SORTEDSET)),
+    ROW.read("sort_ro", -2, Keys::Sort { store: false }, "7.0.0", "Sorted elements")
         .movable()
         .then(READ)
         .only(Categories::DANGEROUS.with(Categories::LIST).with(Categories::SET).with(Categories::SORTEDSET)),
@@ -83,7 +78,6 @@ pub(super) const ROWS: &[Command] = &[
         .noscript()
         .only(Categories::CONNECTION),
     ROW.refused("waitaof", 4, rules::BLOCKING, "7.2.0", "Waits until writes are on disk")
-        .noscript()
         .blocking()
         .only(Categories::CONNECTION),
 ];

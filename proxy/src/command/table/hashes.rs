@@ -34,18 +34,10 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("hpexpire", -6, KEY, "7.4.0", "Sets the time to live of fields in milliseconds")
         .denyoom()
         .fast(),
-    ROW.write("hexpireat", -6, KEY, "7.4.0", "Sets the end of life of fields as a Unix time in seconds")
+    ROW.write("hexpireat", -6, KEY, "7.4.0", "Sets the end of life of fields in seconds").denyoom().fast(),
+    ROW.write("hpexpireat", -6, KEY, "7.4.0", "Sets the end of life of fields in milliseconds")
         .denyoom()
         .fast(),
-    ROW.write(
-        "hpexpireat",
-        -6,
-        KEY,
-        "7.4.0",
-        "Sets the end of life of fields as a Unix time in milliseconds",
-    )
-    .denyoom()
-    .fast(),
     ROW.read("httl", -5, KEY, "7.4.0", "Time to live of fields in seconds").fast(),
     ROW.read("hpttl", -5, KEY, "7.4.0", "Time to live of fields in milliseconds").fast(),
     ROW.read("hexpiretime", -5, KEY, "7.4.0", "End of life of fields as a Unix time in seconds").fast(),

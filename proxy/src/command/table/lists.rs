@@ -10,6 +10,9 @@ use super::rules;
 
 const ROW: Family = Family::new(Group::List, Categories::LIST);
 
+const POP: Keys = Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Pop };
+const POP_WAITING: Keys = Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Pop };
+
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.write("blmove", 6, TWO, "6.2.0", "LMOVE that waits for an element")
@@ -19,17 +22,11 @@ pub(super) const ROWS: &[Command] = &[
         .uses(TAKE)
         .then(INSERT)
         .refused_by(rules::BLOCKING),
-    ROW.write(
-        "blmpop",
-        -5,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Pop },
-        "7.0.0",
-        "LMPOP that waits for an element",
-    )
-    .blocking()
-    .movable()
-    .uses(TAKE)
-    .refused_by(rules::BLOCKING),
+    ROW.write("blmpop", -5, POP_WAITING, "7.0.0", "LMPOP that waits for an element")
+        .blocking()
+        .movable()
+        .uses(TAKE)
+        .refused_by(rules::BLOCKING),
     ROW.write("blpop", -3, ALL_BUT_LAST, "2.0.0", "LPOP that waits for an element")
         .noscript()
         .blocking()
@@ -50,19 +47,11 @@ pub(super) const ROWS: &[Command] = &[
     ROW.read("lindex", 3, KEY, "1.0.0", "Element at an index").lookup(),
     ROW.write("linsert", 5, KEY, "2.2.0", "Inserts an element beside another").denyoom().uses(INSERT),
     ROW.read("llen", 2, KEY, "1.0.0", "Length of a list").fast().uses(LOOK),
-    ROW.write("lmove", 5, TWO, "6.2.0", "Moves an element from one end to an end of another list")
+    ROW.write("lmove", 5, TWO, "6.2.0", "Moves an element between two lists")
         .denyoom()
         .uses(TAKE)
         .then(INSERT),
-    ROW.write(
-        "lmpop",
-        -4,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Pop },
-        "7.0.0",
-        "Pops elements from the first list that has any",
-    )
-    .movable()
-    .uses(TAKE),
+    ROW.write("lmpop", -4, POP, "7.0.0", "Pops from the first that has elements").movable().uses(TAKE),
     ROW.write("lpop", -2, KEY, "1.0.0", "Pops from the head").fast().uses(TAKE),
     ROW.read("lpos", -3, KEY, "6.0.6", "Index of an element"),
     ROW.write("lpush", -3, KEY, "1.0.0", "Pushes at the head").denyoom().fast().uses(INSERT),

@@ -224,6 +224,7 @@ pub fn find_full(full_name: &[u8]) -> Option<&'static Command> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Keys, Route};
     use super::*;
 
     #[test]
@@ -263,6 +264,50 @@ mod tests {
         for hot in ["get", "set", "mget", "hget", "incr", "expire", "del", "exists", "hset", "zadd"] {
             let home = slot_of(hot.as_bytes());
             assert_eq!(find(hot.as_bytes()).map(|row| row.id.0 + 1), Some(INDEX[home]), "{hot}");
+        }
+    }
+
+    /// Whoever has keys goes to their node, but for these.
+    const REFUSED_WITH_KEYS: [&str; 16] = [
+        "blmove",
+        "blmpop",
+        "blpop",
+        "brpop",
+        "brpoplpush",
+        "bzmpop",
+        "bzpopmax",
+        "bzpopmin",
+        "migrate",
+        "move",
+        "pfdebug",
+        "restore-asking",
+        "spublish",
+        "ssubscribe",
+        "sunsubscribe",
+        "watch",
+    ];
+
+    #[test]
+    fn commands_with_keys_go_to_the_keys_node() {
+        for row in all() {
+            let has_keys = !matches!(row.keys, Keys::None);
+            let to_nodes = matches!(row.route, Route::Key | Route::Split(_));
+            let expected = has_keys && !REFUSED_WITH_KEYS.contains(&row.full_name);
+            assert_eq!(to_nodes, expected, "{}", row.full_name);
+        }
+    }
+
+    #[test]
+    fn fixed_key_positions_lie_inside_of_the_shortest_request() {
+        let channels = |row: &&Command| matches!(row.keys, Keys::Channels { .. });
+        for row in all().filter(|row| !channels(row)) {
+            let (first, last, step) = row.keys.first_last_step();
+            let least = isize::from(row.arity).abs();
+            assert!(
+                (first as isize) < least && last < least && (step > 0 || first == 0),
+                "{}",
+                row.full_name
+            );
         }
     }
 

@@ -14,52 +14,31 @@ const ROW: Family = Family::new(Group::PubSub, Categories::EMPTY);
 pub(super) const ROWS: &[Command] = &[
     ROW.refused("psubscribe", -2, rules::PUBSUB, "2.0.0", "Listens to channels that match patterns")
         .pubsub()
-        .noscript()
-        .anytime(),
+        .session(),
     ROW.refused("publish", 3, rules::PUBSUB, "2.0.0", "Sends a message to a channel")
         .pubsub()
         .anytime()
         .fast(),
     ROW.container("pubsub", "2.8.0", "Commands about channels", PUBSUB),
-    ROW.refused("punsubscribe", -1, rules::PUBSUB, "2.0.0", "Stops listening to patterns")
+    ROW.refused("punsubscribe", -1, rules::PUBSUB, "2.0.0", "Stops listening to patterns").pubsub().session(),
+    ROW.keyed("spublish", 3, Keys::Channels { first: 1, last: 1 }, "7.0.0", "Sends to a shard channel")
         .pubsub()
-        .noscript()
-        .anytime(),
-    ROW.keyed(
-        "spublish",
-        3,
-        Keys::Channels { first: 1, last: 1 },
-        "7.0.0",
-        "Sends a message to a shard channel",
-    )
-    .pubsub()
-    .anytime()
-    .fast()
-    .uses(CHANNEL)
-    .refused_by(rules::PUBSUB),
-    ROW.keyed("ssubscribe", -2, Keys::Channels { first: 1, last: -1 }, "7.0.0", "Listens to shard channels")
-        .pubsub()
-        .noscript()
         .anytime()
+        .fast()
         .uses(CHANNEL)
         .refused_by(rules::PUBSUB),
-    ROW.refused("subscribe", -2, rules::PUBSUB, "2.0.0", "Listens to channels").pubsub().noscript().anytime(),
-    ROW.keyed(
-        "sunsubscribe",
-        -1,
-        Keys::Channels { first: 1, last: -1 },
-        "7.0.0",
-        "Stops listening to shard channels",
-    )
-    .pubsub()
-    .noscript()
-    .anytime()
-    .uses(CHANNEL)
-    .refused_by(rules::PUBSUB),
-    ROW.refused("unsubscribe", -1, rules::PUBSUB, "2.0.0", "Stops listening to channels")
+    ROW.keyed("ssubscribe", -2, Keys::Channels { first: 1, last: -1 }, "7.0.0", "Listens to shard channels")
         .pubsub()
-        .noscript()
-        .anytime(),
+        .session()
+        .uses(CHANNEL)
+        .refused_by(rules::PUBSUB),
+    ROW.refused("subscribe", -2, rules::PUBSUB, "2.0.0", "Listens to channels").pubsub().session(),
+    ROW.keyed("sunsubscribe", -1, Keys::Channels { first: 1, last: -1 }, "7.0.0", "Leaves shard channels")
+        .pubsub()
+        .session()
+        .uses(CHANNEL)
+        .refused_by(rules::PUBSUB),
+    ROW.refused("unsubscribe", -1, rules::PUBSUB, "2.0.0", "Stops listening to channels").pubsub().session(),
 ];
 
 const PUBSUB: &[Command] = &[
@@ -71,7 +50,7 @@ const PUBSUB: &[Command] = &[
         .pubsub()
         .anytime(),
     ROW.refused("pubsub|numsub", -2, rules::PUBSUB, "2.8.0", "Listeners per channel").pubsub().anytime(),
-    ROW.refused("pubsub|shardchannels", -2, rules::PUBSUB, "7.0.0", "Shard channels that have listeners")
+    ROW.refused("pubsub|shardchannels", -2, rules::PUBSUB, "7.0.0", "Shard channels listened to")
         .pubsub()
         .anytime(),
     ROW.refused("pubsub|shardnumsub", -2, rules::PUBSUB, "7.0.0", "Listeners per shard channel")

@@ -10,67 +10,25 @@ use super::rules;
 
 const ROW: Family = Family::new(Group::Scripting, Categories::SCRIPTING);
 
+const SCRIPT_KEYS: Keys = Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script };
+
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
-    ROW.keyed(
-        "eval",
-        -3,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
-        "2.6.0",
-        "Runs a Lua script",
-    )
-    .script()
-    .uses(MODIFY),
-    ROW.read(
-        "eval_ro",
-        -3,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
-        "7.0.0",
-        "Runs a Lua script that only reads",
-    )
-    .script(),
-    ROW.keyed(
-        "evalsha",
-        -3,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
-        "2.6.0",
-        "Runs a Lua script known by its digest",
-    )
-    .script()
-    .uses(MODIFY),
-    ROW.read(
-        "evalsha_ro",
-        -3,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
-        "7.0.0",
-        "Runs a known Lua script that only reads",
-    )
-    .script(),
-    ROW.keyed(
-        "fcall",
-        -3,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
-        "7.0.0",
-        "Calls a function",
-    )
-    .script()
-    .uses(MODIFY),
-    ROW.read(
-        "fcall_ro",
-        -3,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script },
-        "7.0.0",
-        "Calls a function that only reads",
-    )
-    .script(),
+    ROW.keyed("eval", -3, SCRIPT_KEYS, "2.6.0", "Runs a Lua script").script().uses(MODIFY),
+    ROW.read("eval_ro", -3, SCRIPT_KEYS, "7.0.0", "Runs a Lua script that only reads").script(),
+    ROW.keyed("evalsha", -3, SCRIPT_KEYS, "2.6.0", "Runs a Lua script known by its digest")
+        .script()
+        .uses(MODIFY),
+    ROW.read("evalsha_ro", -3, SCRIPT_KEYS, "7.0.0", "Runs a known Lua script that only reads").script(),
+    ROW.keyed("fcall", -3, SCRIPT_KEYS, "7.0.0", "Calls a function").script().uses(MODIFY),
+    ROW.read("fcall_ro", -3, SCRIPT_KEYS, "7.0.0", "Calls a function that only reads").script(),
     ROW.container("function", "7.0.0", "Commands about function libraries", FUNCTION),
     ROW.container("script", "2.6.0", "Commands about Lua scripts", SCRIPT),
 ];
 
 const FUNCTION: &[Command] = &[
     ROW.refused("function|delete", 3, rules::EVERY_NODE, "7.0.0", "Deletes a library").writes().noscript(),
-    ROW.refused("function|dump", 2, rules::EVERY_NODE, "7.0.0", "All libraries in serialised form")
-        .noscript(),
+    ROW.refused("function|dump", 2, rules::EVERY_NODE, "7.0.0", "All libraries, serialised").noscript(),
     ROW.refused("function|flush", -2, rules::EVERY_NODE, "7.0.0", "Deletes all libraries")
         .writes()
         .noscript(),
@@ -83,16 +41,10 @@ const FUNCTION: &[Command] = &[
         .writes()
         .denyoom()
         .noscript(),
-    ROW.refused(
-        "function|restore",
-        -3,
-        rules::EVERY_NODE,
-        "7.0.0",
-        "Creates libraries from their serialised form",
-    )
-    .writes()
-    .denyoom()
-    .noscript(),
+    ROW.refused("function|restore", -3, rules::EVERY_NODE, "7.0.0", "Creates libraries from a dump")
+        .writes()
+        .denyoom()
+        .noscript(),
     ROW.refused("function|stats", 2, rules::EVERY_NODE, "7.0.0", "What function runs")
         .noscript()
         .allow_busy(),

@@ -14,16 +14,10 @@ const ROW: Family = Family::new(Group::Server, Categories::EMPTY);
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.container("acl", "6.0.0", "Commands about users and their rights", ACL),
-    ROW.refused(
-        "bgrewriteaof",
-        1,
-        rules::ONE_SERVER,
-        "1.0.0",
-        "Rewrites the append-only file in the background",
-    )
-    .admin()
-    .noscript()
-    .no_async_loading(),
+    ROW.refused("bgrewriteaof", 1, rules::ONE_SERVER, "1.0.0", "Rewrites the append-only file")
+        .admin()
+        .noscript()
+        .no_async_loading(),
     ROW.refused("bgsave", -1, rules::ONE_SERVER, "1.0.0", "Saves to disk in the background")
         .admin()
         .noscript()
@@ -37,10 +31,7 @@ pub(super) const ROWS: &[Command] = &[
         .reads()
         .fast()
         .also(Categories::KEYSPACE),
-    ROW.refused("debug", -2, rules::DEBUG, "1.0.0", "Tools for the developers of a server")
-        .admin()
-        .noscript()
-        .anytime(),
+    ROW.refused("debug", -2, rules::DEBUG, "1.0.0", "Tools for the developers of a server").admin().session(),
     ROW.refused("failover", -1, rules::REPLICATION, "6.2.0", "Hands over to a replica")
         .admin()
         .noscript()
@@ -62,10 +53,7 @@ pub(super) const ROWS: &[Command] = &[
         .fast(),
     ROW.container("memory", "4.0.0", "Commands about memory", MEMORY),
     ROW.container("module", "4.0.0", "Commands about modules", MODULE),
-    ROW.refused("monitor", 1, rules::MONITOR, "1.0.0", "Shows every command as it arrives")
-        .admin()
-        .noscript()
-        .anytime(),
+    ROW.refused("monitor", 1, rules::MONITOR, "1.0.0", "Shows every command as it arrives").admin().session(),
     ROW.refused("psync", -3, rules::REPLICATION, "2.8.0", "Starts or resumes replication")
         .admin()
         .noscript()
@@ -73,8 +61,7 @@ pub(super) const ROWS: &[Command] = &[
         .flag(Flags::NO_MULTI),
     ROW.refused("replconf", -1, rules::REPLICATION, "3.0.0", "Settings between a replica and its primary")
         .admin()
-        .noscript()
-        .anytime()
+        .session()
         .allow_busy(),
     ROW.refused("replicaof", 3, rules::REPLICATION, "5.0.0", "Makes a server a replica")
         .admin()
@@ -88,8 +75,7 @@ pub(super) const ROWS: &[Command] = &[
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE))
         .refused_by(rules::CLUSTER),
     ROW.refused("role", 1, rules::REPLICATION, "2.8.12", "Role of a server in replication")
-        .noscript()
-        .anytime()
+        .session()
         .fast()
         .also(Categories::ADMIN.with(Categories::DANGEROUS)),
     ROW.refused("save", 1, rules::ONE_SERVER, "1.0.0", "Saves to disk and waits")
@@ -99,8 +85,7 @@ pub(super) const ROWS: &[Command] = &[
         .flag(Flags::NO_MULTI),
     ROW.refused("shutdown", -1, rules::ONE_SERVER, "1.0.0", "Stops a server")
         .admin()
-        .noscript()
-        .anytime()
+        .session()
         .allow_busy()
         .flag(Flags::NO_MULTI),
     ROW.refused("slaveof", 3, rules::REPLICATION, "1.0.0", "Older name of REPLICAOF")
@@ -122,33 +107,21 @@ pub(super) const ROWS: &[Command] = &[
 ];
 
 const ACL: &[Command] = &[
-    ROW.refused("acl|cat", -2, rules::USERS, "6.0.0", "Categories, or the commands of one")
-        .noscript()
-        .anytime(),
-    ROW.refused("acl|deluser", -3, rules::USERS, "6.0.0", "Deletes users").admin().noscript().anytime(),
+    ROW.refused("acl|cat", -2, rules::USERS, "6.0.0", "Categories, or the commands of one").session(),
+    ROW.refused("acl|deluser", -3, rules::USERS, "6.0.0", "Deletes users").admin().session(),
     ROW.refused("acl|dryrun", -4, rules::USERS, "7.0.0", "Whether a user may run a command")
         .admin()
-        .noscript()
-        .anytime(),
-    ROW.refused("acl|genpass", -2, rules::USERS, "6.0.0", "A random password").noscript().anytime(),
-    ROW.refused("acl|getuser", 3, rules::USERS, "6.0.0", "Rights of a user").admin().noscript().anytime(),
+        .session(),
+    ROW.refused("acl|genpass", -2, rules::USERS, "6.0.0", "A random password").session(),
+    ROW.refused("acl|getuser", 3, rules::USERS, "6.0.0", "Rights of a user").admin().session(),
     ROW.refused("acl|help", 2, rules::USERS, "6.0.0", "Lists the subcommands").anytime(),
-    ROW.refused("acl|list", 2, rules::USERS, "6.0.0", "All users as rules").admin().noscript().anytime(),
-    ROW.refused("acl|load", 2, rules::USERS, "6.0.0", "Reads the users from their file")
-        .admin()
-        .noscript()
-        .anytime(),
-    ROW.refused("acl|log", -2, rules::USERS, "6.0.0", "Recent refusals").admin().noscript().anytime(),
-    ROW.refused("acl|save", 2, rules::USERS, "6.0.0", "Writes the users to their file")
-        .admin()
-        .noscript()
-        .anytime(),
-    ROW.refused("acl|setuser", -3, rules::USERS, "6.0.0", "Creates or changes a user")
-        .admin()
-        .noscript()
-        .anytime(),
-    ROW.refused("acl|users", 2, rules::USERS, "6.0.0", "Names of all users").admin().noscript().anytime(),
-    ROW.refused("acl|whoami", 2, rules::USERS, "6.0.0", "User of this connection").noscript().anytime(),
+    ROW.refused("acl|list", 2, rules::USERS, "6.0.0", "All users as rules").admin().session(),
+    ROW.refused("acl|load", 2, rules::USERS, "6.0.0", "Reads the users from their file").admin().session(),
+    ROW.refused("acl|log", -2, rules::USERS, "6.0.0", "Recent refusals").admin().session(),
+    ROW.refused("acl|save", 2, rules::USERS, "6.0.0", "Writes the users to their file").admin().session(),
+    ROW.refused("acl|setuser", -3, rules::USERS, "6.0.0", "Creates or changes a user").admin().session(),
+    ROW.refused("acl|users", 2, rules::USERS, "6.0.0", "Names of all users").admin().session(),
+    ROW.refused("acl|whoami", 2, rules::USERS, "6.0.0", "User of this connection").session(),
 ];
 
 const COMMAND: &[Command] = &[
@@ -161,15 +134,9 @@ const COMMAND: &[Command] = &[
     ROW.local("command|getkeys", -4, Local::CommandGetKeys, "2.8.13", "Keys of a whole command")
         .anytime()
         .also(Categories::CONNECTION),
-    ROW.local(
-        "command|getkeysandflags",
-        -4,
-        Local::CommandGetKeysAndFlags,
-        "7.0.0",
-        "Keys of a whole command and what happens to them",
-    )
-    .anytime()
-    .also(Categories::CONNECTION),
+    ROW.local("command|getkeysandflags", -4, Local::CommandGetKeysAndFlags, "7.0.0", "Keys and their use")
+        .anytime()
+        .also(Categories::CONNECTION),
     ROW.help("command|help", "5.0.0").also(Categories::CONNECTION),
     ROW.local("command|info", -2, Local::CommandInfo, "2.8.13", "Arity, flags and key positions of commands")
         .anytime()
@@ -180,51 +147,35 @@ const COMMAND: &[Command] = &[
 ];
 
 const CONFIG: &[Command] = &[
-    ROW.refused("config|get", -3, rules::ONE_SERVER, "2.0.0", "Values of settings")
-        .admin()
-        .noscript()
-        .anytime(),
+    ROW.refused("config|get", -3, rules::ONE_SERVER, "2.0.0", "Values of settings").admin().session(),
     ROW.refused("config|help", 2, rules::ONE_SERVER, "5.0.0", "Lists the subcommands").anytime(),
     ROW.refused("config|resetstat", 2, rules::ONE_SERVER, "2.0.0", "Sets the statistics to zero")
         .admin()
-        .noscript()
-        .anytime(),
+        .session(),
     ROW.refused("config|rewrite", 2, rules::ONE_SERVER, "2.8.0", "Writes the settings to their file")
         .admin()
-        .noscript()
-        .anytime(),
-    ROW.refused("config|set", -4, rules::ONE_SERVER, "2.0.0", "Changes settings")
-        .admin()
-        .noscript()
-        .anytime(),
+        .session(),
+    ROW.refused("config|set", -4, rules::ONE_SERVER, "2.0.0", "Changes settings").admin().session(),
 ];
 
 const LATENCY: &[Command] = &[
     ROW.refused("latency|doctor", 2, rules::ONE_SERVER, "2.8.13", "Advice about slow events")
         .admin()
-        .noscript()
-        .anytime(),
+        .session(),
     ROW.refused("latency|graph", 3, rules::ONE_SERVER, "2.8.13", "Slow events drawn in text")
         .admin()
-        .noscript()
-        .anytime(),
+        .session(),
     ROW.refused("latency|help", 2, rules::ONE_SERVER, "2.8.13", "Lists the subcommands").anytime(),
     ROW.refused("latency|histogram", -2, rules::ONE_SERVER, "7.0.0", "Distribution of times per command")
         .admin()
-        .noscript()
-        .anytime(),
+        .session(),
     ROW.refused("latency|history", 3, rules::ONE_SERVER, "2.8.13", "Past measurements of an event")
         .admin()
-        .noscript()
-        .anytime(),
+        .session(),
     ROW.refused("latency|latest", 2, rules::ONE_SERVER, "2.8.13", "Last measurement of every event")
         .admin()
-        .noscript()
-        .anytime(),
-    ROW.refused("latency|reset", -2, rules::ONE_SERVER, "2.8.13", "Forgets measurements")
-        .admin()
-        .noscript()
-        .anytime(),
+        .session(),
+    ROW.refused("latency|reset", -2, rules::ONE_SERVER, "2.8.13", "Forgets measurements").admin().session(),
 ];
 
 const MEMORY: &[Command] = &[
@@ -233,9 +184,7 @@ const MEMORY: &[Command] = &[
     ROW.refused("memory|malloc-stats", 2, rules::ONE_SERVER, "4.0.0", "Statistics of the allocator"),
     ROW.refused("memory|purge", 2, rules::ONE_SERVER, "4.0.0", "Gives unused memory back"),
     ROW.refused("memory|stats", 2, rules::ONE_SERVER, "4.0.0", "Where memory goes"),
-    ROW.read("memory|usage", -3, SUBKEY, "4.0.0", "Bytes a key takes up")
-        .uses(LOOK)
-        .refused_by(rules::ONE_SERVER),
+    ROW.read("memory|usage", -3, SUBKEY, "4.0.0", "Bytes a key takes up").uses(LOOK),
 ];
 
 const MODULE: &[Command] = &[

@@ -9,25 +9,20 @@ use super::super::row::{Command, Group, Keys, NumKeysRule};
 
 const ROW: Family = Family::new(Group::Set, Categories::SET);
 
+const COUNTED: Keys = Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Sets };
+
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.write("sadd", -3, KEY, "1.0.0", "Adds members").denyoom().fast().uses(INSERT),
     ROW.read("scard", 2, KEY, "1.0.0", "Number of members").fast().uses(LOOK),
-    ROW.read("sdiff", -2, ALL, "1.0.0", "Members of the first set and no other"),
-    ROW.write("sdiffstore", -3, ALL, "1.0.0", "Stores the members of the first set and no other")
+    ROW.read("sdiff", -2, ALL, "1.0.0", "Members of only the first set"),
+    ROW.write("sdiffstore", -3, ALL, "1.0.0", "Stores members of only the first set")
         .denyoom()
         .uses(REPLACE)
         .then(READ),
     ROW.read("sinter", -2, ALL, "1.0.0", "Members of all sets"),
-    ROW.read(
-        "sintercard",
-        -3,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Sets },
-        "7.0.0",
-        "Number of members of all sets",
-    )
-    .movable(),
-    ROW.write("sinterstore", -3, ALL, "1.0.0", "Stores the members of all sets").denyoom().then(READ),
+    ROW.read("sintercard", -3, COUNTED, "7.0.0", "Number of members of all sets").movable(),
+    ROW.write("sinterstore", -3, ALL, "1.0.0", "Stores members of all sets").denyoom().then(READ),
     ROW.read("sismember", 3, KEY, "1.0.0", "Whether a member is in the set").fast().uses(LOOK),
     ROW.read("smembers", 2, KEY, "1.0.0", "All members"),
     ROW.read("smismember", -3, KEY, "6.2.0", "Which members are in the set").fast(),
@@ -37,7 +32,7 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("srem", -3, KEY, "1.0.0", "Removes members").fast().uses(TRIM),
     ROW.read("sscan", -3, KEY, "2.8.0", "Walks over members by cursor"),
     ROW.read("sunion", -2, ALL, "1.0.0", "Members of any set"),
-    ROW.write("sunionstore", -3, ALL, "1.0.0", "Stores the members of any set")
+    ROW.write("sunionstore", -3, ALL, "1.0.0", "Stores members of any set")
         .denyoom()
         .uses(REPLACE)
         .then(READ),

@@ -10,19 +10,18 @@ use super::rules;
 
 const ROW: Family = Family::new(Group::SortedSet, Categories::SORTEDSET);
 
+const COUNTED: Keys = Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets };
+const COUNTED_INTO: Keys = Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets };
+const POP: Keys = Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Pop };
+const POP_WAITING: Keys = Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Pop };
+
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
-    ROW.write(
-        "bzmpop",
-        -5,
-        Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Pop },
-        "7.0.0",
-        "ZMPOP that waits for a member",
-    )
-    .blocking()
-    .movable()
-    .uses(TAKE)
-    .refused_by(rules::BLOCKING),
+    ROW.write("bzmpop", -5, POP_WAITING, "7.0.0", "ZMPOP that waits for a member")
+        .blocking()
+        .movable()
+        .uses(TAKE)
+        .refused_by(rules::BLOCKING),
     ROW.write("bzpopmax", -3, ALL_BUT_LAST, "5.0.0", "ZPOPMAX that waits for a member")
         .noscript()
         .blocking()
@@ -38,63 +37,22 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("zadd", -4, KEY, "1.2.0", "Adds members or changes their score").denyoom().fast(),
     ROW.read("zcard", 2, KEY, "1.2.0", "Number of members").fast().uses(LOOK),
     ROW.read("zcount", 4, KEY, "2.0.0", "Number of members in a range of scores").fast(),
-    ROW.read(
-        "zdiff",
-        -3,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
-        "6.2.0",
-        "Members of the first sorted set and no other",
-    )
-    .movable(),
-    ROW.write(
-        "zdiffstore",
-        -4,
-        Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets },
-        "6.2.0",
-        "Stores the members of the first sorted set and no other",
-    )
-    .denyoom()
-    .movable()
-    .uses(REPLACE)
-    .then(READ),
+    ROW.read("zdiff", -3, COUNTED, "6.2.0", "Members of only the first sorted set").movable(),
+    ROW.write("zdiffstore", -4, COUNTED_INTO, "6.2.0", "Stores members of only the first sorted set")
+        .denyoom()
+        .movable()
+        .uses(REPLACE)
+        .then(READ),
     ROW.write("zincrby", 4, KEY, "1.2.0", "Adds to the score of a member").denyoom().fast().uses(MODIFY),
-    ROW.read(
-        "zinter",
-        -3,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
-        "6.2.0",
-        "Members of all sorted sets",
-    )
-    .movable(),
-    ROW.read(
-        "zintercard",
-        -3,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
-        "7.0.0",
-        "Number of members of all sorted sets",
-    )
-    .movable(),
-    ROW.write(
-        "zinterstore",
-        -4,
-        Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets },
-        "2.0.0",
-        "Stores the members of all sorted sets",
-    )
-    .denyoom()
-    .movable()
-    .uses(REPLACE)
-    .then(READ),
+    ROW.read("zinter", -3, COUNTED, "6.2.0", "Members of all sorted sets").movable(),
+    ROW.read("zintercard", -3, COUNTED, "7.0.0", "Number of members of all sorted sets").movable(),
+    ROW.write("zinterstore", -4, COUNTED_INTO, "2.0.0", "Stores members of all sorted sets")
+        .denyoom()
+        .movable()
+        .uses(REPLACE)
+        .then(READ),
     ROW.read("zlexcount", 4, KEY, "2.8.9", "Number of members in a range of names").fast(),
-    ROW.write(
-        "zmpop",
-        -4,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::Pop },
-        "7.0.0",
-        "Pops members from the first sorted set that has any",
-    )
-    .movable()
-    .uses(TAKE),
+    ROW.write("zmpop", -4, POP, "7.0.0", "Pops from the first that has members").movable().uses(TAKE),
     ROW.read("zmscore", -3, KEY, "6.2.0", "Scores of several members").fast().lookup(),
     ROW.write("zpopmax", -2, KEY, "5.0.0", "Pops the members with the highest scores").fast().uses(TAKE),
     ROW.write("zpopmin", -2, KEY, "5.0.0", "Pops the members with the lowest scores").fast().uses(TAKE),
@@ -117,23 +75,10 @@ pub(super) const ROWS: &[Command] = &[
     ROW.read("zrevrank", 3, KEY, "2.0.0", "Rank of a member from the highest score").fast().lookup(),
     ROW.read("zscan", -3, KEY, "2.8.0", "Walks over members and scores by cursor"),
     ROW.read("zscore", 3, KEY, "1.2.0", "Score of a member").fast().lookup(),
-    ROW.read(
-        "zunion",
-        -3,
-        Keys::NumKeys { at: 1, destination: false, rule: NumKeysRule::SortedSets },
-        "6.2.0",
-        "Members of any sorted set",
-    )
-    .movable(),
-    ROW.write(
-        "zunionstore",
-        -4,
-        Keys::NumKeys { at: 2, destination: true, rule: NumKeysRule::SortedSets },
-        "2.0.0",
-        "Stores the members of any sorted set",
-    )
-    .denyoom()
-    .movable()
-    .uses(REPLACE)
-    .then(READ),
+    ROW.read("zunion", -3, COUNTED, "6.2.0", "Members of any sorted set").movable(),
+    ROW.write("zunionstore", -4, COUNTED_INTO, "2.0.0", "Stores members of any sorted set")
+        .denyoom()
+        .movable()
+        .uses(REPLACE)
+        .then(READ),
 ];

@@ -2,7 +2,7 @@
 //!
 //! XREAD and XREADGROUP find their keys behind the word STREAMS; with BLOCK they wait, which `blocks` tells.
 
-use super::super::bits::Categories;
+use super::super::bits::{Categories, KeyUse};
 use super::super::build::Family;
 use super::super::build::uses::{INSERT, KEY, LOOK, READ, SUBKEY, TRIM};
 use super::super::row::{Command, Group, Keys};
@@ -13,10 +13,8 @@ const ROW: Family = Family::new(Group::Stream, Categories::STREAM);
 pub(super) const ROWS: &[Command] = &[
     ROW.write("xack", -4, KEY, "5.0.0", "Marks entries as handled by a group").fast(),
     ROW.write("xadd", -5, KEY, "5.0.0", "Appends an entry").denyoom().fast(),
-    ROW.write("xautoclaim", -6, KEY, "6.2.0", "Hands idle entries of a group to a consumer")
-        .fast()
-        .uses(TRIM),
-    ROW.write("xclaim", -6, KEY, "5.0.0", "Hands entries of a group to a consumer").fast(),
+    ROW.write("xautoclaim", -6, KEY, "6.2.0", "Hands idle entries to a consumer").fast().uses(TRIM),
+    ROW.write("xclaim", -6, KEY, "5.0.0", "Hands entries to a consumer").fast(),
     ROW.write("xdel", -3, KEY, "5.0.0", "Removes entries").fast().uses(TRIM),
     ROW.container("xgroup", "5.0.0", "Commands about consumer groups", XGROUP),
     ROW.container("xinfo", "5.0.0", "Commands about streams", XINFO),
@@ -26,23 +24,19 @@ pub(super) const ROWS: &[Command] = &[
     ROW.read("xread", -4, Keys::Streams { options: 1 }, "5.0.0", "New entries of streams")
         .blocking()
         .movable(),
-    ROW.write(
-        "xreadgroup",
-        -7,
-        Keys::Streams { options: 4 },
-        "5.0.0",
-        "New entries for a consumer of a group",
-    )
-    .blocking()
-    .movable()
-    .uses(READ),
+    ROW.write("xreadgroup", -7, Keys::Streams { options: 4 }, "5.0.0", "New entries for a consumer")
+        .blocking()
+        .movable()
+        .uses(READ),
     ROW.read("xrevrange", -4, KEY, "5.0.0", "Entries in a range, newest first"),
     ROW.write("xsetid", -3, KEY, "5.0.0", "Sets the last identifier of a stream").denyoom().fast(),
     ROW.write("xtrim", -4, KEY, "5.0.0", "Removes the oldest entries").uses(TRIM),
     ROW.write("xdelex", -5, KEY, "8.2.0", "Removes entries and what groups still hold of them")
         .fast()
         .uses(TRIM),
-    ROW.write("xackdel", -6, KEY, "8.2.0", "Marks entries as handled and removes them").fast().uses(TRIM),
+    ROW.write("xackdel", -6, KEY, "8.2.0", "Marks entries as handled and removes them")
+        .fast()
+        .uses(TRIM.with(KeyUse::UPDATE)),
 ];
 
 const XGROUP: &[Command] = &[

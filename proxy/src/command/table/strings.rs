@@ -16,16 +16,10 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("decr", 2, KEY, "1.0.0", "Subtracts one").denyoom().fast().uses(MODIFY),
     ROW.write("decrby", 3, KEY, "1.0.0", "Subtracts an integer").denyoom().fast().uses(MODIFY),
     ROW.read("get", 2, KEY, "1.0.0", "Value of a string").fast().lookup(),
-    ROW.write("getdel", 2, KEY, "6.2.0", "Value of a string, which is then deleted")
-        .fast()
-        .uses(TAKE)
-        .lookup(),
-    ROW.write("getex", -2, KEY, "6.2.0", "Value of a string, changing its time to live")
-        .fast()
-        .uses(MODIFY)
-        .lookup(),
+    ROW.write("getdel", 2, KEY, "6.2.0", "Value of a string, then deleted").fast().uses(TAKE).lookup(),
+    ROW.write("getex", -2, KEY, "6.2.0", "Value of a string, new time to live").fast().uses(MODIFY).lookup(),
     ROW.read("getrange", 4, KEY, "2.4.0", "Part of a string"),
-    ROW.write("getset", 3, KEY, "1.0.0", "Replaces a string and tells the old value")
+    ROW.write("getset", 3, KEY, "1.0.0", "Sets a string, tells the old value")
         .denyoom()
         .fast()
         .uses(MODIFY)

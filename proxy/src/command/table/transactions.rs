@@ -13,27 +13,22 @@ const ROW: Family = Family::new(Group::Transactions, Categories::TRANSACTION);
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.refused("discard", 1, rules::TRANSACTION, "2.0.0", "Drops a transaction")
-        .noscript()
-        .anytime()
+        .session()
         .fast()
         .allow_busy(),
     ROW.refused("exec", 1, rules::TRANSACTION, "1.2.0", "Runs a transaction")
-        .noscript()
-        .anytime()
+        .session()
         .flag(Flags::SKIP_SLOWLOG),
     ROW.refused("multi", 1, rules::TRANSACTION, "1.2.0", "Begins a transaction")
-        .noscript()
-        .anytime()
+        .session()
         .fast()
         .allow_busy(),
     ROW.refused("unwatch", 1, rules::TRANSACTION, "2.2.0", "Forgets the watched keys")
-        .noscript()
-        .anytime()
+        .session()
         .fast()
         .allow_busy(),
     ROW.keyed("watch", -2, ALL, "2.2.0", "Lets the next transaction fail when a key changes")
-        .noscript()
-        .anytime()
+        .session()
         .fast()
         .allow_busy()
         .uses(LOOK)

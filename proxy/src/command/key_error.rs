@@ -1,0 +1,55 @@
+//! Why the keys of a request cannot be told, in the words of the server.
+//!
+//! Texts are Redis 7.0's where Redis would refuse the command too; the last ones are Ringway's own rules.
+
+use std::fmt;
+
+/// Why the keys of a request cannot be told. [`Display`](fmt::Display) is the error's text without the leading `-`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyError {
+    /// The number of keys is no integer.
+    NotAnInteger,
+    /// The number of keys is below zero.
+    Negative,
+    /// The number of keys is no number above zero.
+    NotPositive,
+    /// This command needs at least one key.
+    NoInputKey(&'static str),
+    /// The number of keys is larger than the number of arguments.
+    TooMany,
+    /// The arguments make no sense.
+    Syntax,
+    /// Keys and values of this command do not pair up.
+    Arity(&'static str),
+    /// SORT … BY with a pattern reads keys that may lie on any node.
+    SortBy,
+    /// SORT … GET with a pattern reads keys that may lie on any node.
+    SortGet,
+    /// COPY … DB to a database that Ringway does not have.
+    OtherDatabase,
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeyError::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
+            KeyError::Negative => f.write_str("ERR Number of keys can't be negative"),
+            KeyError::NotPositive => f.write_str("ERR numkeys should be greater than 0"),
+            KeyError::NoInputKey(name) => {
+                write!(f, "ERR at least 1 input key is needed for '{name}' command")
+            }
+            KeyError::TooMany => f.write_str("ERR Number of keys can't be greater than number of args"),
+            KeyError::Syntax => f.write_str("ERR syntax error"),
+            KeyError::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
+            KeyError::OtherDatabase => f.write_str("ERR COPY to another database: there is only database 0"),
+            KeyError::SortBy => {
+                f.write_str("ERR SORT with a BY pattern reads keys that may lie on other nodes")
+            }
+            KeyError::SortGet => {
+                f.write_str("ERR SORT with a GET pattern reads keys that may lie on other nodes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
