@@ -34,6 +34,8 @@ pub(crate) use pipeline::Spare;
 pub(crate) use session::Parts;
 use session::Session;
 
+/// A reply of so many bytes is worth a write of its own, which saves a copy.
+const DIRECT_BYTES: usize = 8 * 1024;
 /// How long a closed connection's last bytes may take to be read by the other end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -93,8 +95,9 @@ impl ReplyTo for SlotRef {
         client.worker.stats.replies.add(u64::from(last));
         let grew = {
             let mut spare = client.worker.spare.borrow_mut();
-            let pipeline = &mut client.inner.borrow_mut().pipeline;
-            pipeline.reply(self.number, self.part, bytes, last, &mut spare)
+            let inner = &mut *client.inner.borrow_mut();
+            let rest = if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
+            inner.pipeline.reply(self.number, self.part, rest, last, &mut spare)
         };
         if grew {
             client.mark_dirty();
@@ -299,7 +302,7 @@ impl Client {
         inner.pipeline.len() < limits.pipeline_commands
             && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
             && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
-            && !(inner.session.waits_for_order() && !inner.pipeline.is_empty())
+            && (!inner.session.waits_for_order() || inner.pipeline.is_empty())
     }
 
     /// Handles bytes as they came from the kernel; what is no whole command yet stays in `pending`.
@@ -424,6 +427,18 @@ impl Client {
             drop(inner);
             self.wake();
         }
+    }
+
+    /// Writes a large reply from where it was read, if its turn has come; returns what is left of it.
+    #[cold]
+    fn write_through<'b>(&self, inner: &mut Inner, number: u64, bytes: &'b [u8]) -> &'b [u8] {
+        if inner.blocked || !inner.pipeline.is_next_to_leave(number) {
+            return bytes;
+        }
+        // an error comes again at the end of the turn, where it is dealt with
+        let written = self.stream.try_write(bytes).unwrap_or(0);
+        self.worker.stats.client_bytes_out.add(written as u64);
+        &bytes[written..]
     }
 
     fn write(&self) -> io::Result<()> {

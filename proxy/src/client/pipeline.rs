@@ -43,6 +43,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
     held: Vec<Vec<u8>>,
+    #[expect(clippy::vec_box, reason = "the box itself is what is kept: a slot holds it as it is")]
     joinings: Vec<Box<Joining>>,
 }
 
@@ -178,6 +179,12 @@ impl Pipeline {
             State::Leaving | State::Done(_) => {}
         }
         at == 0 && self.release(spare)
+    }
+
+    /// Whether the next bytes of this reply are the next the client is to see.
+    pub(crate) fn is_next_to_leave(&self, number: u64) -> bool {
+        let waits = |slot: &Slot| matches!(slot.state, State::Waiting | State::Leaving);
+        number == self.base && self.out.is_empty() && self.slots.front().is_some_and(waits)
     }
 
     /// No reply will come for this slot, or no more of it. Returns whether `out` grew.
