@@ -1,1 +1,43 @@
-//! x
+//! The HTTP control plane of Ringway: the topology is read, planned, changed and undone here, figures are read.
+//!
+//! Sees the proxy only through [`ringway_proxy::control::Control`] and the figures it hands out. The way of a
+//! request, each step calling only the next:
+//!
+//! ```text
+//! server   accept, bounded connections, time limits on header, body and answer
+//!   guard  Host, Origin, token, content type: refused here, no handler runs
+//!     routes   read (topology, route, history, stats, health) · change (plan, PUT, nodes, rollback)
+//!       wish   JSON body -> edits -> the wished list      precondition   If-Match -> expected epoch
+//!       sample  keys the nodes really hold, over `pools` (redis + bb8, never the data path)
+//!       report  Change -> movement report, as JSON and as text
+//! ```
+//!
+//! The laws kept here: no secret, key or token in a log or an answer (I11); a change is made by
+//! `Control::apply` alone, with the epoch it was planned on (I8); what a client sends bounds nothing but itself
+//! (I6, see [`limits`]).
+
+#![forbid(unsafe_code)]
+
+mod base64_param;
+mod body;
+mod change;
+mod error;
+mod guard;
+#[cfg(test)]
+mod http_tests;
+pub mod limits;
+mod metrics;
+mod pools;
+mod precondition;
+mod query;
+mod read;
+pub mod report;
+mod routes;
+mod sample;
+mod server;
+mod settings;
+mod stats;
+mod wish;
+
+pub use server::Admin;
+pub use settings::{AdminError, AdminSettings};

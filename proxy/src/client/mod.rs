@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use crate::error::Failure;
 use crate::net::Stream;
-use crate::resp::encode;
 use crate::resp::inline;
 use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
@@ -89,37 +88,30 @@ impl ReplyTo for SlotRef {
     fn reply(&self, bytes: &[u8], last: bool) {
         let client = &self.client;
         if client.closed.get() {
-            client.worker.stats.replies_dropped.add(u64::from(last));
             return;
         }
-        client.worker.stats.replies.add(u64::from(last));
-        let grew = {
-            let mut spare = client.worker.spare.borrow_mut();
-            let inner = &mut *client.inner.borrow_mut();
-            let rest = if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
-            inner.pipeline.reply(self.number, self.part, rest, last, &mut spare)
-        };
-        if grew {
+        let inner = &mut *client.inner.borrow_mut();
+        let rest =
+            if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
+        let spare = &mut client.worker.spare.borrow_mut();
+        if inner.pipeline.reply(self.number, self.part, rest, last, spare) {
             client.mark_dirty();
         }
+        client.worker.stats.replies.add(inner.pipeline.take_finished());
     }
 
     fn fail(&self, failure: Failure<'_>) {
         let client = &self.client;
         if client.closed.get() {
-            client.worker.stats.replies_dropped.add(1);
             return;
         }
-        client.worker.stats.replies.add(1);
-        let result = {
-            let mut spare = client.worker.spare.borrow_mut();
-            let pipeline = &mut client.inner.borrow_mut().pipeline;
-            pipeline.fail(self.number, self.part, failure, &mut spare)
-        };
-        match result {
+        let inner = &mut *client.inner.borrow_mut();
+        let spare = &mut client.worker.spare.borrow_mut();
+        match inner.pipeline.fail(self.number, self.part, failure, spare) {
             Ok(_) => client.mark_dirty(),
             Err(_broken_off) => client.close(),
         }
+        client.worker.stats.replies.add(inner.pipeline.take_finished());
     }
 }
 
@@ -160,6 +152,7 @@ impl Client {
         // what is still in flight for this client holds it, but neither its memory nor its peer
         self.stream.shutdown();
         let mut inner = self.inner.borrow_mut();
+        self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
         inner.pipeline = Pipeline::default();
         inner.pending = Vec::new();
     }
@@ -398,14 +391,13 @@ impl Client {
     /// Tells the client why its input is not understood; nothing after it is read.
     fn refuse(self: &Rc<Self>, inner: &mut Inner, error: RequestError) {
         inner.reading = Reading::Refused;
-        let text = format!("ERR Protocol error: {error}");
-        self.answer(inner, |out| encode::error(out, &text));
+        self.answer(inner, |out| error.write_reply(out));
     }
 
     /// Adds a reply that is ready at once.
     fn answer(self: &Rc<Self>, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
-        self.worker.stats.replies.add(1);
         inner.pipeline.answer(&mut self.worker.spare.borrow_mut(), write);
+        self.worker.stats.replies.add(1);
         self.mark_dirty();
     }
 

@@ -90,6 +90,8 @@ pub(crate) struct Pipeline {
     held: usize,
     out: Vec<u8>,
     out_at: usize,
+    /// Replies that became whole since someone asked.
+    finished: u64,
 }
 
 impl Pipeline {
@@ -149,6 +151,7 @@ impl Pipeline {
         if at == 0 && matches!(slot.state, State::Waiting | State::Leaving) {
             self.out.extend_from_slice(bytes);
             if last {
+                self.finished += 1;
                 self.pop_front();
                 self.release(spare);
             } else {
@@ -161,12 +164,14 @@ impl Pipeline {
                 let mut held = spare.take();
                 held.extend_from_slice(bytes);
                 self.held += bytes.len();
+                self.finished += u64::from(last);
                 slot.state = if last { State::Done(held) } else { State::Begun(held) };
             }
             State::Begun(held) => {
                 held.extend_from_slice(bytes);
                 self.held += bytes.len();
                 if last {
+                    self.finished += 1;
                     slot.state = State::Done(std::mem::take(held));
                 }
             }
@@ -210,6 +215,7 @@ impl Pipeline {
                 let mut held = spare.take();
                 encode::error(&mut held, &failure.text());
                 self.held += held.len();
+                self.finished += 1;
                 slot.state = State::Done(held);
             }
             State::Joining(joining) => {
@@ -235,6 +241,7 @@ impl Pipeline {
             joining.finish(&mut held);
         }
         spare.give_joining(joining);
+        self.finished += 1;
         self.held += held.len();
         slot.state = State::Done(held);
     }
@@ -312,6 +319,17 @@ impl Pipeline {
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Replies that became whole since the last call, other than those that were ready at once.
+    #[inline]
+    pub(crate) fn take_finished(&mut self) -> u64 {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Commands whose reply is not whole.
+    pub(crate) fn unfinished(&self) -> u64 {
+        self.slots.iter().filter(|slot| !matches!(slot.state, State::Done(_))).count() as u64
     }
 
     /// Bytes of commands that wait.

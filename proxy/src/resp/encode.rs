@@ -36,8 +36,13 @@ pub fn simple(out: &mut Vec<u8>, text: &str) {
 
 /// `-text`, with every line break in it replaced by a space, so that no peer's text can forge a reply.
 pub fn error(out: &mut Vec<u8>, text: &str) {
+    error_bytes(out, text.as_bytes());
+}
+
+/// [`error`] for a text that echoes bytes as they came.
+pub fn error_bytes(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'-');
-    out.extend(text.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+    out.extend(text.iter().map(|&byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
     out.extend_from_slice(b"\r\n");
 }
 

@@ -9,6 +9,7 @@
 //! argument is checked, where Redis would lose its place (law I10).
 
 use super::args::Span;
+use super::encode;
 use crate::limits;
 
 /// Why a byte string is no request. The connection is told and closed.
@@ -21,7 +22,7 @@ pub enum RequestError {
     #[error("invalid bulk length")]
     BulkLen,
     /// Something else where `$` belongs.
-    #[error("expected '$', got '{}'", printable(*.0))]
+    #[error("expected '$', got '{}'", char::from(*.0))]
     ExpectedBulk(u8),
     /// `*` and then no line break for too long.
     #[error("too big mbulk count string")]
@@ -41,6 +42,9 @@ pub enum RequestError {
     /// An inline line that does not end.
     #[error("too big inline request")]
     InlineLine,
+    /// A NUL in an inline line, where Redis would wait for ever.
+    #[error("unexpected NUL in inline request")]
+    InlineNul,
     /// A quote in an inline line that does not close.
     #[error("unbalanced quotes in request")]
     Quotes,
@@ -49,8 +53,20 @@ pub enum RequestError {
     CommandBytes,
 }
 
-fn printable(byte: u8) -> char {
-    if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' }
+impl RequestError {
+    /// Appends the error line, byte for byte as Redis writes it.
+    pub fn write_reply(&self, out: &mut Vec<u8>) {
+        let mut text = b"ERR Protocol error: ".to_vec();
+        match self {
+            RequestError::ExpectedBulk(byte) => {
+                text.extend_from_slice(b"expected '$', got '");
+                text.push(*byte);
+                text.push(b'\'');
+            }
+            other => text.extend_from_slice(other.to_string().as_bytes()),
+        }
+        encode::error_bytes(out, &text);
+    }
 }
 
 /// What the scanner found at the start of the buffer.
@@ -279,6 +295,7 @@ fn inline_line(buffer: &[u8]) -> Result<Scan, RequestError> {
     match memchr::memchr(b'\n', window) {
         None if buffer.len() > limits::LINE_BYTES => Err(RequestError::InlineLine),
         None => Ok(Scan::Incomplete),
+        Some(end) if buffer[..end].contains(&0) => Err(RequestError::InlineNul),
         Some(end) if buffer[..end].iter().all(u8::is_ascii_whitespace) => Ok(Scan::Nothing(end + 1)),
         Some(end) => Ok(Scan::Inline(end + 1)),
     }

@@ -18,6 +18,8 @@ use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 
 /// A reply longer than this is passed on in pieces instead of being gathered, in bytes.
 const STREAM_BYTES: usize = 64 * 1024;
+/// What an observer sees of a reply that was passed on in pieces: it is no error and no nil.
+const LONG_REPLY: &[u8] = b"$";
 /// A write buffer larger than this is given back when it is empty, in bytes.
 const KEEP_BYTES: usize = 1 << 20;
 
@@ -32,13 +34,55 @@ pub(crate) trait ReplyTo {
 /// One command on its way.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
-    pub(crate) to: T,
-    pub(crate) command: &'static Command,
-    pub(crate) at: Instant,
+    /// Who asked for what; nobody for a probe.
+    asked: Option<Asked<T>>,
+    at: Instant,
     /// Stream offset of its first byte.
     start: u64,
     /// Stream offset one past its last byte.
     end: u64,
+}
+
+#[derive(Debug)]
+struct Asked<T> {
+    to: T,
+    command: &'static Command,
+}
+
+impl<T: ReplyTo> Entry<T> {
+    /// Tells whoever asked that no reply will come; returns the command.
+    pub(crate) fn fail(&self, failure: crate::error::Failure<'_>) -> Option<&'static Command> {
+        let asked = self.asked.as_ref()?;
+        asked.to.fail(failure);
+        Some(asked.command)
+    }
+
+    /// Passes on a piece of the reply.
+    #[inline]
+    fn pass(&self, bytes: &[u8]) {
+        if let Some(asked) = &self.asked {
+            asked.to.reply(bytes, false);
+        }
+    }
+
+    /// Passes on the end of the reply, or all of it; `known` is what the observer may see of it.
+    #[inline]
+    fn finish(
+        &self,
+        bytes: &[u8],
+        known: &[u8],
+        done: &mut impl FnMut(&'static Command, Instant, &[u8]),
+    ) -> Result<(), Violation> {
+        match &self.asked {
+            Some(asked) => {
+                asked.to.reply(bytes, true);
+                done(asked.command, self.at, known);
+                Ok(())
+            }
+            None if bytes == b"+PONG\r\n" => Ok(()),
+            None => Err(Violation::Probe),
+        }
+    }
 }
 
 /// Why the node's bytes end the connection.
@@ -48,6 +92,8 @@ pub(crate) enum Violation {
     Reply(#[from] ReplyError),
     #[error("it sent a reply that nobody awaits")]
     Stray,
+    #[error("it does not answer PING with PONG")]
+    Probe,
 }
 
 /// See the head of this file.
@@ -96,8 +142,19 @@ impl<T: ReplyTo> Exchange<T> {
     /// The bytes appended since the last commit are one command.
     #[inline]
     pub(crate) fn commit(&mut self, to: T, command: &'static Command, at: Instant) {
+        self.commit_entry(Some(Asked { to, command }), at);
+    }
+
+    /// Asks the node whether it is there, on nobody's behalf.
+    pub(crate) fn probe(&mut self, at: Instant) {
+        self.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        self.commit_entry(None, at);
+    }
+
+    #[inline]
+    fn commit_entry(&mut self, asked: Option<Asked<T>>, at: Instant) {
         let end = self.written + (self.out.len() - self.out_at) as u64;
-        self.queue.push_back(Entry { to, command, at, start: self.open, end });
+        self.queue.push_back(Entry { asked, at, start: self.open, end });
         self.open = end;
     }
 
@@ -139,6 +196,11 @@ impl<T: ReplyTo> Exchange<T> {
         self.queue.len()
     }
 
+    /// Whether nothing is awaited and nothing was heard for `limit`.
+    pub(crate) fn is_silent(&self, now: Instant, limit: Duration) -> bool {
+        self.queue.is_empty() && now.saturating_duration_since(self.progress) > limit
+    }
+
     /// Whether the node has left commands unanswered for `limit` without a sign of life.
     pub(crate) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
         let Some(oldest) = self.queue.front() else { return false };
@@ -150,8 +212,8 @@ impl<T: ReplyTo> Exchange<T> {
         self.progress = now;
     }
 
-    /// Pairs the node's bytes with those who wait. `done` is told of every finished reply with its first bytes
-    /// (all of them, unless it came in pieces).
+    /// Pairs the node's bytes with those who wait. `done` is told of every finished command: when it came and the
+    /// first bytes of its reply (all of them, unless it came in pieces).
     ///
     /// # Errors
     /// [`Violation`]: the connection must be closed; the front entry has got no or only a part of its reply.
@@ -160,7 +222,7 @@ impl<T: ReplyTo> Exchange<T> {
         &mut self,
         mut bytes: &[u8],
         now: Instant,
-        mut done: impl FnMut(&Entry<T>, &[u8]),
+        mut done: impl FnMut(&'static Command, Instant, &[u8]),
     ) -> Result<(), Violation> {
         self.progress = now;
         while !bytes.is_empty() {
@@ -173,8 +235,7 @@ impl<T: ReplyTo> Exchange<T> {
             match self.scanner.scan(bytes)? {
                 ReplyScan::Complete(len) => {
                     let (reply, rest) = bytes.split_at(len);
-                    front.to.reply(reply, true);
-                    done(front, reply);
+                    front.finish(reply, reply, &mut done)?;
                     self.queue.pop_front();
                     bytes = rest;
                 }
@@ -193,25 +254,25 @@ impl<T: ReplyTo> Exchange<T> {
     fn received_more<'b>(
         &mut self,
         bytes: &'b [u8],
-        done: &mut impl FnMut(&Entry<T>, &[u8]),
+        done: &mut impl FnMut(&'static Command, Instant, &[u8]),
     ) -> Result<&'b [u8], Violation> {
         let Some(front) = self.queue.front() else { return Err(Violation::Stray) };
         // inside a long string nothing need be gathered
         if self.streaming && self.partial.is_empty() {
-            let (used, end) = match self.scanner.scan(bytes)? {
-                ReplyScan::Complete(len) => (len, true),
-                ReplyScan::Partial(len) => (len, false),
-            };
-            let (piece, rest) = bytes.split_at(used);
-            front.to.reply(piece, end);
-            if end {
-                done(front, b"$");
-                self.finish_front();
-                return Ok(rest);
+            match self.scanner.scan(bytes)? {
+                ReplyScan::Complete(len) => {
+                    let (piece, rest) = bytes.split_at(len);
+                    front.finish(piece, LONG_REPLY, done)?;
+                    self.finish_front();
+                    return Ok(rest);
+                }
+                ReplyScan::Partial(len) => {
+                    front.pass(&bytes[..len]);
+                    self.partial.extend_from_slice(&bytes[len..]);
+                    self.scanned = 0;
+                    return Ok(&[]);
+                }
             }
-            self.partial.extend_from_slice(rest);
-            self.scanned = 0;
-            return Ok(&[]);
         }
         // take what surely belongs to this reply, or a little more when that is not known
         let want = usize::try_from(self.scanner.awaited()).unwrap_or(usize::MAX).max(64);
@@ -221,8 +282,8 @@ impl<T: ReplyTo> Exchange<T> {
             ReplyScan::Complete(len) => {
                 let end = self.scanned + len;
                 let too_much = self.partial.len() - end;
-                front.to.reply(&self.partial[..end], true);
-                done(front, if self.streaming { b"$" } else { &self.partial[..end] });
+                let reply = &self.partial[..end];
+                front.finish(reply, if self.streaming { LONG_REPLY } else { reply }, done)?;
                 self.finish_front();
                 Ok(&bytes[taken.len() - too_much..])
             }
@@ -249,7 +310,7 @@ impl<T: ReplyTo> Exchange<T> {
             return;
         }
         if let Some(front) = self.queue.front() {
-            front.to.reply(&self.partial[..self.scanned], false);
+            front.pass(&self.partial[..self.scanned]);
             self.partial.drain(..self.scanned);
             self.scanned = 0;
             self.streaming = true;

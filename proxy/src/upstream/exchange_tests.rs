@@ -42,7 +42,7 @@ fn b2_replies_reach_their_askers_unchanged_at_every_split() {
             let now = Instant::now();
             exchange.wrote(exchange.unwritten().len(), now);
             for piece in [&stream[..first], &stream[first..second], &stream[second..]] {
-                exchange.received(piece, now, |_, _| {}).unwrap();
+                exchange.received(piece, now, |_, _, _| {}).unwrap();
             }
             for (log, reply) in logs.iter().zip(replies) {
                 assert_eq!(*log.bytes.borrow(), reply);
@@ -63,7 +63,7 @@ fn a_long_reply_is_passed_on_in_pieces_and_never_gathered() {
     stream.extend_from_slice(&body);
     stream.extend_from_slice(b"\r\n:7\r\n+next\r\n");
     for piece in stream.chunks(10_007) {
-        exchange.received(piece, now, |_, _| {}).unwrap();
+        exchange.received(piece, now, |_, _, _| {}).unwrap();
         assert!(exchange.partial.len() <= STREAM_BYTES);
     }
     assert_eq!(logs[0].bytes.borrow().len(), stream.len() - 7);
@@ -78,10 +78,10 @@ fn b3_bytes_that_nobody_awaits_are_a_violation() {
     let now = Instant::now();
     // a reply before the command was written whole answers something else
     exchange.wrote(5, now);
-    assert_eq!(exchange.received(b"+OK\r\n", now, |_, _| {}), Err(Violation::Stray));
+    assert_eq!(exchange.received(b"+OK\r\n", now, |_, _, _| {}), Err(Violation::Stray));
     let (mut exchange, _logs) = exchange_of(1);
     exchange.wrote(exchange.unwritten().len(), now);
-    assert_eq!(exchange.received(b"+OK\r\n+OK\r\n", now, |_, _| {}), Err(Violation::Stray));
+    assert_eq!(exchange.received(b"+OK\r\n+OK\r\n", now, |_, _, _| {}), Err(Violation::Stray));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn i4_a_lost_connection_tells_written_from_unwritten() {
             assert_eq!(exchange.unwritten(), &all[all.len() - kept * len..]);
             // what stays is sent and answered on the next connection
             exchange.wrote(exchange.unwritten().len(), now);
-            exchange.received(&b"+PONG\r\n".repeat(kept), now, |_, _| {}).unwrap();
+            exchange.received(&b"+PONG\r\n".repeat(kept), now, |_, _, _| {}).unwrap();
             assert!(exchange.is_idle());
         }
     }
@@ -120,6 +120,22 @@ fn a_stall_is_counted_from_the_last_sign_of_life() {
     assert!(exchange.is_stalled(start + Duration::from_millis(1100), limit));
     exchange.wrote(14, start + Duration::from_millis(900));
     assert!(!exchange.is_stalled(start + Duration::from_millis(1100), limit));
-    exchange.received(b"$3\r\n", start + Duration::from_millis(1800), |_, _| {}).unwrap();
+    exchange.received(b"$3\r\n", start + Duration::from_millis(1800), |_, _, _| {}).unwrap();
     assert!(!exchange.is_stalled(start + Duration::from_millis(2700), limit));
+}
+
+#[test]
+fn a_probe_reaches_nobody_and_must_be_answered_with_pong() {
+    for (answer, result) in [(&b"+PONG\r\n"[..], Ok(())), (b"-LOADING x\r\n", Err(Violation::Probe))] {
+        for split in 0..answer.len() {
+            let now = Instant::now();
+            let mut exchange: Exchange<To> = Exchange::new(now);
+            exchange.probe(now);
+            exchange.wrote(exchange.unwritten().len(), now);
+            let mut told = 0;
+            let mut feed = |bytes: &[u8]| exchange.received(bytes, now, |_, _, _| told += 1);
+            assert_eq!(feed(&answer[..split]).and_then(|()| feed(&answer[split..])), result);
+            assert_eq!(told, 0);
+        }
+    }
 }

@@ -34,12 +34,17 @@ pub(crate) async fn greet(
 ) -> Result<u64, String> {
     let mut request = Vec::new();
     let steps = write_greeting(&mut request, credentials, protocol, fence);
-    write_all(stream, &request).await.map_err(|error| error.to_string())?;
+    // a node that refuses at once may have closed already; what it said before is the better reason
+    let written = write_all(stream, &request).await;
     let mut reader = Reader::default();
-    let mut id = 0;
+    let (mut id, mut refusal) = (0, None);
     for step in steps {
-        let reply = reader.next(stream).await?;
+        let reply = reader.next(stream).await.map_err(|why| match &refusal {
+            Some(refusal) => format!("it closed the connection and said: {refusal}"),
+            None => written.as_ref().err().map_or(why, ToString::to_string),
+        })?;
         check(step, &reply)?;
+        refusal = refusal.or_else(|| reply.starts_with(b"-").then(|| quote(&reply)));
         if step == Step::ClientId {
             id = integer(&reply).and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
         }

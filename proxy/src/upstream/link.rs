@@ -29,6 +29,9 @@ use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::{NodeState, NodeStats, Outcome};
 use crate::turn::Turn;
 
+/// How long a node may be silent, with nothing asked of it, before it is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// What all links of a worker share.
 pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) timeouts: Timeouts,
@@ -202,9 +205,13 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
-    /// Gives up a node that leaves commands unanswered; called at every tick.
-    pub(crate) fn check(&self, now: Instant) {
+    /// Gives up a node that leaves commands unanswered, asks one that is silent; called at every tick.
+    pub(crate) fn check(self: &Rc<Self>, now: Instant) {
         let limit = self.context.timeouts.operation;
+        if self.state.get() == State::Up && self.exchange.borrow().is_silent(now, SILENCE) {
+            self.exchange.borrow_mut().probe(now);
+            self.mark_dirty();
+        }
         if !self.exchange.borrow().is_stalled(now, limit) {
             return;
         }
@@ -382,9 +389,9 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.stats.bytes_in.add(bytes.len() as u64);
         let now = self.context.turn.now();
         let stats = &*self.stats;
-        let result = self.exchange.borrow_mut().received(bytes, now, |entry, reply| {
-            count(stats, entry.command, reply);
-            stats.seconds.observe(now.saturating_duration_since(entry.at));
+        let result = self.exchange.borrow_mut().received(bytes, now, |command, at, reply| {
+            count(stats, command, reply);
+            stats.seconds.observe(now.saturating_duration_since(at));
         });
         result.map_err(|violation| violation.to_string())
     }
@@ -415,8 +422,9 @@ impl<T: ReplyTo + 'static> Link<T> {
                 Fate::NotSent => Outcome::NotSent,
                 Fate::Unknown => Outcome::Unknown,
             };
-            self.stats.commands.count(entry.command, outcome);
-            entry.to.fail(Failure { fate, node: &self.spec, why });
+            if let Some(command) = entry.fail(Failure { fate, node: &self.spec, why }) {
+                self.stats.commands.count(command, outcome);
+            }
         }
     }
 

@@ -1,0 +1,230 @@
+//! The calls that plan and change: one loop for all of them.
+//!
+//! ```text
+//! read the topology ─ If-Match? ─ edit -> wished list ─ [plan ─ sample] ─ apply with the epoch that was read
+//!         ^                                                                   │ somebody was faster
+//!         └──────────────────────────── without If-Match ◄────────────────────┴─ with If-Match: 412
+//! ```
+//!
+//! Rings are built on a blocking thread, one at a time: health answers meanwhile, and a burst of plans costs time
+//! but not memory. The work goes on when the caller hangs up, so that no change is without its line in the log.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use ringway_proxy::control::{ApplyError, Change, Control};
+use ringway_proxy::settings::TopologySpec;
+use ringway_proxy::topology::Topology;
+
+use crate::body;
+use crate::error::ApiError;
+use crate::guard::Peer;
+use crate::limits;
+use crate::precondition::Precondition;
+use crate::query::Query;
+use crate::read::etag;
+use crate::report::{MovementReport, SampleReport};
+use crate::routes::Api;
+use crate::wish::{self, Edit, ListBody, NodeBody, PatchBody, PlanBody};
+
+/// How a change is to be made.
+struct Mode {
+    precondition: Precondition,
+    dry_run: bool,
+    sample: Option<u64>,
+}
+
+impl Mode {
+    fn of(request: &Request) -> Result<Self, ApiError> {
+        let query = Query::parse(request.uri().query(), &["dry_run", "sample"])?;
+        Ok(Self {
+            precondition: Precondition::of(request.headers())?,
+            dry_run: query.flag("dry_run")?,
+            sample: query.sample()?,
+        })
+    }
+}
+
+type Name = Result<Path<String>, PathRejection>;
+type From = Option<Extension<Peer>>;
+
+fn name_of(name: Name) -> Result<String, ApiError> {
+    name.map(|Path(name)| name).map_err(|_| ApiError::bad_request("the node's name in the path is not UTF-8"))
+}
+
+/// `POST /v1/topology/plan`.
+pub(crate) async fn plan(State(api): State<Api>, from: From, request: Request) -> Result<Response, ApiError> {
+    let query = Query::parse(request.uri().query(), &["sample"])?;
+    let precondition = Precondition::of(request.headers())?;
+    let mode = Mode { precondition, dry_run: true, sample: query.sample()? };
+    let edit = body::read::<PlanBody>(request.into_body()).await?.into();
+    perform(&api, from, mode, edit, StatusCode::OK).await
+}
+
+/// `PUT /v1/topology`.
+pub(crate) async fn put_topology(
+    State(api): State<Api>,
+    from: From,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let mode = Mode::of(&request)?;
+    let edit = body::read::<ListBody>(request.into_body()).await?.into();
+    perform(&api, from, mode, edit, StatusCode::OK).await
+}
+
+/// `POST /v1/nodes`.
+pub(crate) async fn add_node(
+    State(api): State<Api>,
+    from: From,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let mode = Mode::of(&request)?;
+    let edit = Edit::Add(body::read::<NodeBody>(request.into_body()).await?);
+    perform(&api, from, mode, edit, StatusCode::CREATED).await
+}
+
+/// `PATCH /v1/nodes/{name}`.
+pub(crate) async fn patch_node(
+    State(api): State<Api>,
+    from: From,
+    name: Name,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (name, mode) = (name_of(name)?, Mode::of(&request)?);
+    let edit = Edit::Patch(name, body::read::<PatchBody>(request.into_body()).await?);
+    perform(&api, from, mode, edit, StatusCode::OK).await
+}
+
+/// `DELETE /v1/nodes/{name}`.
+pub(crate) async fn remove_node(
+    State(api): State<Api>,
+    from: From,
+    name: Name,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (name, mode) = (name_of(name)?, Mode::of(&request)?);
+    body::none(request.into_body()).await?;
+    perform(&api, from, mode, Edit::Remove(name), StatusCode::OK).await
+}
+
+/// `POST /v1/topology/rollback`.
+pub(crate) async fn rollback(
+    State(api): State<Api>,
+    from: From,
+    uri: Uri,
+    request: Request,
+) -> Result<Response, ApiError> {
+    Query::parse(uri.query(), &[])?;
+    let precondition = Precondition::of(request.headers())?;
+    body::none(request.into_body()).await?;
+    let epoch = api.control.topology().epoch();
+    precondition.check(epoch)?;
+    let expected = precondition.is_some().then_some(epoch);
+    let control = api.control.clone();
+    let change = on_blocking_thread(&api, move || {
+        let done = control.rollback(expected);
+        if let Ok(change) = &done {
+            audit(from, "rollback", change);
+        }
+        done
+    });
+    let report = MovementReport::from(&change.await??);
+    Ok((etag(report.to_epoch), Json(report)).into_response())
+}
+
+/// Plans, and unless it is a dry run makes, one change.
+async fn perform(
+    api: &Api,
+    from: From,
+    mode: Mode,
+    edit: Edit,
+    changed: StatusCode,
+) -> Result<Response, ApiError> {
+    for _ in 0..limits::EDIT_TRIES {
+        let current = api.control.topology();
+        mode.precondition.check(current.epoch())?;
+        let spec = edit.of(current.spec())?;
+        let mut sample = None;
+        if mode.dry_run || mode.sample.is_some() {
+            let Some(planned) = plan_from(api, &current, &spec).await? else { continue };
+            sample = sampled(api, &planned, mode.sample).await?;
+            if mode.dry_run {
+                let report = MovementReport { sample, ..MovementReport::from(&planned) };
+                return Ok((etag(report.from_epoch), Json(report)).into_response());
+            }
+        }
+        match apply(api, from, &current, spec).await? {
+            Ok(change) => {
+                let report = MovementReport { sample, ..MovementReport::from(&change) };
+                return Ok((changed, etag(report.to_epoch), Json(report)).into_response());
+            }
+            Err(ApplyError::Epoch { .. }) if !mode.precondition.is_some() => continue,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::conflict("busy", "others changed the topology each time this change was tried; try again"))
+}
+
+/// The plan, unless `current` is no longer what holds.
+async fn plan_from(api: &Api, current: &Topology, spec: &TopologySpec) -> Result<Option<Change>, ApiError> {
+    let (control, spec) = (api.control.clone(), spec.clone());
+    let planned = on_blocking_thread(api, move || control.plan(spec)).await??;
+    Ok((planned.from.epoch() == current.epoch()).then_some(planned))
+}
+
+/// The sample is taken before the swap: afterwards new owners fill up and the picture blurs. So a node that does not
+/// answer refuses the call while nothing has changed.
+async fn sampled(api: &Api, planned: &Change, keys: Option<u64>) -> Result<Option<SampleReport>, ApiError> {
+    match keys {
+        Some(keys) => api.sampler.sample(planned, keys).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn apply(
+    api: &Api,
+    from: From,
+    current: &Arc<Topology>,
+    spec: TopologySpec,
+) -> Result<Result<Change, ApplyError>, ApiError> {
+    let (control, current): (Control, Arc<Topology>) = (api.control.clone(), Arc::clone(current));
+    let runtime = tokio::runtime::Handle::current();
+    on_blocking_thread(api, move || {
+        let what = wish::describe(current.spec(), &spec);
+        let done = runtime.block_on(control.apply(spec, Some(current.epoch()), &what));
+        if let Ok(change) = &done {
+            audit(from, &what, change);
+        }
+        done
+    })
+    .await
+}
+
+/// Runs what may take seconds for the largest rings, one at a time.
+async fn on_blocking_thread<T: Send + 'static>(
+    api: &Api,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    let turn = Arc::clone(&api.turn).acquire_owned().await;
+    let job = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    job.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))
+}
+
+/// One line for each change: who, what, which epochs, how much.
+fn audit(from: From, what: &str, change: &Change) {
+    tracing::info!(
+        peer = from.map(|Extension(Peer(peer))| peer.to_string()).unwrap_or_default(),
+        change = what,
+        from_epoch = change.from.epoch(),
+        to_epoch = change.to.epoch(),
+        moved_percent = crate::report::percent(change.diff.moved),
+        "topology changed over HTTP"
+    );
+}

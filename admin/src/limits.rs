@@ -1,0 +1,47 @@
+//! Every bound of the control plane in one place (law I6), with where it comes from.
+//!
+//! Worst case held at once: [`CONNECTIONS`] × ([`BODY_BYTES`] + [`HEAD_BYTES`]) = 272 MiB, and only by clients that
+//! passed the guard; a connection that has not sent a whole head holds at most [`HEAD_BYTES`].
+
+use std::time::Duration;
+
+/// Connections at once; one more is accepted and closed at once, so that none waits in the dark.
+pub const CONNECTIONS: usize = 256;
+/// Bytes of a request's line and headers.
+pub const HEAD_BYTES: usize = 64 * 1024;
+/// Headers of one request.
+pub const HEADERS: usize = 64;
+/// Bytes of one body. A thousand nodes with long names and passwords take less than half of it.
+pub const BODY_BYTES: usize = 1 << 20;
+/// Nodes in a topology that is wished over HTTP. The ring could hold more; but where two lists share no name, the
+/// report has up to one flow for each pair of nodes, a million here.
+pub const NODES: usize = 1024;
+
+/// For a whole head, and for a connection between two requests. Below the 5 s within which it must be closed.
+pub const HEAD_TIME: Duration = Duration::from_secs(4);
+/// For a whole body.
+pub const BODY_TIME: Duration = Duration::from_secs(4);
+/// For a client to take any further byte of its answer.
+pub const ANSWER_TIME: Duration = Duration::from_secs(4);
+/// For requests in work when the control plane stops.
+pub const STOP_TIME: Duration = Duration::from_secs(2);
+
+/// How often a partial edit is planned anew because somebody else was faster.
+pub const EDIT_TRIES: usize = 8;
+
+/// Keys of one sample at most. Counting each once takes about 20 bytes a key, 20 MB in all.
+pub const SAMPLE_KEYS: u64 = 1_000_000;
+/// For one whole sample, waiting for an earlier one included.
+pub const SAMPLE_TIME: Duration = Duration::from_secs(30);
+/// `COUNT` of one `SCAN`: a node is busy for about a quarter of a millisecond with it.
+pub const SCAN_COUNT: usize = 500;
+/// Nodes that are asked at the same time.
+pub const NODES_AT_ONCE: usize = 16;
+/// Connections of the control plane to one node.
+pub const NODE_CONNECTIONS: u32 = 2;
+/// For a connection to a node from the pool, opening it included.
+pub const NODE_CONNECT_TIME: Duration = Duration::from_secs(2);
+/// For the details of one node in `GET /v1/stats?details=true`.
+pub const DETAILS_TIME: Duration = Duration::from_secs(2);
+/// After this a connection to a node that nobody uses is closed.
+pub const NODE_IDLE_TIME: Duration = Duration::from_secs(60);

@@ -1,0 +1,62 @@
+//! All calls in one table, and what their handlers share.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, patch, post};
+use ringway_proxy::control::Control;
+use tokio::sync::Semaphore;
+
+use crate::error::ApiError;
+use crate::guard::{Guard, guard};
+use crate::metrics::Metrics;
+use crate::pools::Pools;
+use crate::sample::Sampler;
+use crate::settings::AdminSettings;
+use crate::{change, read, stats};
+
+/// What every handler can reach; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) control: Control,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) pools: Arc<Pools>,
+    pub(crate) sampler: Arc<Sampler>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Who builds rings now.
+    pub(crate) turn: Arc<Semaphore>,
+}
+
+/// The whole API behind its guard.
+pub(crate) fn router(settings: &AdminSettings, control: Control) -> Router {
+    let pools = Arc::new(Pools::default());
+    let api = Api {
+        guard: Arc::new(Guard::new(settings)),
+        sampler: Arc::new(Sampler::new(Arc::clone(&pools))),
+        metrics: Arc::new(Metrics::new(control.clone())),
+        turn: Arc::new(Semaphore::new(1)),
+        pools,
+        control,
+    };
+    Router::new()
+        .route("/v1/topology", get(read::topology).put(change::put_topology))
+        .route("/v1/topology/plan", post(change::plan))
+        .route("/v1/topology/rollback", post(change::rollback))
+        .route("/v1/topology/history", get(read::history))
+        .route("/v1/nodes", post(change::add_node))
+        .route("/v1/nodes/{name}", patch(change::patch_node).delete(change::remove_node))
+        .route("/v1/route", get(read::route))
+        .route("/v1/stats", get(stats::stats))
+        .route("/metrics", get(read::metrics))
+        .route("/healthz", get(read::healthz))
+        .route("/readyz", get(read::readyz))
+        .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "unknown_path", "there is no such call"))
+        .method_not_allowed_fallback(async || {
+            let message = "this path has no such method; the Allow header names those it has";
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+        })
+        .layer(from_fn_with_state(api.clone(), guard))
+        .with_state(api)
+}

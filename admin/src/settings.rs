@@ -1,0 +1,123 @@
+//! What the control plane is started with, and why it may refuse to start.
+//!
+//! The law: without a token it listens on loopback only. Whoever reaches it can redirect every key.
+
+use std::net::SocketAddr;
+
+use ringway_proxy::settings::Secret;
+
+/// Where the control plane listens and whom it lets in.
+#[derive(Debug, Clone)]
+pub struct AdminSettings {
+    /// `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// What clients present as `Authorization: Bearer …`. Required for any address that is not loopback.
+    pub token: Option<Secret>,
+    /// Whether `/metrics` is answered without the token, for scrapers that must not hold it. The token can change
+    /// the topology, the metrics only name nodes and counts.
+    pub open_metrics: bool,
+}
+
+impl Default for AdminSettings {
+    /// `127.0.0.1:9380` without a token.
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9380".into(), token: None, open_metrics: false }
+    }
+}
+
+/// Why the control plane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The settings cannot be meant so; the text says how to mend them.
+    #[error("admin: {0}")]
+    Settings(String),
+    /// The address cannot be listened on.
+    #[error("admin: cannot listen on {address}: {source}")]
+    Bind {
+        /// The address as it was given.
+        address: String,
+        /// The system's words.
+        source: std::io::Error,
+    },
+}
+
+impl AdminError {
+    /// The exit code of a program that ends with this error: 2 for bad settings, 1 for an address in use.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            AdminError::Settings(_) => 2,
+            AdminError::Bind { .. } => 1,
+        }
+    }
+}
+
+/// The addresses to listen on, or why these settings are refused.
+pub(crate) async fn check(settings: &AdminSettings) -> Result<Vec<SocketAddr>, AdminError> {
+    if let Some(token) = &settings.token {
+        check_token(token.reveal())?;
+    }
+    let listen = &settings.listen;
+    let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+        return Err(AdminError::Settings(format!(
+            "listen address '{}' is not host:port; write for example 127.0.0.1:9380",
+            listen.escape_debug()
+        )));
+    }
+    let bind_error = |source| AdminError::Bind { address: listen.clone(), source };
+    let found: Vec<SocketAddr> = tokio::net::lookup_host(listen).await.map_err(bind_error)?.collect();
+    match found.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+        Some(open) if settings.token.is_none() => Err(AdminError::Settings(format!(
+            "listen address {listen} ({}) can be reached from other machines and there is no token: set admin.token, \
+             or listen on 127.0.0.1",
+            open.ip()
+        ))),
+        _ => Ok(found),
+    }
+}
+
+fn check_token(token: &str) -> Result<(), AdminError> {
+    let refused = |why: &str| Err(AdminError::Settings(format!("admin.token {why}")));
+    if token.is_empty() {
+        return refused("is empty: remove it to run without one on loopback, or set a long random text");
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return refused("must be printable ASCII without spaces, or it cannot be sent in a header");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn checked(listen: &str, token: Option<&str>) -> Result<Vec<SocketAddr>, AdminError> {
+        let token = token.map(Secret::new);
+        check(&AdminSettings { listen: listen.into(), token, ..AdminSettings::default() }).await
+    }
+
+    #[tokio::test]
+    async fn without_a_token_only_loopback() {
+        for open in ["0.0.0.0:0", "[::]:0", "192.0.2.1:9380", "[::ffff:192.0.2.1]:1"] {
+            let error = checked(open, None).await.unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{open}");
+            assert!(error.to_string().contains("token"), "{error}");
+            assert!(checked(open, Some("long-and-random")).await.is_ok(), "{open}");
+        }
+        for loopback in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0"] {
+            assert!(checked(loopback, None).await.is_ok(), "{loopback}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_meant_is_refused_and_never_shown() {
+        for listen in ["", "9380", ":9380", "localhost", "localhost:port", "localhost:70000"] {
+            assert_eq!(checked(listen, None).await.unwrap_err().exit_code(), 2, "{listen}");
+        }
+        for token in ["", "two words", "tab\t", "naïve-token"] {
+            let error = checked("127.0.0.1:0", Some(token)).await.unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(token.is_empty() || !format!("{error} {error:?}").contains(token));
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! `?sample=N` and `?details=true` against real redis-servers.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bb8_redis::redis;
+use ringway_admin::{Admin, AdminSettings};
+use ringway_proxy::Proxy;
+use ringway_proxy::control::Control;
+use ringway_proxy::settings::{Credentials, NodeSpec, Secret, Settings};
+use ringway_proxy::topology::Owner;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A redis-server without persistence, ended when dropped.
+struct Node {
+    child: Child,
+    port: u16,
+}
+
+impl Node {
+    fn start(extra: &[&str]) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let text = port.to_string();
+        let fixed = ["--port", &text, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let server = std::env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
+        let child = Command::new(server).args(fixed).args(extra).stdout(Stdio::null()).spawn().unwrap();
+        let node = Self { child, port };
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(started.elapsed() < Duration::from_secs(10), "redis-server does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        node
+    }
+
+    fn spec(&self, name: &str) -> NodeSpec {
+        NodeSpec::new(name, format!("127.0.0.1:{}", self.port))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn start(nodes: Vec<NodeSpec>) -> (Proxy, Admin) {
+    let proxy = Proxy::start(Settings { threads: 1, ..Settings::new(nodes) }).await.unwrap();
+    let settings = AdminSettings { listen: "127.0.0.1:0".into(), ..AdminSettings::default() };
+    let admin = Admin::start(settings, proxy.control()).await.unwrap();
+    (proxy, admin)
+}
+
+async fn call(admin: &Admin, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(admin.local_addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+/// Writes each key to the node that owns it now; the number of keys on each node, by name.
+async fn fill(control: &Control, keys: std::ops::Range<u32>) -> std::collections::BTreeMap<String, u64> {
+    let topology = control.topology();
+    let mut batches = std::collections::BTreeMap::<String, (String, redis::Pipeline, u64)>::new();
+    for key in keys {
+        let key = format!("user:{key}");
+        let Owner::Node(index) = topology.owner(key.as_bytes());
+        let node = topology.node(index).unwrap();
+        let batch =
+            batches.entry(node.name.clone()).or_insert_with(|| (node.address.clone(), redis::pipe(), 0));
+        batch.1.set(&key, "x").ignore();
+        batch.2 += 1;
+    }
+    let mut counts = std::collections::BTreeMap::new();
+    for (name, (address, pipe, count)) in batches {
+        let client = redis::Client::open(format!("redis://{address}")).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        pipe.query_async::<()>(&mut connection).await.unwrap();
+        counts.insert(name, count);
+    }
+    counts
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_of_real_keys_agrees_with_the_exact_share() {
+    let servers = [Node::start(&[]), Node::start(&[]), Node::start(&[]), Node::start(&[])];
+    let nodes = (0..3).map(|at| servers[at].spec(&format!("cache-{}", at + 1))).collect();
+    let (proxy, admin) = start(nodes).await;
+    fill(&proxy.control(), 0..30_000).await;
+    let plan = json!({"add": [{"name": "cache-4", "address": servers[3].spec("").address}]});
+
+    let (status, report) = call(&admin, "POST", "/v1/topology/plan?sample=10000", Some(plan.clone())).await;
+    assert_eq!(status, 200, "{report}");
+    let sample = &report["sample"];
+    assert_eq!((count(&sample["keys"]), count(&sample["strays"])), (10_000, 0));
+    let exact = report["moved_percent"].as_f64().unwrap();
+    // four standard errors of a share of a quarter among 10,000 keys are 1.7 points
+    assert!((sample["moved_percent"].as_f64().unwrap() - exact).abs() < 1.75, "{report}");
+    let flows: u64 = sample["flows"].as_array().unwrap().iter().map(|flow| count(&flow["keys"])).sum();
+    assert_eq!(flows, count(&sample["moved"]));
+
+    // all keys: then the sample is a count, and so it must be the brute-force count
+    let (_, all) = call(&admin, "POST", "/v1/topology/plan?sample=1000000", Some(plan.clone())).await;
+    let control = proxy.control();
+    let mut spec = control.topology().spec().clone();
+    spec.nodes.push(servers[3].spec("cache-4"));
+    let planned = control.plan(spec).unwrap();
+    let owner = |topology: &ringway_proxy::topology::Topology, key: u32| {
+        let Owner::Node(index) = topology.owner(format!("user:{key}").as_bytes());
+        topology.node(index).unwrap().name.clone()
+    };
+    let moved =
+        (0..30_000).filter(|key| owner(&planned.from, *key) != owner(&planned.to, *key)).count() as u64;
+    assert_eq!((count(&all["sample"]["keys"]), count(&all["sample"]["moved"])), (30_000, moved));
+
+    // the same figures when the change is made: the sample is taken before the swap
+    let node = plan["add"][0].clone();
+    let (status, made) = call(&admin, "POST", "/v1/nodes?sample=1000000", Some(node)).await;
+    assert_eq!((status, &made), (201, &all));
+
+    // what moved lies on its old node still: strays, which go home on a rollback
+    let empty = json!({"reweight": {"cache-4": 1}});
+    let (_, after) = call(&admin, "POST", "/v1/topology/plan?sample=1000000", Some(empty)).await;
+    assert_eq!((count(&after["sample"]["strays"]), count(&after["sample"]["moved"])), (moved, moved));
+    let (_, home) =
+        call(&admin, "POST", "/v1/topology/plan?sample=1000000", Some(json!({"remove": ["cache-4"]}))).await;
+    assert_eq!((count(&home["sample"]["strays"]), count(&home["sample"]["moved"])), (moved, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_nodes_give_all_they_have_and_empty_ones_nothing() {
+    let servers = [Node::start(&[]), Node::start(&[])];
+    let (proxy, admin) = start(vec![servers[0].spec("a"), servers[1].spec("b")]).await;
+    let same = json!({"reweight": {"a": 1}});
+    let (_, report) = call(&admin, "POST", "/v1/topology/plan?sample=100", Some(same.clone())).await;
+    assert_eq!(
+        report["sample"],
+        json!({"keys": 0, "moved": 0, "moved_percent": 0.0, "flows": [], "strays": 0})
+    );
+    fill(&proxy.control(), 0..50).await;
+    let (_, report) = call(&admin, "POST", "/v1/topology/plan?sample=100", Some(same)).await;
+    assert_eq!(count(&report["sample"]["keys"]), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_asked_with_its_password_and_a_silent_one_refuses_the_sample() {
+    let servers = [Node::start(&["--requirepass", "open-sesame"]), Node::start(&[])];
+    let mut locked = servers[0].spec("locked");
+    locked.credentials = Credentials { username: None, password: Some(Secret::new("open-sesame")) };
+    let (_proxy, admin) = start(vec![locked, servers[1].spec("b")]).await;
+    let (_, stats) = call(&admin, "GET", "/v1/stats?details=true", None).await;
+    for node in [0, 1] {
+        let details = &stats["nodes"][node]["details"];
+        assert!(details["redis_version"].as_str().unwrap().contains('.'), "{stats}");
+        assert!(count(&details["used_memory_bytes"]) > 0 && count(&details["keys"]) == 0, "{stats}");
+    }
+    let same = json!({"reweight": {"b": 1}});
+    assert_eq!(call(&admin, "POST", "/v1/topology/plan?sample=10", Some(same.clone())).await.0, 200);
+
+    // a wrong password is told at once and never repeated
+    let wrong = json!({"password": "wrong-sesame"});
+    assert_eq!(call(&admin, "PATCH", "/v1/nodes/locked", Some(wrong)).await.0, 200);
+    let started = Instant::now();
+    let (status, refused) = call(&admin, "POST", "/v1/topology/plan?sample=10", Some(same.clone())).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("sample_unavailable")));
+    let text = refused.to_string();
+    assert!(
+        text.contains("locked") && text.contains("authentication failed") && !text.contains("sesame"),
+        "{text}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+
+    // a node that restarted is asked over a new connection; one that hangs is not waited for
+    assert_eq!(
+        call(&admin, "PATCH", "/v1/nodes/locked", Some(json!({"password": "open-sesame"}))).await.0,
+        200
+    );
+    let pid = servers[1].child.id().to_string();
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    let started = Instant::now();
+    let (status, refused) = call(&admin, "POST", "/v1/topology/plan?sample=10", Some(same.clone())).await;
+    let took = started.elapsed();
+    assert!(Command::new("kill").args(["-CONT", &pid]).status().unwrap().success());
+    assert!(status == 409 && took < Duration::from_secs(5), "{status} {took:?} {refused}");
+    assert_eq!(call(&admin, "POST", "/v1/topology/plan?sample=10", Some(same)).await.0, 200);
+}
