@@ -1,1 +1,54 @@
-fn main() {}
+//! Ringway's program: flags, files and signals. What it composes lives in `ringway_proxy`, `ringway_admin` and
+//! `ringway_ring`.
+//!
+//! ```text
+//!   cli ──> commands ──┬── config, nutcracker, topology_file   (files)
+//!                      ├── svg                                 (pictures)
+//!                      └── serve, dev: proxy + admin, signals, drain
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod config;
+mod logging;
+mod nutcracker;
+mod outcome;
+mod svg;
+mod topology_file;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+use outcome::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(args) => {
+            logging::start(&cli.log)?;
+            commands::serve::run(&args)
+        }
+        Command::Dev(args) => {
+            logging::start(&cli.log)?;
+            commands::dev::run(&args)
+        }
+        Command::Check(args) => commands::check::run(&args),
+        Command::Route(args) => commands::route::run(&args),
+        Command::Import(args) => commands::import::run(&args),
+        Command::Ring(args) => commands::ring::run(&args),
+        Command::Plan(args) => commands::plan::run(&args),
+        Command::Health(args) => commands::health::run(&args),
+        Command::DevNode(args) => commands::dev::node::run(&args),
+    }
+}

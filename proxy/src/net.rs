@@ -28,7 +28,8 @@ impl Stream {
     }
 
     /// Takes over an accepted connection.
-    pub(crate) fn from_accepted(stream: std::net::TcpStream) -> io::Result<Self> {
+    pub(crate) fn from_accepted(accepted: Accepted) -> io::Result<Self> {
+        let stream = accepted.inner;
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(300));
@@ -96,6 +97,25 @@ impl Stream {
 
 fn retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+/// A connection that was accepted and waits to be handed to a worker, on whose runtime it will live.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    inner: std::net::TcpStream,
+}
+
+impl Accepted {
+    /// Takes the connection away from the runtime that accepted it.
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        Ok(Self { inner: stream.into_std()? })
+    }
+
+    /// Says a last word and closes. The socket is fresh, so its buffer takes the line; if not, the close says it
+    /// all.
+    pub(crate) fn dismiss(self, line: &[u8]) {
+        let _ = rustix::net::send(&self.inner, line, SendFlags::NOSIGNAL);
+    }
 }
 
 /// Binds and listens; the address may be a name.

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::control::{Control, Shared, WorkerHandle};
 use crate::error;
-use crate::net;
+use crate::net::{self, Accepted};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::topology::{Topology, TopologyError};
@@ -60,7 +60,7 @@ impl Proxy {
     /// # Errors
     /// [`StartError`]: a bad topology, an address in use, no thread to be had.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let topology = Topology::build(1, settings.topology.clone())?;
+        let topology = Topology::build(settings.first_epoch.max(1), settings.topology.clone())?;
         let listen_error = |source| StartError::Listen { address: settings.listen.clone(), source };
         let listener = net::listen(&settings.listen).await.map_err(listen_error)?;
         let local_addr = listener.local_addr().map_err(listen_error)?;
@@ -135,8 +135,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, peer)) => match stream.into_std() {
-                Ok(stream) => hand_over(&shared, stream, id, peer),
+            Ok((stream, peer)) => match Accepted::new(stream) {
+                Ok(accepted) => hand_over(&shared, accepted, id, peer),
                 Err(error) => tracing::debug!(%error, "a client was gone before it was served"),
             },
             Err(error) => {
@@ -149,18 +149,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
     shared.listening.store(false, Ordering::Relaxed);
 }
 
-fn hand_over(shared: &Shared, stream: std::net::TcpStream, id: u64, peer: SocketAddr) {
+fn hand_over(shared: &Shared, accepted: Accepted, id: u64, peer: SocketAddr) {
     let clients: i64 = shared.workers.iter().map(|worker| worker.stats.clients()).sum();
     if clients >= i64::try_from(shared.settings.limits.clients).unwrap_or(i64::MAX) {
         let mut reply = Vec::new();
         crate::resp::encode::error(&mut reply, error::MAX_CLIENTS);
-        // the socket is fresh, so its buffer takes the line; if not, the close says it all
-        let _ = rustix::net::send(&stream, &reply, rustix::net::SendFlags::NOSIGNAL);
-        return;
+        return accepted.dismiss(&reply);
     }
     if let Some(worker) = shared.workers.iter().min_by_key(|worker| worker.stats.clients()) {
         worker.stats.clients_changed(1);
-        if worker.sender.send(ToWorker::Client(stream, id, peer)).is_err() {
+        if worker.sender.send(ToWorker::Client(accepted, id, peer)).is_err() {
             worker.stats.clients_changed(-1);
         }
     }

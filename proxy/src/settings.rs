@@ -94,6 +94,9 @@ pub struct Settings {
     pub threads: usize,
     /// The first topology.
     pub topology: TopologySpec,
+    /// The epoch of the first topology; more than 1 for one that was kept over a restart, so that epochs never go
+    /// back.
+    pub first_epoch: u64,
     /// Waiting for nodes.
     pub timeouts: Timeouts,
     /// Bounds on memory and waiting.
@@ -109,6 +112,7 @@ impl Settings {
             listen: "127.0.0.1:0".into(),
             threads: 0,
             topology: TopologySpec { ring: RingConfig::default(), nodes },
+            first_epoch: 1,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             password: None,

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::client::{Client, Parts, SlotRef, Spare};
 use crate::control::Shared;
-use crate::net::Stream;
+use crate::net::{Accepted, Stream};
 use crate::resp::{Protocol, Span};
 use crate::route::Scratch;
 use crate::stats::WorkerStats;
@@ -37,7 +37,7 @@ const NODE_BUFFER: usize = 128 * 1024;
 /// What other threads may tell a worker.
 pub(crate) enum ToWorker {
     /// A new client, its number and its address.
-    Client(std::net::TcpStream, u64, SocketAddr),
+    Client(Accepted, u64, SocketAddr),
     /// The topology was swapped: connect to new nodes, let go of old ones.
     TopologyChanged,
     /// Answer what was read, then end every connection and the worker.
@@ -110,6 +110,7 @@ impl Worker {
         let links = Rc::new(LinkContext {
             timeouts: shared.settings.timeouts,
             turn: Rc::clone(&turn),
+            speaks: shared.workers.first().is_some_and(|first| Arc::ptr_eq(&first.stats, &stats)),
             sharers: shared.workers.len(),
             queue_bytes: shared.settings.limits.node_queue_bytes,
             dirty: RefCell::default(),
@@ -200,8 +201,8 @@ impl Worker {
         self.retired.borrow_mut().clear();
     }
 
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, id: u64, peer: SocketAddr) {
-        match Stream::from_accepted(stream) {
+    fn accept(self: &Rc<Self>, accepted: Accepted, id: u64, peer: SocketAddr) {
+        match Stream::from_accepted(accepted) {
             Ok(stream) => Client::start(Rc::clone(self), stream, id, peer),
             Err(error) => {
                 self.stats.clients_changed(-1);

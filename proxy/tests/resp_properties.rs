@@ -88,9 +88,8 @@ fn resp_like() -> impl Strategy<Value = Vec<u8>> {
         Just(b"PING \"a b\"\r\n".to_vec()),
         Just(b"\r\n".to_vec()),
         prop::collection::vec(any::<u8>(), 0..6),
-        (0u32..40, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(len, body)| {
-            [format!("${len}\r\n").as_bytes(), &body, b"\r\n"].concat()
-        }),
+        (0u32..40, prop::collection::vec(any::<u8>(), 0..40))
+            .prop_map(|(len, body)| { [format!("${len}\r\n").as_bytes(), &body, b"\r\n"].concat() }),
     ];
     prop::collection::vec(token, 0..12).prop_map(|tokens| tokens.concat())
 }

@@ -13,7 +13,8 @@ pub(crate) fn listen(reader: &mut Reader, at: &Section<'_>, key: &str, default: 
     if split_listen(text).is_none() {
         let path = at.path(key);
         let example = if text.starts_with('/') { "; unix sockets are not supported" } else { "" };
-        let text = format!("{path}: '{}' is not host:port; write for example {default}{example}", shown(text));
+        let text =
+            format!("{path}: '{}' is not host:port; write for example {default}{example}", shown(text));
         reader.problem(at.line_of(key), text);
         return default.to_owned();
     }

@@ -51,14 +51,20 @@ pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
         reply_hard_bytes: reader.bytes(&at, "reply_hard_bytes", sizes.clone(), default.reply_hard_bytes),
         reply_stuck: reader.duration(&at, "reply_stuck", waits.clone(), default.reply_stuck),
         command_bytes: reader.bytes(&at, "command_bytes", sizes.clone(), default.command_bytes),
-        command_incomplete: reader.duration(&at, "command_incomplete", waits.clone(), default.command_incomplete),
+        command_incomplete: reader.duration(
+            &at,
+            "command_incomplete",
+            waits.clone(),
+            default.command_incomplete,
+        ),
         authentication: reader.duration(&at, "authentication", waits.clone(), default.authentication),
         drain: reader.duration(&at, "drain", waits, default.drain),
         node_queue_bytes: reader.bytes(&at, "node_queue_bytes", sizes, default.node_queue_bytes),
     };
     if limits.reply_soft_bytes > limits.reply_hard_bytes {
         let line = at.line_of("reply_soft_bytes");
-        reader.problem(line, "limits.reply_soft_bytes is above reply_hard_bytes; lower it or raise the other");
+        reader
+            .problem(line, "limits.reply_soft_bytes is above reply_hard_bytes; lower it or raise the other");
     }
     limits
 }

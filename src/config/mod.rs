@@ -54,6 +54,8 @@ pub(crate) struct AdminConfig {
     pub(crate) listen: String,
     /// What callers must present.
     pub(crate) token: Option<Secret>,
+    /// Whether `/metrics` is answered without the token.
+    pub(crate) open_metrics: bool,
 }
 
 /// How much of a file is needed.
@@ -100,7 +102,8 @@ pub(crate) fn parse(text: &str, secrets: &Secrets<'_>, base: &Path) -> Result<Co
 pub(crate) fn read_text(path: &Path) -> Result<String, Problems> {
     let file = path.display().to_string();
     let refused = |text: String| Problems::of_file(&file, text);
-    let about = std::fs::metadata(path).map_err(|error| refused(format!("cannot be read: {error}; check the path")))?;
+    let about = std::fs::metadata(path)
+        .map_err(|error| refused(format!("cannot be read: {error}; check the path")))?;
     if about.is_dir() {
         return Err(refused("is a directory; name the file in it".to_owned()));
     }
@@ -110,12 +113,17 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Problems> {
     let mut bytes = Vec::new();
     let opened = std::fs::File::open(path);
     opened
-        .and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST_BYTES), &mut bytes))
+        .and_then(|file| {
+            std::io::Read::read_to_end(&mut std::io::Read::take(file, LARGEST_BYTES), &mut bytes)
+        })
         .map_err(|error| refused(format!("cannot be read: {error}; check the path and its rights")))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        Problems::new(&file, vec![Problem { line, text: "is not UTF-8 here; save the file as UTF-8".to_owned() }])
+        Problems::new(
+            &file,
+            vec![Problem { line, text: "is not UTF-8 here; save the file as UTF-8".to_owned() }],
+        )
     })
 }
 
@@ -137,7 +145,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
-    let settings = Settings { listen, threads, topology, timeouts, limits, password };
+    let settings = Settings { listen, threads, topology, first_epoch: 1, timeouts, limits, password };
     Config { settings, admin, topology_file }
 }
 
@@ -152,13 +160,15 @@ fn whole(reader: &mut Reader, at: &Section<'_>, topology: &TopologySpec) {
 }
 
 fn admin(reader: &mut Reader, root: &Section<'_>, secrets: &Secrets<'_>, proxy_listen: &str) -> AdminConfig {
-    let at = reader.inner(root, "admin", &["listen", "token"]);
+    let at = reader.inner(root, "admin", &["listen", "token", "open_metrics"]);
     let listen = address::listen(reader, &at, "listen", "127.0.0.1:9380");
     let token = secrets.read(reader, &at, "token");
     if let Some(token) = &token
         && !token.reveal().bytes().all(|byte| byte.is_ascii_graphic())
     {
-        reader.problem(at.line_of("token"), "admin.token has characters that no HTTP header can carry; use printable ASCII without spaces");
+        let text =
+            "admin.token has characters that no HTTP header can carry; use printable ASCII without spaces";
+        reader.problem(at.line_of("token"), text);
     }
     if !is_loopback(&listen) && at.get("token").is_none() {
         let text = format!(
@@ -167,9 +177,12 @@ fn admin(reader: &mut Reader, root: &Section<'_>, secrets: &Secrets<'_>, proxy_l
         reader.problem(at.line_of("listen"), text);
     }
     if listen == proxy_listen && !listen.ends_with(":0") {
-        reader.problem(at.line_of("listen"), format!("admin.listen: {listen} is the proxy's own address; use another port"));
+        reader.problem(
+            at.line_of("listen"),
+            format!("admin.listen: {listen} is the proxy's own address; use another port"),
+        );
     }
-    AdminConfig { listen, token }
+    AdminConfig { listen, token, open_metrics: reader.flag(&at, "open_metrics") }
 }
 
 fn topology_file(reader: &mut Reader, root: &Section<'_>, base: &Path) -> Option<PathBuf> {

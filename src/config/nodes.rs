@@ -15,14 +15,18 @@ use super::yaml::{Node, Value};
 const FIELDS: &[&str] = &["name", "address", "weight", "username", "password"];
 
 /// Reads `nodes`. `listen` is the proxy's own address, which no node may have.
-pub(crate) fn nodes(reader: &mut Reader, root: &Section<'_>, secrets: &Secrets<'_>, listen: &str) -> Vec<NodeSpec> {
+pub(crate) fn nodes(
+    reader: &mut Reader,
+    root: &Section<'_>,
+    secrets: &Secrets<'_>,
+    listen: &str,
+) -> Vec<NodeSpec> {
     let Some(list) = list(reader, root) else { return Vec::new() };
     let mut seen = Seen::default();
     let mut nodes = Vec::with_capacity(list.len());
     for (at, node) in list.iter().enumerate() {
         let section = reader.section(Some(node), &format!("nodes[{at}]"), FIELDS);
-        if let Some(spec) = entry(reader, &section, secrets) {
-            seen.check(reader, &section, &spec);
+        if let Some(spec) = entry(reader, &section, secrets, &mut seen) {
             if is_same(listen, &spec.address) {
                 let text = format!(
                     "{}: '{}' is where the proxy itself listens; name the Redis server's address",
@@ -41,20 +45,27 @@ fn list<'a>(reader: &mut Reader, root: &Section<'a>) -> Option<&'a [Node]> {
     let example = "name at least one node:  nodes: [{name: cache-1, address: \"127.0.0.1:7001\"}]";
     match root.get("nodes").map(|node| (&node.value, node)) {
         Some((Value::List(list), _)) if !list.is_empty() => return Some(list),
-        Some((Value::List(_), _)) => reader.problem(root.line_of("nodes"), format!("nodes is empty; {example}")),
+        Some((Value::List(_), _)) => {
+            reader.problem(root.line_of("nodes"), format!("nodes is empty; {example}"))
+        }
         Some((_, node)) => {
-            reader.problem(node.line, format!("nodes is {}; write a list with a dash before each node", node.kind()));
+            reader.problem(
+                node.line,
+                format!("nodes is {}; write a list with a dash before each node", node.kind()),
+            );
         }
         None => reader.problem(root.line_of("nodes"), format!("nodes is missing; {example}")),
     }
     None
 }
 
-fn entry(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>) -> Option<NodeSpec> {
+fn entry(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>, seen: &mut Seen) -> Option<NodeSpec> {
     let weight = reader.integer(at, "weight", 1..=u64::from(MAX_WEIGHT), 1);
     let credentials = credentials(reader, at, secrets);
     let name = required(reader, at, "name", "cache-1");
     let address = required(reader, at, "address", "127.0.0.1:7001");
+    // also for an entry that is wrong otherwise: all problems come at once
+    seen.check(reader, at, name.as_deref(), address.as_deref());
     let weight = u32::try_from(weight).unwrap_or(1);
     let spec = NodeSpec { name: name?, address: address?, weight, credentials };
     alone(reader, at, &spec).then_some(spec)
@@ -64,7 +75,10 @@ fn required(reader: &mut Reader, at: &Section<'_>, key: &str, example: &str) -> 
     let present = at.get(key).is_some();
     let text = reader.text(at, key);
     if !present {
-        reader.problem(at.line_of(key), format!("{} is missing; write for example {key}: {example}", at.path(key)));
+        reader.problem(
+            at.line_of(key),
+            format!("{} is missing; write for example {key}: {example}", at.path(key)),
+        );
     }
     text.map(str::to_owned)
 }
@@ -73,7 +87,8 @@ fn credentials(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>) -> 
     let username = reader.text(at, "username").map(str::to_owned);
     let password = secrets.read(reader, at, "password");
     if username.is_some() && at.get("password").is_none() {
-        let text = format!("{} stands without a password; add password, or leave both out", at.path("username"));
+        let text =
+            format!("{} stands without a password; add password, or leave both out", at.path("username"));
         reader.problem(at.line_of("username"), text);
     }
     Credentials { username, password }
@@ -82,10 +97,16 @@ fn credentials(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>) -> 
 /// Asks the proxy's own rules about one node, so that there is one set of them.
 fn alone(reader: &mut Reader, at: &Section<'_>, spec: &NodeSpec) -> bool {
     let ring = RingConfig { points: 1, ..RingConfig::default() };
-    let Err(error) = Topology::build(0, TopologySpec { ring, nodes: vec![spec.clone()] }) else { return true };
+    let Err(error) = Topology::build(0, TopologySpec { ring, nodes: vec![spec.clone()] }) else {
+        return true;
+    };
     use ringway_proxy::topology::TopologyError as E;
     let key = if matches!(error, E::Address { .. }) { "address" } else { "name" };
-    let hint = if spec.address.starts_with('/') && key == "address" { "; unix sockets are not supported" } else { "" };
+    let hint = if spec.address.starts_with('/') && key == "address" {
+        "; unix sockets are not supported"
+    } else {
+        ""
+    };
     reader.problem(at.line_of(key), format!("{}: {error}{hint}", at.path(key)));
     false
 }
@@ -98,22 +119,26 @@ struct Seen {
 }
 
 impl Seen {
-    fn check(&mut self, reader: &mut Reader, at: &Section<'_>, spec: &NodeSpec) {
+    fn check(&mut self, reader: &mut Reader, at: &Section<'_>, name: Option<&str>, address: Option<&str>) {
         let line = at.line_of("name");
-        if let Some(first) = self.names.insert(spec.name.clone(), line) {
+        if let Some(name) = name
+            && let Some(first) = self.names.insert(name.to_owned(), line)
+        {
             let text = format!(
                 "{}: '{}' is also the name of the node on line {first}; a name decides which keys a node owns, rename one",
                 at.path("name"),
-                shown(&spec.name)
+                shown(name)
             );
             reader.problem(line, text);
         }
         let line = at.line_of("address");
-        if let Some(first) = self.addresses.insert(spec.address.to_ascii_lowercase(), line) {
+        if let Some(address) = address
+            && let Some(first) = self.addresses.insert(address.to_ascii_lowercase(), line)
+        {
             let text = format!(
                 "{}: '{}' is also the address on line {first}; give each node its own server",
                 at.path("address"),
-                shown(&spec.address)
+                shown(address)
             );
             reader.problem(line, text);
         }
@@ -128,5 +153,7 @@ fn is_same(listen: &str, node: &str) -> bool {
         return false;
     };
     let any = matches!(host.trim_matches(['[', ']']), "0.0.0.0" | "::");
-    port != 0 && port == node_port && (host == node_host || (any || address::is_loopback(listen)) && address::is_loopback(node))
+    port != 0
+        && port == node_port
+        && (host == node_host || (any || address::is_loopback(listen)) && address::is_loopback(node))
 }

@@ -88,7 +88,13 @@ impl Reader {
     }
 
     /// A whole number within a range.
-    pub(crate) fn integer(&mut self, at: &Section<'_>, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
+    pub(crate) fn integer(
+        &mut self,
+        at: &Section<'_>,
+        key: &str,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
         self.bounded(at, key, range, default, parse_integer, |number| number.to_string())
     }
 
@@ -104,9 +110,29 @@ impl Reader {
     }
 
     /// A size in bytes within a range.
-    pub(crate) fn bytes(&mut self, at: &Section<'_>, key: &str, range: RangeInclusive<u64>, default: usize) -> usize {
-        let size = self.bounded(at, key, range, default as u64, units::bytes, |size| units::show_bytes(*size));
+    pub(crate) fn bytes(
+        &mut self,
+        at: &Section<'_>,
+        key: &str,
+        range: RangeInclusive<u64>,
+        default: usize,
+    ) -> usize {
+        let size =
+            self.bounded(at, key, range, default as u64, units::bytes, |size| units::show_bytes(*size));
         usize::try_from(size).unwrap_or(usize::MAX)
+    }
+
+    /// `true` or `false`; absent is `false`.
+    pub(crate) fn flag(&mut self, at: &Section<'_>, key: &str) -> bool {
+        match self.text(at, key) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                let text = format!("{}: '{}' is neither true nor false", at.path(key), shown(other));
+                self.problem(at.line_of(key), text);
+                false
+            }
+        }
     }
 
     fn bounded<T: PartialOrd>(
@@ -145,7 +171,11 @@ fn parse_integer(text: &str) -> Result<u64, String> {
 fn unknown_field(key: &str, section: &str, known: &[&str]) -> String {
     let place = if section.is_empty() { String::new() } else { format!(" in {section}") };
     let nearest = nearest(key, known).unwrap_or_default();
-    format!("unknown field '{}'{place}; the nearest known field is '{nearest}' (known: {})", shown(key), known.join(", "))
+    format!(
+        "unknown field '{}'{place}; the nearest known field is '{nearest}' (known: {})",
+        shown(key),
+        known.join(", ")
+    )
 }
 
 /// The known name with the fewest edits from `word`.
@@ -174,7 +204,8 @@ mod tests {
 
     #[test]
     fn the_nearest_field_is_the_one_meant() {
-        let known = ["listen", "threads", "ring", "nodes", "timeouts", "limits", "auth", "admin", "topology_file"];
+        let known =
+            ["listen", "threads", "ring", "nodes", "timeouts", "limits", "auth", "admin", "topology_file"];
         for (wrong, meant) in [
             ("listn", "listen"),
             ("Thread", "threads"),
@@ -192,7 +223,11 @@ mod tests {
         let ((), problems) = read("points: 1\npuase: 1s\n", |_, _| ());
         assert_eq!(problems.len(), 1);
         assert_eq!(problems[0].line, 2);
-        assert!(problems[0].text.contains("'puase'; the nearest known field is 'pause'"), "{}", problems[0].text);
+        assert!(
+            problems[0].text.contains("'puase'; the nearest known field is 'pause'"),
+            "{}",
+            problems[0].text
+        );
     }
 
     #[test]

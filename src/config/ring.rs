@@ -67,10 +67,16 @@ fn hash_tag(reader: &mut Reader, at: &Section<'_>, default: Option<HashTag>) -> 
 }
 
 /// A value that the placement does not look at is a misunderstanding, unless it is the default written out.
-fn refuse_what_has_no_effect(reader: &mut Reader, at: &Section<'_>, config: &RingConfig, default: &RingConfig) {
+fn refuse_what_has_no_effect(
+    reader: &mut Reader,
+    at: &Section<'_>,
+    config: &RingConfig,
+    default: &RingConfig,
+) {
     let name = config.placement.name();
     if config.placement.key_hash().is_some() && config.points != default.points {
-        let text = format!("ring.points has no effect with placement {name}, whose points are fixed; leave it out");
+        let text =
+            format!("ring.points has no effect with placement {name}, whose points are fixed; leave it out");
         reader.problem(at.line_of("points"), text);
     }
     if config.placement != Placement::Xxh3 && config.seed != default.seed {

@@ -49,13 +49,18 @@ impl Secrets<'_> {
             return Err("holds several fields; write exactly one of {env: NAME} and {file: PATH}".to_owned());
         };
         let Value::Scalar(name) = &field.value.value else {
-            return Err(format!("has no single value after '{}'; write {{env: NAME}} or {{file: PATH}}", shown(&field.key)));
+            return Err(format!(
+                "has no single value after '{}'; write {{env: NAME}} or {{file: PATH}}",
+                shown(&field.key)
+            ));
         };
         match (field.key.as_str(), self) {
             ("env" | "file", Self::FormOnly) => Ok(None),
             ("env", Self::Resolve(_)) => from_env(name).map(Some),
             ("file", Self::Resolve(base)) => from_file(&base.join(name)).map(Some),
-            (other, _) => Err(format!("has the unknown form '{}'; write {{env: NAME}} or {{file: PATH}}", shown(other))),
+            (other, _) => {
+                Err(format!("has the unknown form '{}'; write {{env: NAME}} or {{file: PATH}}", shown(other)))
+            }
         }
     }
 }
@@ -74,9 +79,12 @@ fn from_env(name: &str) -> Result<String, String> {
 
 fn from_file(path: &Path) -> Result<String, String> {
     let shown_path = shown(&path.display().to_string());
-    let length = std::fs::metadata(path).map_err(|error| format!("names the file {shown_path}: {error}; make it readable"))?;
+    let length = std::fs::metadata(path)
+        .map_err(|error| format!("names the file {shown_path}: {error}; make it readable"))?;
     if !length.is_file() || length.len() > LONGEST_BYTES {
-        return Err(format!("names {shown_path}, which is no file of at most 16 KiB; name the password's own file"));
+        return Err(format!(
+            "names {shown_path}, which is no file of at most 16 KiB; name the password's own file"
+        ));
     }
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("names the file {shown_path}: {error}; make it readable UTF-8 text"))?;

@@ -12,7 +12,8 @@ use super::*;
 const NODES: &str = "nodes:\n  - {name: cache-1, address: '127.0.0.1:7001'}\n";
 
 fn config(text: &str) -> Config {
-    parse(text, &Secrets::Resolve(Path::new("")), Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    parse(text, &Secrets::Resolve(Path::new("")), Path::new(""))
+        .unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 fn problems(text: &str) -> Vec<Problem> {
@@ -45,7 +46,10 @@ fn defaults_are_those_of_the_proxy() {
     assert_eq!(config.settings.limits, Limits::default());
     assert!(config.settings.password.is_none());
     assert_eq!(config.settings.topology.nodes[0].weight, 1);
-    assert_eq!(config.admin, AdminConfig { listen: "127.0.0.1:9380".into(), token: None });
+    assert_eq!(
+        config.admin,
+        AdminConfig { listen: "127.0.0.1:9380".into(), token: None, open_metrics: false }
+    );
     assert_eq!(config.topology_file, None);
 }
 
@@ -53,16 +57,22 @@ fn defaults_are_those_of_the_proxy() {
 fn the_example_is_valid_and_shows_the_defaults() {
     let text = include_str!("../../ringway.example.yaml");
     let from_example = config(text);
-    let Settings { listen, threads, topology, timeouts, limits, password } = from_example.settings;
-    assert_eq!((listen.as_str(), threads, password), ("127.0.0.1:6380", 0, None));
-    assert_eq!((topology.ring, timeouts, limits), (RingConfig::default(), Timeouts::default(), Limits::default()));
+    let Settings { listen, threads, topology, first_epoch, timeouts, limits, password } =
+        from_example.settings;
+    assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
+    assert_eq!(
+        (topology.ring, timeouts, limits),
+        (RingConfig::default(), Timeouts::default(), Limits::default())
+    );
     assert_eq!(from_example.admin.listen, "127.0.0.1:9380");
 }
 
 #[test]
 fn maps_may_be_blocks_or_flow() {
-    let flow = config(&format!("{NODES}timeouts: {{ connect: 250ms, operation: 2s }}\nlimits: {{ clients: 50 }}\n"));
-    let block = config(&format!("{NODES}timeouts:\n  connect: 250ms\n  operation: 2s\nlimits:\n  clients: 50\n"));
+    let flow =
+        config(&format!("{NODES}timeouts: {{ connect: 250ms, operation: 2s }}\nlimits: {{ clients: 50 }}\n"));
+    let block =
+        config(&format!("{NODES}timeouts:\n  connect: 250ms\n  operation: 2s\nlimits:\n  clients: 50\n"));
     assert_eq!(flow.settings.timeouts, block.settings.timeouts);
     assert_eq!(flow.settings.timeouts.connect, Duration::from_millis(250));
     assert_eq!((flow.settings.limits.clients, block.settings.limits.clients), (50, 50));
@@ -90,7 +100,11 @@ fn every_section_is_read() {
 fn unknown_fields_name_the_nearest() {
     expect_after_nodes("listn: 127.0.0.1:1\n", 1, "'listn'; the nearest known field is 'listen'");
     expect_after_nodes("ring:\n  point: 5\n", 2, "'point' in ring; the nearest known field is 'points'");
-    expect_after_nodes("limits: {client: 1}\n", 1, "'client' in limits; the nearest known field is 'clients'");
+    expect_after_nodes(
+        "limits: {client: 1}\n",
+        1,
+        "'client' in limits; the nearest known field is 'clients'",
+    );
     let text = "nodes:\n  - name: a\n    adress: h:1\n    address: h:1\n";
     expect(text, 3, "'adress' in nodes[0]; the nearest known field is 'address'");
 }
@@ -115,10 +129,22 @@ fn nodes_are_checked_one_by_one() {
     expect("nodes:\n  - name: a\n    address: h\n", 3, "is not host:port");
     expect("nodes:\n  - name: a\n    address: /run/redis.sock\n", 3, "unix sockets are not supported");
     expect("nodes:\n  - name: a b\n    address: h:1\n", 2, "printable characters");
-    expect("nodes:\n  - {name: a, address: 'h:1'}\n  - {name: a, address: 'h:2'}\n", 3, "also the name of the node on line 2");
-    expect("nodes:\n  - {name: a, address: 'h:1'}\n  - {name: b, address: 'H:1'}\n", 3, "also the address on line 2");
+    expect(
+        "nodes:\n  - {name: a, address: 'h:1'}\n  - {name: a, address: 'h:2'}\n",
+        3,
+        "also the name of the node on line 2",
+    );
+    expect(
+        "nodes:\n  - {name: a, address: 'h:1'}\n  - {name: b, address: 'H:1'}\n",
+        3,
+        "also the address on line 2",
+    );
     for wrong in ["0", "1001", "-1", "heavy", "1.5", "[1]"] {
-        expect(&format!("nodes:\n  - name: a\n    weight: {wrong}\n    address: h:1\n"), 3, "nodes[0].weight");
+        expect(
+            &format!("nodes:\n  - name: a\n    weight: {wrong}\n    address: h:1\n"),
+            3,
+            "nodes[0].weight",
+        );
     }
     expect("nodes:\n  - {name: a, address: 'h:1', username: u}\n", 2, "without a password");
     expect("nodes:\n  - {name: a, address: 'localhost:6380'}\n", 2, "where the proxy itself listens");
@@ -143,14 +169,22 @@ fn the_ring_is_checked() {
 
 #[test]
 fn durations_and_sizes_are_checked() {
-    expect_after_nodes("timeouts:\n  connect: 0s\n", 2, "timeouts.connect: '0s' is out of range; use 1ms to 1m");
+    expect_after_nodes(
+        "timeouts:\n  connect: 0s\n",
+        2,
+        "timeouts.connect: '0s' is out of range; use 1ms to 1m",
+    );
     expect_after_nodes("timeouts:\n  operation: 900\n", 2, "has no unit; write 900ms or 900s");
     expect_after_nodes("timeouts:\n  operation: 99h\n", 2, "out of range");
     expect_after_nodes("timeouts: fast\n", 1, "timeouts is a single value");
     expect_after_nodes("limits:\n  clients: 0\n", 2, "limits.clients: '0' is out of range");
     expect_after_nodes("limits:\n  pipeline_bytes: 64KB\n", 2, "write 64KiB");
     expect_after_nodes("limits:\n  command_bytes: 1\n", 2, "out of range; use 64KiB to 1024GiB");
-    expect_after_nodes("limits: {reply_soft_bytes: 8MiB, reply_hard_bytes: 1MiB}\n", 1, "above reply_hard_bytes");
+    expect_after_nodes(
+        "limits: {reply_soft_bytes: 8MiB, reply_hard_bytes: 1MiB}\n",
+        1,
+        "above reply_hard_bytes",
+    );
     expect_after_nodes("threads: many\n", 1, "threads: 'many' is not a whole number");
 }
 
@@ -160,7 +194,8 @@ fn admin_needs_a_token_where_others_can_reach_it() {
     expect_after_nodes("admin:\n  listen: 127.0.0.1:6380\n", 2, "the proxy's own address");
     expect_after_nodes("admin:\n  listen: 9380\n", 2, "is not host:port");
     expect_after_nodes("admin:\n  token: 'two words'\n", 2, "printable ASCII");
-    config(&format!("{NODES}admin: {{listen: '0.0.0.0:9380', token: abc}}\n"));
+    expect_after_nodes("admin:\n  open_metrics: maybe\n", 2, "neither true nor false");
+    config(&format!("{NODES}admin: {{listen: '0.0.0.0:9380', token: abc, open_metrics: true}}\n"));
 }
 
 #[test]
@@ -190,7 +225,12 @@ fn files_that_are_no_text_are_told() {
     std::fs::write(&path, b"listen: 127.0.0.1:1\nnodes: \xff\n").unwrap();
     let problems = load(&path, Depth::Run).unwrap_err();
     assert_eq!(problems.list[0].line, 2);
-    assert!(problems.to_string().ends_with("bad.yaml:2: is not UTF-8 here; save the file as UTF-8"), "{problems}");
+    assert!(
+        problems.to_string().ends_with("bad.yaml:2: is not UTF-8 here; save the file as UTF-8"),
+        "{problems}"
+    );
     assert!(load(folder.path(), Depth::Run).unwrap_err().to_string().contains("is a directory"));
-    assert!(load(&folder.path().join("none"), Depth::Run).unwrap_err().to_string().contains("cannot be read"));
+    assert!(
+        load(&folder.path().join("none"), Depth::Run).unwrap_err().to_string().contains("cannot be read")
+    );
 }

@@ -125,7 +125,8 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.plain(line, anchor, tag.is_some())?;
-                let null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let null =
+                    style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 self.scalar(line, if null { None } else { Some(text.into_owned()) })
             }
             Event::SequenceStart(anchor, tag) => {
@@ -148,7 +149,8 @@ impl Builder<'_> {
 
     fn plain(&mut self, line: usize, anchor: usize, tagged: bool) -> Option<()> {
         if anchor != 0 {
-            return self.refuse(line, "anchors (&name) are not supported; write the value out where it is needed");
+            return self
+                .refuse(line, "anchors (&name) are not supported; write the value out where it is needed");
         }
         if tagged {
             return self.refuse(line, "tags (!name) are not supported; leave the tag out");

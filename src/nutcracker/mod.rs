@@ -90,7 +90,9 @@ fn gcd(a: u64, b: u64) -> u64 {
 /// Whether the tree has the shape of twemproxy's file: named maps with `servers`, and no `nodes`.
 pub(crate) fn looks_like(root: &Node) -> bool {
     let Some(entries) = root.entries() else { return false };
-    let has = |node: &Node, key: &str| node.entries().is_some_and(|inner| inner.iter().any(|entry| entry.key == key));
+    let has = |node: &Node, key: &str| {
+        node.entries().is_some_and(|inner| inner.iter().any(|entry| entry.key == key))
+    };
     !has(root, "nodes") && entries.iter().any(|entry| has(&entry.value, "servers"))
 }
 
@@ -109,7 +111,8 @@ pub(crate) fn load(path: &Path, wanted: Option<&str>) -> Result<Pool, Problems> 
 /// Every problem of that pool.
 pub(crate) fn parse(text: &str, wanted: Option<&str>) -> Result<Pool, Vec<crate::config::problem::Problem>> {
     let mut reader = crate::config::reader::Reader::default();
-    let pool = yaml::parse(text, &mut reader.problems).and_then(|root| read::pool(&mut reader, &root, wanted));
+    let pool =
+        yaml::parse(text, &mut reader.problems).and_then(|root| read::pool(&mut reader, &root, wanted));
     match pool {
         Some(pool) if reader.problems.is_empty() => Ok(pool),
         _ => Err(reader.problems),

@@ -61,7 +61,7 @@ pub(super) fn pool(reader: &mut Reader, root: &Node, wanted: Option<&str>) -> Op
         client_connections: at
             .get("client_connections")
             .map(|_| reader.integer(&at, "client_connections", 0..=u64::from(u32::MAX), 0)),
-        redis: flag(reader, &at, "redis"),
+        redis: reader.flag(&at, "redis"),
         redis_auth: reader.text(&at, "redis_auth").map(Secret::new),
         others: others(reader, &at),
     };
@@ -78,7 +78,9 @@ fn choose<'a>(reader: &mut Reader, root: &'a Node, wanted: Option<&str>) -> Opti
         (_, None) => format!("there are {} pools; choose one with --pool {}", pools.len(), names.join("|")),
         (_, Some(name)) => match pools.iter().find(|entry| entry.key == name) {
             Some(entry) => return Some(entry),
-            None => format!("no pool is named '{}'; the nearest is '{}'", shown(name), nearest(name, &names)?),
+            None => {
+                format!("no pool is named '{}'; the nearest is '{}'", shown(name), nearest(name, &names)?)
+            }
         },
     };
     reader.problem(root.line, problem);
@@ -98,8 +100,16 @@ fn ring(reader: &mut Reader, at: &Section<'_>) -> RingConfig {
         None | Some("ketama") => Placement::Ketama(hash),
         Some("modula") => Placement::Modula(hash),
         Some(other) => {
-            let why = if other == "random" { "sends a key anywhere, so nothing can be found again" } else { "is unknown" };
-            let text = format!("{}: '{}' {why}; ketama and modula can be imported", at.path("distribution"), shown(other));
+            let why = if other == "random" {
+                "sends a key anywhere, so nothing can be found again"
+            } else {
+                "is unknown"
+            };
+            let text = format!(
+                "{}: '{}' {why}; ketama and modula can be imported",
+                at.path("distribution"),
+                shown(other)
+            );
             reader.problem(at.line_of("distribution"), text);
             Placement::Ketama(hash)
         }
@@ -115,18 +125,6 @@ fn ring(reader: &mut Reader, at: &Section<'_>) -> RingConfig {
     RingConfig { placement, hash_tag, ..RingConfig::default() }
 }
 
-fn flag(reader: &mut Reader, at: &Section<'_>, key: &str) -> bool {
-    match reader.text(at, key) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => {
-            let text = format!("{}: '{}' is neither true nor false", at.path(key), shown(other));
-            reader.problem(at.line_of(key), text);
-            false
-        }
-    }
-}
-
 fn others(reader: &mut Reader, at: &Section<'_>) -> Vec<(&'static str, String)> {
     OTHERS.iter().filter_map(|key| Some((*key, reader.text(at, key)?.to_owned()))).collect()
 }
@@ -135,7 +133,10 @@ fn servers(reader: &mut Reader, at: &Section<'_>) -> Vec<Server> {
     let list = match at.get("servers").map(|node| &node.value) {
         Some(Value::List(list)) if !list.is_empty() => list,
         _ => {
-            reader.problem(at.line_of("servers"), format!("{} is missing or empty; a pool needs servers", at.path("servers")));
+            reader.problem(
+                at.line_of("servers"),
+                format!("{} is missing or empty; a pool needs servers", at.path("servers")),
+            );
             return Vec::new();
         }
     };
@@ -160,12 +161,15 @@ fn server(text: &str, line: usize) -> Result<Server, String> {
         None => (text, None),
     };
     if place.starts_with('/') {
-        return Err("is a unix socket, which Ringway does not reach; let the server listen on a port".to_owned());
+        return Err(
+            "is a unix socket, which Ringway does not reach; let the server listen on a port".to_owned()
+        );
     }
     let form = || "is not host:port:weight".to_owned();
     let (rest, weight) = place.rsplit_once(':').ok_or_else(form)?;
     let (host, port) = rest.rsplit_once(':').ok_or_else(form)?;
-    let weight: u64 = weight.parse().ok().filter(|weight| *weight > 0).ok_or("has a weight that is no number above 0")?;
+    let weight: u64 =
+        weight.parse().ok().filter(|weight| *weight > 0).ok_or("has a weight that is no number above 0")?;
     let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or("has a port that is none")?;
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     if split_address(&address).is_none() {
@@ -215,7 +219,9 @@ mod tests {
         assert_eq!(read("cache.internal:11211:1"), plain("cache.internal", "cache.internal:11211", 1));
         assert_eq!(read("cache.internal:11211:1 a"), plain("a", "cache.internal:11211", 1));
         assert_eq!(read("::1:6379:1"), plain("::1:6379", "[::1]:6379", 1));
-        for wrong in ["", "h", "h:1", "h:1:0", "h:0:1", "h:1:x", "h:x:1", "/run/r.sock:1", ":1:1", "h:70000:1"] {
+        for wrong in
+            ["", "h", "h:1", "h:1:0", "h:0:1", "h:1:x", "h:x:1", "/run/r.sock:1", ":1:1", "h:70000:1"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

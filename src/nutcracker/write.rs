@@ -17,7 +17,11 @@ const LONGEST_OPERATION_MS: u64 = 3_600_000;
 pub(crate) fn write(pool: &Pool) -> (String, Vec<String>) {
     let mut notes = Vec::new();
     let mut text = String::new();
-    let _ = writeln!(text, "# Imported from twemproxy's pool '{}'. Every key keeps its server.", one_line(&pool.name));
+    let _ = writeln!(
+        text,
+        "# Imported from twemproxy's pool '{}'. Every key keeps its server.",
+        one_line(&pool.name)
+    );
     listen(&mut text, &mut notes, pool);
     ring(&mut text, &mut notes, pool);
     nodes(&mut text, &mut notes, pool);
@@ -36,7 +40,10 @@ fn one_line(text: &str) -> String {
 fn quoted(text: &str) -> String {
     let simple = text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        && !matches!(text.to_ascii_lowercase().as_str(), "null" | "true" | "false" | "yes" | "no" | "on" | "off");
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "null" | "true" | "false" | "yes" | "no" | "on" | "off"
+        );
     if simple { text.to_owned() } else { serde_json::Value::from(text).to_string() }
 }
 
@@ -48,7 +55,9 @@ fn listen(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
         Some(address) => {
             let _ = writeln!(text, "listen: {}", quoted(address));
             if !is_loopback(address) && pool.redis_auth.is_none() {
-                notes.push(format!("listen: {address} lets in everybody who reaches it; set auth.password if others can"));
+                notes.push(format!(
+                    "listen: {address} lets in everybody who reaches it; set auth.password if others can"
+                ));
             }
         }
         None => notes.push("listen: the pool names none; the default 127.0.0.1:6380 is used".to_owned()),
@@ -59,9 +68,15 @@ fn ring(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
     let placement = pool.ring.placement;
     let hash = placement.key_hash().map(|hash| hash.to_string()).unwrap_or_default();
     let tag = pool.ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default();
-    let _ = writeln!(text, "ring:\n  placement: {placement}\n  key_hash: {hash}\n  hash_tag: {}", serde_json::Value::from(tag));
+    let _ = writeln!(
+        text,
+        "ring:\n  placement: {placement}\n  key_hash: {hash}\n  hash_tag: {}",
+        serde_json::Value::from(tag)
+    );
     if pool.ring.hash_tag.is_none() {
-        notes.push("hash_tag: the pool has none, so it is switched off; with \"{}\" some keys would move".to_owned());
+        notes.push(
+            "hash_tag: the pool has none, so it is switched off; with \"{}\" some keys would move".to_owned(),
+        );
     }
     if placement.name() == "ketama" && hash == "crc32" && pool.servers.len() > 1 {
         notes.push(
@@ -76,7 +91,8 @@ fn nodes(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
     text.push_str("nodes:\n");
     let divisor = pool.weight_divisor();
     for server in &pool.servers {
-        let _ = writeln!(text, "  - name: {}\n    address: {}", quoted(&server.name), quoted(&server.address));
+        let _ =
+            writeln!(text, "  - name: {}\n    address: {}", quoted(&server.name), quoted(&server.address));
         if server.weight / divisor != 1 {
             let _ = writeln!(text, "    weight: {}", server.weight / divisor);
         }
@@ -85,7 +101,9 @@ fn nodes(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
         }
     }
     if divisor > 1 {
-        notes.push(format!("weights: all are divided by {divisor}, which moves nothing, to stay within 1 to 1000"));
+        notes.push(format!(
+            "weights: all are divided by {divisor}, which moves nothing, to stay within 1 to 1000"
+        ));
     }
     let unnamed: Vec<&str> =
         pool.servers.iter().filter(|server| !server.named).map(|server| server.name.as_str()).collect();
@@ -106,7 +124,9 @@ fn timeouts(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
     };
     let (connect, operation) = (timeout.min(LONGEST_CONNECT_MS), timeout.min(LONGEST_OPERATION_MS));
     let _ = writeln!(text, "timeouts: {{ connect: {connect}ms, operation: {operation}ms }}");
-    notes.push(format!("timeout: {timeout} ms becomes both connect ({connect} ms) and operation ({operation} ms)"));
+    notes.push(format!(
+        "timeout: {timeout} ms becomes both connect ({connect} ms) and operation ({operation} ms)"
+    ));
 }
 
 fn clients(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
@@ -114,7 +134,10 @@ fn clients(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
         Some(clients @ 1..=1_000_000) => {
             let _ = writeln!(text, "limits: {{ clients: {clients} }}");
         }
-        _ => notes.push("client_connections: twemproxy has no bound without it; Ringway's default is 10000 clients".to_owned()),
+        _ => notes.push(
+            "client_connections: twemproxy has no bound without it; Ringway's default is 10000 clients"
+                .to_owned(),
+        ),
     }
 }
 
@@ -126,7 +149,9 @@ fn auth(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
         ));
     }
     if !pool.redis {
-        notes.push("redis: the pool speaks memcached (redis: true is missing); Ringway speaks Redis only".to_owned());
+        notes.push(
+            "redis: the pool speaks memcached (redis: true is missing); Ringway speaks Redis only".to_owned(),
+        );
     }
 }
 
@@ -144,12 +169,16 @@ fn others(notes: &mut Vec<String>, pool: &Pool) {
             "server_retry_timeout" | "server_failure_limit" => {
                 "no counterpart: Ringway reconnects by itself with growing pauses and ejects no node"
             }
-            "preconnect" => "no counterpart: connections to nodes are opened when they are needed and watched from then on",
+            "preconnect" => {
+                "no counterpart: connections to nodes are opened when they are needed and watched from then on"
+            }
             "backlog" => "no counterpart: the listener uses the system's bound",
             "server_connections" => "no counterpart: each worker keeps its own connections to every node",
             "tcpkeepalive" => "no counterpart: it is not a setting",
             "reuse_port" => "no counterpart: one process uses all cores (threads)",
-            "redis_db" => "no counterpart: Ringway uses database 0; keys in another database are NOT found, move them first",
+            "redis_db" => {
+                "no counterpart: Ringway uses database 0; keys in another database are NOT found, move them first"
+            }
             _ => "no counterpart",
         };
         notes.push(format!("{key}: {} has {why}", one_line(value)));
@@ -177,7 +206,8 @@ mod tests {
     #[test]
     fn what_is_written_is_valid_and_places_alike() {
         let (pool, text, _) = import(FULL);
-        let config = parse_config(&text, &Secrets::FormOnly, Path::new("")).unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
+        let config = parse_config(&text, &Secrets::FormOnly, Path::new(""))
+            .unwrap_or_else(|found| panic!("{found:#?}\n{text}"));
         let wanted = pool.topology();
         assert_eq!(config.settings.topology.ring, wanted.ring);
         let plain = |nodes: &[ringway_proxy::settings::NodeSpec]| -> Vec<(String, String, u32)> {
@@ -193,7 +223,16 @@ mod tests {
     #[test]
     fn notes_name_what_has_no_counterpart_and_no_password() {
         let (_, text, notes) = import(FULL);
-        for word in ["auto_eject_hosts", "redis_auth", "redis_db", "preconnect", "backlog", "server_connections", "timeout", "names"] {
+        for word in [
+            "auto_eject_hosts",
+            "redis_auth",
+            "redis_db",
+            "preconnect",
+            "backlog",
+            "server_connections",
+            "timeout",
+            "names",
+        ] {
             assert!(notes.iter().any(|note| note.starts_with(word)), "{word}: {notes:#?}");
         }
         assert!(!text.contains("hunter2") && !notes.join("\n").contains("hunter2"));
@@ -202,7 +241,11 @@ mod tests {
     #[test]
     fn the_smallest_pool_gets_twemproxys_defaults() {
         let (pool, text, notes) = import("a:\n  servers:\n   - 127.0.0.1:6379:1\n");
-        assert!(text.contains("placement: ketama") && text.contains("key_hash: fnv1a_64") && text.contains("hash_tag: \"\""));
+        assert!(
+            text.contains("placement: ketama")
+                && text.contains("key_hash: fnv1a_64")
+                && text.contains("hash_tag: \"\"")
+        );
         assert!(notes.iter().any(|note| note.contains("memcached")));
         assert!(parse_config(&text, &Secrets::FormOnly, Path::new("")).is_ok(), "{text}");
         assert_eq!(pool.servers[0].name, "127.0.0.1:6379");
@@ -210,7 +253,8 @@ mod tests {
 
     #[test]
     fn crc32_and_sockets_are_warned_of() {
-        let (_, text, notes) = import("a:\n  listen: /tmp/s 0666\n  hash: crc32\n  servers:\n   - h:1:1\n   - h:2:1\n");
+        let (_, text, notes) =
+            import("a:\n  listen: /tmp/s 0666\n  hash: crc32\n  servers:\n   - h:1:1\n   - h:2:1\n");
         assert!(notes.iter().any(|note| note.contains("15 bits")), "{notes:#?}");
         assert!(notes.iter().any(|note| note.contains("unix socket")), "{notes:#?}");
         assert!(!text.contains("listen"));

@@ -5,6 +5,8 @@
 
 pub(crate) mod join;
 
+use sha1::{Digest, Sha1};
+
 use crate::command::{self, Command, Keys, Route};
 use crate::error;
 use crate::resp::Args;
@@ -72,7 +74,7 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
         let Owner::Node(node) = topology.owner(args.get(position as usize).unwrap_or_default());
         scratch.owners.push(node);
     }
-    let Some(&first) = scratch.owners.first() else { return place_keyless(topology, args) };
+    let Some(&first) = scratch.owners.first() else { return place_keyless(topology, command, args) };
     if scratch.owners.iter().all(|owner| *owner == first) {
         return Placed::Node(first);
     }
@@ -82,9 +84,30 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
     }
 }
 
-/// A script without keys may run anywhere; the same script always runs on the same node, so that a script that
-/// was loaded by running it is found again.
-fn place_keyless(topology: &Topology, args: &Args<'_>) -> Placed {
-    let Owner::Node(node) = topology.owner(args.get(1).unwrap_or_default());
+/// A script without keys may run anywhere; the same script always runs on the same node, whether it is called by
+/// its text or by its SHA-1, so that a script that was loaded by running it is found again.
+fn place_keyless(topology: &Topology, command: &Command, args: &Args<'_>) -> Placed {
+    let what = args.get(1).unwrap_or_default();
+    let name = match command.name {
+        "eval" | "eval_ro" => hex(&Sha1::digest(what)),
+        _ => what.to_ascii_lowercase(),
+    };
+    let Owner::Node(node) = topology.owner(&name);
     Placed::Node(node)
+}
+
+fn hex(bytes: &[u8]) -> Vec<u8> {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).map_or(b'0', |digit| digit as u8);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_called_as_redis_calls_it() {
+        // the SHA-1 that `SCRIPT LOAD "return 1"` answers
+        assert_eq!(hex(&Sha1::digest(b"return 1")), b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+    }
 }

@@ -36,6 +36,8 @@ const SILENCE: Duration = Duration::from_secs(1);
 pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) timeouts: Timeouts,
     pub(crate) turn: Rc<Turn>,
+    /// Whether this worker logs what becomes of nodes; one of all does.
+    pub(crate) speaks: bool,
     /// Workers that connect to the same nodes.
     pub(crate) sharers: usize,
     /// Most bytes that may wait for one connection.
@@ -432,7 +434,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         let before = self.state.replace(state);
         why.clone_into(&mut self.why.borrow_mut());
         // the connection that is always there speaks for the node
-        if self.protocol != Protocol::Resp2 {
+        if self.protocol != Protocol::Resp2 || self.retired.get() {
             return;
         }
         let told = match state {
@@ -442,6 +444,9 @@ impl<T: ReplyTo + 'static> Link<T> {
         };
         let known = self.stats.state();
         self.stats.set_state(told, why);
+        if !self.context.speaks {
+            return;
+        }
         let (node, address) = (&self.spec.name, &self.spec.address);
         match state {
             State::Up if known != NodeState::Up => tracing::info!(node, address, "node is up"),

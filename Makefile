@@ -1,0 +1,27 @@
+# Everything a newcomer needs. `make` alone explains the targets.
+
+BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
+
+.DEFAULT_GOAL := help
+.PHONY: help deps up test bench test-clients
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing (redis-server)
+	@scripts/install-deps.sh
+
+up: deps ## three local Redis nodes and the proxy in front of them; Ctrl-C stops and cleans up
+	cargo build --release --locked --bin ringway
+	@exec $(BIN) dev --nodes 3
+
+test: deps ## formatting, lints, unit, property and end-to-end tests on real redis-servers
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --locked
+
+bench: ## benchmarks
+	@scripts/bench.sh
+
+test-clients: deps ## redis-py, ioredis, node-redis and redis-benchmark against the proxy (needs python3 and npm)
+	@tests/clients/run.sh

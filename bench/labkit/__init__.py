@@ -1,0 +1,1 @@
+"""What `bench/lab.py` is made of: processes, contenders, workloads, reports."""

@@ -1,0 +1,20 @@
+//! `ringway check`: every problem of a configuration file.
+
+use crate::cli::ConfigArgs;
+use crate::config::{self, Depth};
+use crate::outcome::{Failure, print};
+
+/// Checks the file; says so when it is in order.
+///
+/// # Errors
+/// Every problem of the file.
+pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let config = config::load(&args.config, Depth::Run)?;
+    let topology = &config.settings.topology;
+    print(&format!(
+        "{}: in order, {} nodes, placement {}\n",
+        args.config.display(),
+        topology.nodes.len(),
+        topology.ring.placement
+    ))
+}

@@ -1,0 +1,206 @@
+//! A proxy with its control plane, as `serve` and `dev` run it: start, say where, wait for signals, drain.
+
+use std::fmt::Write as _;
+
+use ringway_admin::{Admin, AdminError, AdminSettings};
+use ringway_proxy::control::Control;
+use ringway_proxy::settings::Settings;
+use ringway_proxy::topology::{Topology, TopologyError};
+use ringway_proxy::{Proxy, StartError};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::config::AdminConfig;
+use crate::outcome::Failure;
+
+/// More nodes than this are counted, not listed, when the proxy starts.
+const MOST_LISTED: usize = 64;
+
+/// Both halves.
+pub(crate) struct Running {
+    proxy: Proxy,
+    admin: Admin,
+}
+
+impl Running {
+    /// Binds both listeners. Before the control plane listens, `prepare` may set a hook on the control.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] when a listener cannot bind, [`Failure::Usage`] for a topology that is none.
+    pub(crate) async fn start(
+        settings: Settings,
+        admin: AdminConfig,
+        prepare: impl FnOnce(&Control),
+    ) -> Result<Self, Failure> {
+        raise_descriptor_limit(&settings);
+        let proxy = Proxy::start(settings).await.map_err(|error| match error {
+            StartError::Topology(why) => topology_failure(&why),
+            other => Failure::Run(other.to_string()),
+        })?;
+        prepare(&proxy.control());
+        let AdminConfig { listen, token, open_metrics } = admin;
+        let started = Admin::start(AdminSettings { listen, token, open_metrics }, proxy.control()).await;
+        let admin = started.map_err(|error| match error {
+            AdminError::Settings(_) => Failure::Usage(error.to_string()),
+            AdminError::Bind { .. } => Failure::Run(error.to_string()),
+        })?;
+        Ok(Self { proxy, admin })
+    }
+
+    /// The handle on the running proxy.
+    pub(crate) fn control(&self) -> Control {
+        self.proxy.control()
+    }
+
+    /// Where operators connect.
+    pub(crate) fn admin_address(&self) -> String {
+        self.admin.local_addr().to_string()
+    }
+
+    /// Where it listens and what the ring looks like, for people.
+    pub(crate) fn banner(&self) -> String {
+        let control = self.control();
+        let mut text = format!("ringway {}, {} workers\n", env!("CARGO_PKG_VERSION"), control.threads());
+        let _ = writeln!(text, "clients  {}", control.local_addr());
+        let _ = writeln!(text, "admin    http://{}", self.admin.local_addr());
+        text.push_str(&describe(&control.topology()));
+        text
+    }
+
+    /// Accepts nobody any more and answers what was read. A second signal ends it at once.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] when it was cut short.
+    pub(crate) async fn drain(self, signals: &mut Signals) -> Result<(), Failure> {
+        tracing::info!("draining: no new clients, commands in flight are answered");
+        let drained = tokio::select! {
+            drained = self.proxy.drain() => drained,
+            () = signals.stop() => return Err(Failure::Run("a second signal ended the drain".to_owned())),
+        };
+        self.admin.stop().await;
+        if drained.cut_off > 0 {
+            tracing::warn!(
+                clients = drained.cut_off,
+                "limits.drain was over before these clients had their replies"
+            );
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// A topology that cannot be built is the file's fault.
+pub(crate) fn topology_failure(why: &TopologyError) -> Failure {
+    Failure::Usage(format!("the topology is refused: {why}"))
+}
+
+/// Ring and nodes with their shares.
+fn describe(topology: &Topology) -> String {
+    let ring = &topology.spec().ring;
+    let key_hash = ring.placement.key_hash().map(|hash| format!(" with {hash}")).unwrap_or_default();
+    let tag = ring.hash_tag.map_or("no hash tag".to_owned(), |tag| format!("hash tag {tag}"));
+    let mut text =
+        format!("ring     {}{key_hash}, {} points, {tag}\n", ring.placement, topology.ring().point_count());
+    let width = topology.nodes().iter().map(|node| node.name.chars().count()).max().unwrap_or(0).min(40);
+    let address_width = topology.nodes().iter().map(|node| node.address.len()).max().unwrap_or(0).min(40);
+    for (at, (node, share)) in
+        topology.nodes().iter().zip(topology.ring().shares()).take(MOST_LISTED).enumerate()
+    {
+        let head = if at == 0 { "nodes   " } else { "        " };
+        let _ = writeln!(
+            text,
+            "{head} {:<width$}  {:<address_width$}  weight {:<4} {:6.2} %",
+            node.name,
+            node.address,
+            node.weight,
+            share * 100.0
+        );
+    }
+    if topology.nodes().len() > MOST_LISTED {
+        let _ = writeln!(text, "         and {} more", topology.nodes().len() - MOST_LISTED);
+    }
+    text
+}
+
+/// Asks the system for as many descriptors as the limits allow clients and nodes to use.
+fn raise_descriptor_limit(settings: &Settings) {
+    // files, listeners and the control plane's own connections
+    const OTHERS: usize = 256;
+    let workers = match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let wanted = settings.limits.clients + 2 * workers * settings.topology.nodes.len() + OTHERS;
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    if let Err(error) =
+        setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum })
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    } else if possible < wanted {
+        tracing::warn!(
+            possible,
+            wanted,
+            "fewer open files are allowed than limits.clients needs; raise `ulimit -n`"
+        );
+    }
+}
+
+/// The signals that end or reload.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Takes them over. Must be called before anything can fail half-way.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] when the system refuses.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let take =
+            |kind| signal(kind).map_err(|error| Failure::Run(format!("signals cannot be handled: {error}")));
+        Ok(Self {
+            terminate: take(SignalKind::terminate())?,
+            interrupt: take(SignalKind::interrupt())?,
+            hang_up: take(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub(crate) async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for SIGHUP (`true`), or for SIGTERM or SIGINT (`false`).
+    pub(crate) async fn hang_up(&mut self) -> bool {
+        tokio::select! {
+            _ = self.hang_up.recv() => true,
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+        }
+    }
+}
+
+/// Runs `work` on a runtime of the calling thread: the workers have threads of their own.
+///
+/// # Errors
+/// What `work` answers, or [`Failure::Run`] when there is no runtime to be had.
+pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Run(format!("the runtime cannot start: {error}")))?;
+    let result = runtime.block_on(work);
+    // a resolver that hangs must not keep the process
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,211 @@
+//! `ringway serve`: the proxy in the foreground, until SIGTERM or SIGINT; SIGHUP re-reads the file.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ringway_proxy::control::Control;
+use ringway_proxy::settings::TopologySpec;
+
+use super::running::{Running, Signals, block_on};
+use crate::cli::ConfigArgs;
+use crate::config::{self, Config, Depth};
+use crate::outcome::{Failure, print};
+use crate::topology_file::{self, Known};
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// Problems of the files (exit 2), a listener that cannot bind (exit 1).
+pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    let mut config = config::load(&args.config, Depth::Run)?;
+    let known = topology_file::known(&config.settings.topology.nodes);
+    restore(&mut config, &args.config, &known)?;
+    let keeper = Keeper {
+        path: config.topology_file.clone(),
+        known: Arc::new(RwLock::new(known)),
+        base: config.settings.topology.clone(),
+    };
+    block_on(serve(&args.config, config, keeper))
+}
+
+async fn serve(file: &Path, config: Config, mut keeper: Keeper) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let running =
+        Running::start(config.settings.clone(), config.admin.clone(), |control| keeper.watch(control))
+            .await?;
+    let pid = std::process::id();
+    print(&format!(
+        "{}stop     Ctrl-C or kill {pid} (answers what was read first); kill -HUP {pid} re-reads {}\n",
+        running.banner(),
+        file.display()
+    ))?;
+    if config.settings.password.is_none() && !config::is_loopback(&config.settings.listen) {
+        tracing::warn!(
+            listen = config.settings.listen,
+            "everybody who reaches this address is let in; set auth.password"
+        );
+    }
+    while signals.hang_up().await {
+        reload(file, &config, &running.control(), &mut keeper).await;
+    }
+    running.drain(&mut signals).await
+}
+
+/// The topology file comes before the nodes of the configuration file.
+fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<(), Failure> {
+    let Some(path) = &config.topology_file else { return Ok(()) };
+    let Some(restored) = topology_file::read(path, known)? else { return Ok(()) };
+    let (path, file) = (path.display(), file.display());
+    let (written, kept) = (&config.settings.topology, &restored.spec);
+    if written.ring != kept.ring {
+        tracing::warn!(
+            "the ring of {file} ({}) is not the one in {path} ({}), where the data lie; serving the latter. SIGHUP \
+             changes to {file}, deleting {path} too",
+            ring_text(&written.ring),
+            ring_text(&kept.ring)
+        );
+    }
+    if written.nodes == kept.nodes {
+        tracing::info!("serving the topology of {path}, kept at epoch {}", restored.epoch);
+    } else {
+        tracing::info!(
+            "serving the topology of {path}, kept at epoch {}: its {} nodes differ from the {} of {file}",
+            restored.epoch,
+            kept.nodes.len(),
+            written.nodes.len()
+        );
+    }
+    config.settings.topology = restored.spec;
+    config.settings.first_epoch = restored.epoch;
+    Ok(())
+}
+
+fn ring_text(ring: &ringway_ring::RingConfig) -> String {
+    let key_hash = ring.placement.key_hash().map(|hash| format!(" {hash}")).unwrap_or_default();
+    let tag = ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default();
+    format!("{}{key_hash}, points {}, seed {}, hash_tag \"{tag}\"", ring.placement, ring.points, ring.seed)
+}
+
+/// Writes every new topology to the topology file before it takes effect.
+struct Keeper {
+    path: Option<std::path::PathBuf>,
+    /// Passwords that the configuration file supplies, as it was read last.
+    known: Arc<RwLock<Known>>,
+    /// The topology that was served first or reloaded last; the one that holds now differs after a change over HTTP.
+    base: TopologySpec,
+}
+
+impl Keeper {
+    fn watch(&self, control: &Control) {
+        let Some(path) = self.path.clone() else { return };
+        let known = Arc::clone(&self.known);
+        control.keep_with(move |topology| {
+            topology_file::write(&path, topology, &known.read().unwrap_or_else(PoisonError::into_inner))
+        });
+    }
+
+    fn reloaded(&mut self, config: &Config) {
+        let known = topology_file::known(&config.settings.topology.nodes);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+}
+
+/// SIGHUP: the file's ring and nodes become a new epoch, or everything stays and the log says why.
+async fn reload(file: &Path, running: &Config, control: &Control, keeper: &mut Keeper) {
+    let config = match config::load(file, Depth::Run) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in problems.to_string().lines() {
+                tracing::error!("reload refused: {problem}");
+            }
+            return;
+        }
+    };
+    for name in needs_restart(running, &config) {
+        tracing::warn!("{name} changed in {}; it takes effect at the next start", file.display());
+    }
+    keeper.reloaded(&config);
+    let wanted = config.settings.topology;
+    if *control.topology().spec() == wanted {
+        tracing::info!("reloaded {}: nodes and ring are as they were", file.display());
+        return;
+    }
+    if *control.topology().spec() != keeper.base {
+        tracing::warn!(
+            "changes made over HTTP are replaced by {}; POST /v1/topology/rollback brings them back",
+            file.display()
+        );
+    }
+    match control.apply(wanted.clone(), None, &format!("SIGHUP: {}", file.display())).await {
+        Ok(change) => {
+            keeper.base = wanted;
+            tracing::info!(
+                epoch = change.to.epoch(),
+                "reloaded {}: {:.2} % of the key space moved",
+                file.display(),
+                change.diff.moved * 100.0
+            );
+        }
+        Err(error) => tracing::error!("reload refused: {error}"),
+    }
+}
+
+/// Settings that differ and cannot change while the proxy runs.
+fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
+    let (a, b) = (&running.settings, &wanted.settings);
+    [
+        ("listen", a.listen != b.listen),
+        ("threads", a.threads != b.threads),
+        ("timeouts", a.timeouts != b.timeouts),
+        ("limits", a.limits != b.limits),
+        ("auth.password", a.password != b.password),
+        ("admin.listen", running.admin.listen != wanted.admin.listen),
+        ("admin.open_metrics", running.admin.open_metrics != wanted.admin.open_metrics),
+        ("admin.token", running.admin.token != wanted.admin.token),
+        ("topology_file", running.topology_file != wanted.topology_file),
+    ]
+    .into_iter()
+    .filter_map(|(name, differs)| differs.then_some(name))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secrets;
+
+    fn config(text: &str) -> Config {
+        let text = format!("nodes: [{{name: a, address: 'h:1'}}]\n{text}");
+        config::parse(&text, &Secrets::FormOnly, Path::new("")).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_change_live_is_named() {
+        let before = config("");
+        assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
+        let after = config(
+            "listen: 127.0.0.1:1\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\n\
+             admin: {listen: '127.0.0.1:2', token: y, open_metrics: true}\ntopology_file: t.json\n",
+        );
+        let all = "listen threads timeouts limits auth.password admin.listen admin.open_metrics admin.token topology_file";
+        assert_eq!(needs_restart(&before, &after).join(" "), all);
+    }
+
+    #[test]
+    fn the_topology_file_comes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let mut config = config("ring: {seed: 5}");
+        config.topology_file = Some(path.clone());
+        restore(&mut config, Path::new("f"), &Known::new()).unwrap();
+        assert_eq!(config.settings.topology.ring.seed, 5, "there is no file yet");
+        let mut other = config.settings.topology.clone();
+        other.ring.seed = 9;
+        let topology = ringway_proxy::topology::Topology::build(3, other.clone()).unwrap();
+        topology_file::write(&path, &topology, &Known::new()).unwrap();
+        restore(&mut config, Path::new("f"), &Known::new()).unwrap();
+        assert_eq!(config.settings.topology, other);
+        std::fs::write(&path, "{").unwrap();
+        assert!(matches!(restore(&mut config, Path::new("f"), &Known::new()), Err(Failure::Problems(_))));
+    }
+}

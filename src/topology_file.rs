@@ -1,0 +1,297 @@
+//! The file that keeps topologies applied over HTTP, so that a restart serves what was applied last.
+//!
+//! ```text
+//!   apply ──> temporary file beside it (mode 0600) ──> fsync ──> rename ──> fsync of the directory ──> swap
+//! ```
+//! A reader therefore sees the old file or the new one, never half of it. A password that the configuration file
+//! supplies is not copied here: such a node says so, and takes it from there at the next start. The placement is kept
+//! too, because the data lies where it put them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ringway_proxy::settings::{Credentials, NodeSpec, Secret, TopologySpec};
+use ringway_proxy::topology::Topology;
+use ringway_ring::{HashTag, KeyHash, Placement, RingConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::config::problem::{Problem, Problems, shown};
+use crate::config::read_text;
+
+/// Number of this file's form; another one is refused.
+const FORMAT: u32 = 1;
+
+/// The whole file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    format: u32,
+    epoch: u64,
+    ring: KeptRing,
+    nodes: Vec<KeptNode>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptRing {
+    placement: String,
+    key_hash: Option<String>,
+    points: u32,
+    seed: u64,
+    hash_tag: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptNode {
+    name: String,
+    address: String,
+    weight: u32,
+    credentials: KeptCredentials,
+}
+
+/// Where a node's password comes from.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum KeptCredentials {
+    /// The node had none, neither here nor in the configuration file.
+    None,
+    /// The node of this name in the configuration file has it.
+    Configuration,
+    /// Applied over HTTP, other than what the configuration file says.
+    Here { username: Option<String>, password: Option<String> },
+}
+
+/// What the configuration file supplies, by node.
+pub(crate) type Known = HashMap<String, Credentials>;
+
+/// The credentials of a configuration's nodes.
+pub(crate) fn known(nodes: &[NodeSpec]) -> Known {
+    nodes.iter().map(|node| (node.name.clone(), node.credentials.clone())).collect()
+}
+
+/// A topology that was kept, and the epoch it had.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    /// Placement and nodes.
+    pub(crate) spec: TopologySpec,
+    /// Where epochs go on after a restart (law I8).
+    pub(crate) epoch: u64,
+}
+
+/// Reads the file; `None` when there is none yet.
+///
+/// # Errors
+/// Why the file is refused.
+pub(crate) fn read(path: &Path, known: &Known) -> Result<Option<Restored>, Problems> {
+    if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let file = path.display().to_string();
+    let mend = "restore it, or delete it to start with the nodes of the configuration file";
+    let kept: Kept = serde_json::from_str(&read_text(path)?).map_err(|error| {
+        // the parser's own words could repeat a value, and a value may be a password
+        let what = if error.is_eof() {
+            "the topology ends here unfinished"
+        } else {
+            "the topology cannot be read here"
+        };
+        Problems::new(&file, vec![Problem { line: error.line(), text: format!("{what}; {mend}") }])
+    })?;
+    let epoch = kept.epoch;
+    let spec = restore(kept, known).map_err(|why| Problems::of_file(&file, format!("{why}; {mend}")))?;
+    Topology::build(epoch, spec.clone()).map_err(|why| Problems::of_file(&file, format!("{why}; {mend}")))?;
+    Ok(Some(Restored { spec, epoch }))
+}
+
+fn restore(kept: Kept, known: &Known) -> Result<TopologySpec, String> {
+    if kept.format != FORMAT {
+        return Err(format!("the topology has format {}, this version reads {FORMAT}", kept.format));
+    }
+    let key_hash = kept
+        .ring
+        .key_hash
+        .map(|name| name.parse::<KeyHash>())
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    let ring = RingConfig {
+        placement: Placement::from_name(&kept.ring.placement, key_hash).map_err(|error| error.to_string())?,
+        points: kept.ring.points,
+        seed: kept.ring.seed,
+        hash_tag: HashTag::parse(&kept.ring.hash_tag).map_err(|error| error.to_string())?,
+    };
+    let nodes = kept.nodes.into_iter().map(|node| restore_node(node, known)).collect::<Result<_, _>>()?;
+    Ok(TopologySpec { ring, nodes })
+}
+
+fn restore_node(node: KeptNode, known: &Known) -> Result<NodeSpec, String> {
+    // what was applied over HTTP stays; else the configuration file, so that a changed password there takes effect
+    let credentials = match (node.credentials, known.get(&node.name)) {
+        (KeptCredentials::Here { username, password }, _) => {
+            Credentials { username, password: password.map(Secret::new) }
+        }
+        (KeptCredentials::None | KeptCredentials::Configuration, Some(credentials)) => credentials.clone(),
+        (KeptCredentials::None, None) => Credentials::default(),
+        (KeptCredentials::Configuration, None) => {
+            return Err(format!(
+                "node '{}' takes its password from the configuration file, which no longer has that node",
+                shown(&node.name)
+            ));
+        }
+    };
+    Ok(NodeSpec { name: node.name, address: node.address, weight: node.weight, credentials })
+}
+
+/// Replaces the file as a whole.
+///
+/// # Errors
+/// Why it could not be written; the old file is untouched then.
+pub(crate) fn write(path: &Path, topology: &Topology, known: &Known) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
+    // a link is followed, not replaced
+    let path: PathBuf = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let text = serde_json::to_string_pretty(&kept(topology, known)).map_err(|error| error.to_string())?;
+    // tempfile creates with mode 0600
+    let mut file =
+        tempfile::Builder::new().prefix(".ringway-topology-").tempfile_in(folder).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(&path).map_err(|error| failed(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+fn kept(topology: &Topology, known: &Known) -> Kept {
+    let TopologySpec { ring, nodes } = topology.spec();
+    let node = |node: &NodeSpec| KeptNode {
+        name: node.name.clone(),
+        address: node.address.clone(),
+        weight: node.weight,
+        credentials: kept_credentials(node, known),
+    };
+    Kept {
+        format: FORMAT,
+        epoch: topology.epoch(),
+        ring: KeptRing {
+            placement: ring.placement.name().to_owned(),
+            key_hash: ring.placement.key_hash().map(|hash| hash.to_string()),
+            points: ring.points,
+            seed: ring.seed,
+            hash_tag: ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default(),
+        },
+        nodes: nodes.iter().map(node).collect(),
+    }
+}
+
+fn kept_credentials(node: &NodeSpec, known: &Known) -> KeptCredentials {
+    let none = Credentials::default();
+    let configured = known.get(&node.name).unwrap_or(&none);
+    if node.credentials == none && *configured == none {
+        KeptCredentials::None
+    } else if node.credentials == *configured {
+        KeptCredentials::Configuration
+    } else {
+        KeptCredentials::Here {
+            username: node.credentials.username.clone(),
+            password: node.credentials.password.as_ref().map(|secret| secret.reveal().to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn topology() -> Topology {
+        let password = |text: &str| Credentials { username: None, password: Some(Secret::new(text)) };
+        let nodes = vec![
+            NodeSpec::new("plain", "h:1"),
+            NodeSpec { credentials: password("from-config"), ..NodeSpec::new("configured", "h:2") },
+            NodeSpec { credentials: password("only-here"), weight: 3, ..NodeSpec::new("applied", "h:3") },
+        ];
+        let placement = Placement::Ketama(KeyHash::Md5);
+        Topology::build(7, TopologySpec { ring: RingConfig { placement, ..RingConfig::default() }, nodes })
+            .unwrap()
+    }
+
+    fn config_knows(topology: &Topology) -> Known {
+        known(&topology.spec().nodes[1..2])
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let topology = topology();
+        let known = config_knows(&topology);
+        assert!(read(&path, &known).unwrap().is_none());
+        write(&path, &topology, &known).unwrap();
+        write(&path, &topology, &known).unwrap();
+        let restored = read(&path, &known).unwrap().unwrap();
+        assert_eq!((&restored.spec, restored.epoch), (topology.spec(), 7));
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("from-config") && text.contains("only-here"), "{text}");
+    }
+
+    #[test]
+    fn the_configuration_supplies_what_it_supplied_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let topology = topology();
+        write(&path, &topology, &config_knows(&topology)).unwrap();
+        let changed = Credentials { username: None, password: Some(Secret::new("new")) };
+        let both = ["plain", "configured", "applied"].map(|name| (name.to_owned(), changed.clone()));
+        let restored = read(&path, &Known::from(both)).unwrap().unwrap();
+        assert_eq!(restored.spec.nodes[0].credentials, changed, "a password was added to the configuration");
+        assert_eq!(restored.spec.nodes[1].credentials, changed, "it was changed there");
+        assert_eq!(restored.spec.nodes[2], topology.spec().nodes[2], "what was applied over HTTP stays");
+        let refused = read(&path, &Known::new()).unwrap_err().to_string();
+        assert!(refused.contains("no longer has that node"), "{refused}");
+    }
+
+    #[test]
+    fn half_a_file_is_refused_at_every_length() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let topology = topology();
+        let known = config_knows(&topology);
+        write(&path, &topology, &known).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() - 2 {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let refused = read(&path, &known).unwrap_err().to_string();
+            assert!(refused.contains("delete it") && !refused.contains("only-here"), "{length}: {refused}");
+        }
+    }
+
+    #[test]
+    fn files_that_make_no_ring_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let topology = topology();
+        let known = config_knows(&topology);
+        write(&path, &topology, &known).unwrap();
+        let whole = std::fs::read_to_string(&path).unwrap();
+        for (from, to) in [
+            ("\"format\": 1", "\"format\": 2"),
+            ("\"ketama\"", "\"quantum\""),
+            ("\"h:1\"", "\"h:2\""),
+            ("\"weight\": 3", "\"weight\": 0"),
+            ("\"{}\"", "\"{\""),
+        ] {
+            std::fs::write(&path, whole.replace(from, to)).unwrap();
+            assert!(read(&path, &known).is_err(), "{to}");
+        }
+        assert!(
+            write(&folder.path().join("none/t.json"), &topology, &known)
+                .unwrap_err()
+                .contains("cannot be written")
+        );
+    }
+}

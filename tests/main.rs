@@ -1,0 +1,24 @@
+//! End-to-end tests: real redis-servers, a scripted bad node, real HTTP, the built binary. One module per theme.
+
+mod support;
+
+mod admin;
+mod bad_input;
+mod big_values;
+mod bytes_from_nodes;
+mod cli;
+mod cli_serve;
+mod connection;
+mod data_types;
+mod distribution;
+mod faults;
+mod metrics;
+mod node_errors;
+mod pipeline;
+mod redis_rs;
+mod resources;
+mod split;
+mod tidy;
+mod topology;
+mod traffic;
+mod twemproxy;

@@ -1,0 +1,231 @@
+//! What the proxy's process holds: memory stays inside its bounds (law I6), descriptors come back (law I9). Measured on the
+//! built binary, because a test process also holds what the tests hold.
+#![cfg(target_os = "linux")]
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::support::frame::bulk_request;
+use crate::support::program::{Files, Program};
+use crate::support::{RawClient, RedisServer, wait_for};
+
+const MIB: u64 = 1 << 20;
+
+struct Rig {
+    /// First, so that it ends before its nodes.
+    program: Program,
+    servers: Vec<RedisServer>,
+    _files: Files,
+}
+
+impl Rig {
+    fn start(nodes: usize, more: &str, wrapper: &[&str]) -> Self {
+        let servers: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start()).collect();
+        let list: String = servers
+            .iter()
+            .zip(1..)
+            .map(|(server, n)| format!("  - {{name: n{n}, address: '{}'}}\n", server.address()))
+            .collect();
+        let text = format!(
+            "listen: 127.0.0.1:0\nthreads: 2\ntimeouts: {{connect: 5s, operation: 10s}}\nadmin: {{listen: '127.0.0.1:0'}}\n{more}nodes:\n{list}"
+        );
+        let files = Files::new(&[("ringway.yaml", &text)]);
+        let config = files.arg("ringway.yaml");
+        let program = Program::start_in(wrapper, &["serve", "--config", &config]);
+        let rig = Self { program, servers, _files: files };
+        // a few clients at once, so that every worker has its connections before anything is measured
+        let mut clients: Vec<RawClient> = (0..4).map(|_| rig.program.client()).collect();
+        wait_for("the nodes", || {
+            clients
+                .iter_mut()
+                .all(|client| (0..20).all(|n| client.call(&["DEL", &format!("warm:{n}")]).starts_with(b":")))
+        });
+        rig
+    }
+
+    /// Resident bytes of the proxy.
+    fn memory(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Open descriptors of the proxy.
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.program.pid())).expect("it runs").count()
+    }
+
+    /// Processor time of the proxy so far, in clock ticks.
+    fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.program.pid())).expect("it runs");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+    }
+
+    fn grew_at_most(&self, before: u64, most: u64, what: &str) {
+        let grown = self.memory().saturating_sub(before);
+        assert!(grown <= most, "{what}: {} MiB more, at most {} MiB allowed", grown / MIB, most / MIB);
+    }
+}
+
+#[test]
+fn b6_a_reply_of_256_mib_is_streamed() {
+    const LEN: usize = 256 << 20;
+    let rig = Rig::start(1, "", &[]);
+    let _: usize = rig.servers[0].call(&["SETRANGE", "huge", &(LEN - 1).to_string(), "x"]);
+    let before = rig.memory();
+    let mut most = 0;
+    let mut client = rig.program.client();
+    client.send_command(&["GET", "huge"]);
+    let head = format!("${LEN}\r\n");
+    let mut stream = client.sender();
+    let mut chunk = vec![0; 1 << 16];
+    let (mut left, mut reads) = (head.len() + LEN + 2, 0);
+    while left > 0 {
+        let len = stream.read(&mut chunk).expect("the reply goes on");
+        assert!(len > 0, "it closed {left} bytes before the end");
+        left -= len;
+        reads += 1;
+        if reads % 256 == 0 {
+            most = most.max(rig.memory().saturating_sub(before));
+        }
+    }
+    assert!(most <= 16 * MIB, "{} MiB more while {} MiB passed", most / MIB, LEN as u64 / MIB);
+    assert_eq!(client.text(&["ECHO", "next"]), "$4\r\nnext\r\n");
+}
+
+#[test]
+fn c3_clients_that_do_not_read_are_closed_at_the_hard_limit_and_stall_nobody() {
+    let rig = Rig::start(2, "limits: {reply_hard_bytes: 8MiB}\n", &[]);
+    let mut normal = rig.program.client();
+    let value = vec![b'x'; 100_000];
+    assert_eq!(normal.call(&[b"SET".as_slice(), b"large", &value]), b"+OK\r\n");
+    let before = rig.memory();
+    // each asks for 50 MB and takes nothing
+    let pipeline = bulk_request(&["GET", "large"]).repeat(500);
+    let mut greedy: Vec<RawClient> = (0..10).map(|_| rig.program.client()).collect();
+    greedy.iter_mut().for_each(|client| client.send(&pipeline));
+    for n in 0..100 {
+        assert_eq!(normal.text(&["STRLEN", "large"]), ":100000\r\n", "round {n}");
+        assert_eq!(normal.text(&["SET", &format!("small:{n}"), "v"]), "+OK\r\n", "round {n}");
+    }
+    // ten times the hard limit and one value more, and what a build without optimisation adds
+    rig.grew_at_most(before, 150 * MIB, "10 clients that do not read");
+    // they are gone although they neither closed nor read
+    wait_for("the greedy to be closed", || {
+        rig.program.http().get("/v1/stats").ok()["client_connections"] == 1
+    });
+    assert_eq!(normal.text(&["STRLEN", "large"]), ":100000\r\n");
+}
+
+#[test]
+fn c3_a_client_that_reads_late_gets_everything_below_the_hard_limit() {
+    let rig = Rig::start(1, "", &[]);
+    let mut late = rig.program.client();
+    let value = vec![b'x'; 100_000];
+    late.call(&[b"SET".as_slice(), b"large", &value]);
+    late.send(&bulk_request(&["GET", "large"]).repeat(300));
+    std::thread::sleep(Duration::from_millis(500));
+    for n in 0..300 {
+        assert_eq!(late.reply().len(), 100_000 + 11, "reply {n}");
+    }
+}
+
+#[test]
+fn c4_incomplete_commands_cost_little_and_reach_no_node() {
+    let rig = Rig::start(1, "", &[]);
+    let before = rig.memory();
+    let starts: [&[u8]; 4] = [
+        b"*3\r\n$3\r\nSET\r\n$4\r\nslow\r\n$536870912\r\nabc",
+        b"*1048576\r\n$1\r\na\r\n",
+        b"*2\r\n$3\r\nGET\r\n$5\r\nsl",
+        b"SET slow inline",
+    ];
+    let mut slow: Vec<RawClient> = (0..400).map(|_| rig.program.client()).collect();
+    for (at, client) in slow.iter_mut().enumerate() {
+        client.send(starts[at % starts.len()]);
+    }
+    for _ in 0..20 {
+        slow.iter_mut().for_each(|client| client.send(b"x"));
+    }
+    let mut normal = rig.program.client();
+    assert_eq!(normal.text(&["EXISTS", "slow"]), ":0\r\n");
+    // 16 KiB each, and what 400 connections cost in a build without optimisation
+    rig.grew_at_most(before, 400 * 16 * 1024 + 24 * MIB, "400 slow clients");
+}
+
+#[test]
+fn i9_descriptors_and_memory_come_back_after_churn() {
+    let rig = Rig::start(2, "", &[]);
+    drop(rig.program.client());
+    let count = || rig.descriptors();
+    wait_for("rest", || rig.program.http().get("/v1/stats").ok()["client_connections"] == 0);
+    let before = (count(), rig.memory());
+    for round in 0..10 {
+        let mut clients: Vec<RawClient> = (0..200).map(|_| rig.program.client()).collect();
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.send_command(&["SET", &format!("churn:{at}"), "v"]);
+        }
+        for (at, mut client) in clients.into_iter().enumerate() {
+            match (at + round) % 4 {
+                0 => client.reset(),
+                1 => drop(client),
+                2 => assert_eq!(client.reply(), b"+OK\r\n"),
+                _ => {
+                    client.finish_sending();
+                    assert_eq!(client.rest(), b"+OK\r\n");
+                }
+            }
+        }
+    }
+    // the control plane's own keep-alive connection may come and go
+    wait_for("the descriptors to come back", || count() <= before.0 + 2);
+    rig.grew_at_most(before.1, 32 * MIB, "2000 clients that came and went");
+}
+
+#[test]
+fn i9_a_node_that_comes_and_goes_leaves_no_descriptors() {
+    let mut rig = Rig::start(2, "", &[]);
+    let before = rig.descriptors();
+    for _ in 0..5 {
+        rig.servers[0].kill();
+        let mut client = rig.program.client();
+        wait_for("the death to be seen", || {
+            (0..20).any(|n| client.call(&["INCR", &format!("k{n}")]).starts_with(b"-NOTSENT"))
+        });
+        rig.servers[0].restart();
+        wait_for("the node to be back", || {
+            (0..20).all(|n| client.call(&["DEL", &format!("k{n}")]).starts_with(b":"))
+        });
+    }
+    wait_for("the descriptors to come back", || rig.descriptors() <= before + 2);
+}
+
+#[test]
+fn e1_when_descriptors_run_out_accepting_pauses_and_recovers() {
+    // the shell's limit is a hard one: the proxy cannot raise it
+    let rig = Rig::start(1, "", &["sh", "-c", "ulimit -n 128 && exec \"$@\"", "sh"]);
+    let mut early = rig.program.client();
+    assert_eq!(early.text(&["SET", "k", "v"]), "+OK\r\n");
+    // the kernel's backlog takes those that the proxy cannot
+    let mut crowd: Vec<RawClient> = (0..250).map(|_| rig.program.client()).collect();
+    for client in &mut crowd {
+        client.try_send(b"PING\r\n");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    let ticks = rig.ticks();
+    for _ in 0..100 {
+        assert_eq!(early.text(&["GET", "k"]), "$1\r\nv\r\n", "who is in is served");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // a second is 100 ticks; an accept loop that spins takes all of them
+    let used = rig.ticks() - ticks;
+    assert!(used < 60, "{used} ticks of about 100 while it could not accept");
+    drop(crowd);
+    wait_for("room", || {
+        let mut late = rig.program.client();
+        late.try_call(&["PING"], Duration::from_secs(2)) == Ok(b"+PONG\r\n".to_vec())
+    });
+}

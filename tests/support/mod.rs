@@ -1,0 +1,17 @@
+//! What the themes share: real servers, a bad node, a bad wire, a client that speaks bytes, an HTTP client.
+
+pub(crate) mod byte_proxy;
+pub(crate) mod fake_redis;
+pub(crate) mod frame;
+pub(crate) mod harness;
+pub(crate) mod http;
+pub(crate) mod ports;
+pub(crate) mod program;
+pub(crate) mod random;
+pub(crate) mod raw_client;
+pub(crate) mod redis_server;
+
+pub(crate) use fake_redis::{Act, FakeRedis};
+pub(crate) use harness::{Cluster, Harness, wait_for};
+pub(crate) use raw_client::{NoReply, RawClient};
+pub(crate) use redis_server::RedisServer;
