@@ -163,7 +163,11 @@ impl RawClient {
 
     /// Sends FIN; replies can still be read.
     pub(crate) fn finish_sending(&mut self) {
-        self.stream.shutdown(Shutdown::Write).expect("shutdown");
+        match self.stream.shutdown(Shutdown::Write) {
+            // the peer was faster with a close of its own
+            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            result => result.expect("shutdown"),
+        }
     }
 
     /// Closes with RST instead of FIN.

@@ -100,6 +100,10 @@ impl ReplyTo for SlotRef {
         client.worker.stats.replies.add(inner.pipeline.take_finished());
     }
 
+    fn backlog(&self) -> usize {
+        if self.client.closed.get() { 0 } else { self.client.inner.borrow().pipeline.reply_bytes() }
+    }
+
     fn fail(&self, failure: Failure<'_>) {
         let client = &self.client;
         if client.closed.get() {

@@ -27,6 +27,8 @@ const KEEP_BYTES: usize = 1 << 20;
 pub(crate) trait ReplyTo {
     /// The next bytes of the reply; `last` with its end. A short reply comes in one call.
     fn reply(&self, bytes: &[u8], last: bool);
+    /// Bytes of replies that wait for the asker to take them.
+    fn backlog(&self) -> usize;
     /// No reply will come, or no more of it.
     fn fail(&self, failure: crate::error::Failure<'_>);
 }
@@ -194,6 +196,14 @@ impl<T: ReplyTo> Exchange<T> {
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.queue.len()
+    }
+
+    /// How much of the long reply that is being passed on its asker has yet to take; `None` when there is no long
+    /// reply.
+    #[inline]
+    pub(crate) fn long_reply_backlog(&self) -> Option<usize> {
+        let asked = self.queue.front().filter(|_| self.streaming)?.asked.as_ref()?;
+        Some(asked.to.backlog())
     }
 
     /// Whether nothing is awaited and nothing was heard for `limit`.

@@ -18,6 +18,10 @@ impl ReplyTo for To {
         *self.0.done.borrow_mut() += u32::from(last);
     }
 
+    fn backlog(&self) -> usize {
+        self.0.bytes.borrow().len()
+    }
+
     fn fail(&self, _: Failure<'_>) {}
 }
 

@@ -32,6 +32,11 @@ use crate::turn::Turn;
 /// How long a node may be silent, with nothing asked of it, before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// Bytes of a long reply that may wait for its reader before the node is read no further.
+const LONG_REPLY_BYTES: usize = 512 * 1024;
+/// How long the reader of a long reply may take to catch up, in milliseconds.
+const READER_PATIENCE_MS: usize = 20;
+
 /// What all links of a worker share.
 pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) timeouts: Timeouts,
@@ -89,6 +94,8 @@ pub(crate) struct Link<T: ReplyTo> {
     broken: RefCell<Option<String>>,
     stalled: Cell<bool>,
     retired: Cell<bool>,
+    /// The asker of the long reply that is being passed on takes it too slowly to be waited for.
+    impatient: Cell<bool>,
 }
 
 impl<T: ReplyTo + 'static> Link<T> {
@@ -114,6 +121,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             broken: RefCell::default(),
             stalled: Cell::new(false),
             retired: Cell::new(false),
+            impatient: Cell::new(false),
         });
         tokio::task::spawn_local(Rc::clone(&link).run());
         link
@@ -323,22 +331,56 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     /// Reads replies until the connection ends.
     async fn converse(&self) -> End {
-        poll_fn(|cx| self.poll_converse(cx)).await
+        self.impatient.set(false);
+        loop {
+            if let Some(end) = poll_fn(|cx| self.poll_converse(cx)).await {
+                return end;
+            }
+            self.wait_for_reader().await;
+        }
     }
 
-    fn poll_converse(&self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Whether to let the asker of a long reply take some of it before more is read.
+    fn is_ahead_of_reader(&self) -> bool {
+        match self.exchange.borrow().long_reply_backlog() {
+            None => {
+                self.impatient.set(false);
+                false
+            }
+            Some(backlog) => backlog > LONG_REPLY_BYTES && !self.impatient.get(),
+        }
+    }
+
+    /// Waits while the asker takes at least 50 MB/s. All who wait for this node wait with it, so a slower one is
+    /// not waited for: what it leaves is kept, up to `limits.reply_hard_bytes` (laws I6 and I7).
+    async fn wait_for_reader(&self) {
+        let backlog = || self.exchange.borrow().long_reply_backlog().unwrap_or(0);
+        let before = backlog();
+        for _ in 0..READER_PATIENCE_MS {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.forgive(Instant::now());
+            if backlog() <= LONG_REPLY_BYTES / 2 {
+                return;
+            }
+        }
+        let taken = before.saturating_sub(backlog());
+        self.impatient.set(taken < READER_PATIENCE_MS * 50_000);
+    }
+
+    /// Ready with the end of the conversation, or with nothing when the reader of a long reply lags behind.
+    fn poll_converse(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         self.remember_waker(cx);
         if let Poll::Ready(end) = self.poll_replies(cx) {
             return Poll::Ready(end);
         }
         if let Some(why) = self.broken.borrow_mut().take() {
-            return Poll::Ready(End::Closed(why));
+            return Poll::Ready(Some(End::Closed(why)));
         }
         // replies that came in the meantime have cleared the suspicion
         if self.stalled.take()
             && self.exchange.borrow().is_stalled(Instant::now(), self.context.timeouts.operation)
         {
-            return Poll::Ready(End::Stalled);
+            return Poll::Ready(Some(End::Stalled));
         }
         if self.blocked.get() {
             let ready = self.stream.borrow().as_ref().map(|stream| stream.poll_write_ready(cx));
@@ -352,13 +394,13 @@ impl<T: ReplyTo + 'static> Link<T> {
             }
         }
         if self.retired.get() && self.exchange.borrow().is_idle() {
-            return Poll::Ready(End::Retired);
+            return Poll::Ready(Some(End::Retired));
         }
         Poll::Pending
     }
 
     /// Reads as long as there is something, but not for ever: others wait as well.
-    fn poll_replies(&self, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_replies(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
         let mut buffer = self.context.buffer.borrow_mut();
         for _ in 0..4 {
             let read = {
@@ -370,11 +412,14 @@ impl<T: ReplyTo + 'static> Link<T> {
                 }
             };
             match read {
-                Ok(0) => return Poll::Ready(End::Closed("it closed the connection".into())),
-                Err(error) => return Poll::Ready(End::Closed(error.to_string())),
+                Ok(0) => return Poll::Ready(Some(End::Closed("it closed the connection".into()))),
+                Err(error) => return Poll::Ready(Some(End::Closed(error.to_string()))),
                 Ok(len) => {
                     if let Err(why) = self.received(&buffer[..len]) {
-                        return Poll::Ready(End::Closed(why));
+                        return Poll::Ready(Some(End::Closed(why)));
+                    }
+                    if self.is_ahead_of_reader() {
+                        return Poll::Ready(None);
                     }
                     if len < buffer.len() {
                         // the kernel has no more: this registers for the next bytes without a system call
