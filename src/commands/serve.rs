@@ -204,7 +204,7 @@ mod tests {
         let topology = ringway_proxy::topology::Topology::build(3, other.clone()).unwrap();
         topology_file::write(&path, &topology, &Known::new()).unwrap();
         restore(&mut config, Path::new("f"), &Known::new()).unwrap();
-        assert_eq!(config.settings.topology, other);
+        assert_eq!((&config.settings.topology, config.settings.first_epoch), (&other, 3));
         std::fs::write(&path, "{").unwrap();
         assert!(matches!(restore(&mut config, Path::new("f"), &Known::new()), Err(Failure::Problems(_))));
     }

@@ -18,24 +18,19 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
+use super::conversation::End;
 use super::exchange::{Exchange, ReplyTo};
 use super::greeting::greet;
 use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::net::Stream;
 use crate::resp::Protocol;
-use crate::resp::reply;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::{NodeState, NodeStats, Outcome};
 use crate::turn::Turn;
 
 /// How long a node may be silent, with nothing asked of it, before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// Bytes of a long reply that may wait for its reader before the node is read no further.
-const LONG_REPLY_BYTES: usize = 512 * 1024;
-/// How long the reader of a long reply may take to catch up, in milliseconds.
-const READER_PATIENCE_MS: usize = 20;
 
 /// What all links of a worker share.
 pub(crate) struct LinkContext<T: ReplyTo> {
@@ -63,39 +58,32 @@ pub(crate) enum Sent {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Connecting,
     Up,
     Down,
 }
 
-/// Why a conversation ended.
-enum End {
-    Closed(String),
-    Stalled,
-    Retired,
-}
-
 /// See the head of this file.
 pub(crate) struct Link<T: ReplyTo> {
-    spec: Arc<NodeSpec>,
-    stats: Arc<NodeStats>,
-    protocol: Protocol,
-    context: Rc<LinkContext<T>>,
-    exchange: RefCell<Exchange<T>>,
-    stream: RefCell<Option<Stream>>,
-    state: Cell<State>,
-    why: RefCell<String>,
-    waker: RefCell<Option<Waker>>,
-    dirty: Cell<bool>,
+    pub(super) spec: Arc<NodeSpec>,
+    pub(super) stats: Arc<NodeStats>,
+    pub(super) protocol: Protocol,
+    pub(super) context: Rc<LinkContext<T>>,
+    pub(super) exchange: RefCell<Exchange<T>>,
+    pub(super) stream: RefCell<Option<Stream>>,
+    pub(super) state: Cell<State>,
+    pub(super) why: RefCell<String>,
+    pub(super) waker: RefCell<Option<Waker>>,
+    pub(super) dirty: Cell<bool>,
     /// The kernel takes no more bytes; the task waits until it does.
-    blocked: Cell<bool>,
+    pub(super) blocked: Cell<bool>,
     /// A write failed; the task ends the conversation.
-    broken: RefCell<Option<String>>,
-    stalled: Cell<bool>,
-    retired: Cell<bool>,
+    pub(super) broken: RefCell<Option<String>>,
+    pub(super) stalled: Cell<bool>,
+    pub(super) retired: Cell<bool>,
     /// The asker of the long reply that is being passed on takes it too slowly to be waited for.
-    impatient: Cell<bool>,
+    pub(super) impatient: Cell<bool>,
 }
 
 impl<T: ReplyTo + 'static> Link<T> {
@@ -252,7 +240,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
-    fn remember_waker(&self, cx: &Context<'_>) {
+    pub(super) fn remember_waker(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -329,120 +317,6 @@ impl<T: ReplyTo + 'static> Link<T> {
         Ok(id)
     }
 
-    /// Reads replies until the connection ends.
-    async fn converse(&self) -> End {
-        self.impatient.set(false);
-        loop {
-            if let Some(end) = poll_fn(|cx| self.poll_converse(cx)).await {
-                return end;
-            }
-            self.wait_for_reader().await;
-        }
-    }
-
-    /// Whether to let the asker of a long reply take some of it before more is read.
-    fn is_ahead_of_reader(&self) -> bool {
-        match self.exchange.borrow().long_reply_backlog() {
-            None => {
-                self.impatient.set(false);
-                false
-            }
-            Some(backlog) => backlog > LONG_REPLY_BYTES && !self.impatient.get(),
-        }
-    }
-
-    /// Waits while the asker takes at least 50 MB/s. All who wait for this node wait with it, so a slower one is
-    /// not waited for: what it leaves is kept, up to `limits.reply_hard_bytes` (laws I6 and I7).
-    async fn wait_for_reader(&self) {
-        let backlog = || self.exchange.borrow().long_reply_backlog().unwrap_or(0);
-        let before = backlog();
-        for _ in 0..READER_PATIENCE_MS {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            self.forgive(Instant::now());
-            if backlog() <= LONG_REPLY_BYTES / 2 {
-                return;
-            }
-        }
-        let taken = before.saturating_sub(backlog());
-        self.impatient.set(taken < READER_PATIENCE_MS * 50_000);
-    }
-
-    /// Ready with the end of the conversation, or with nothing when the reader of a long reply lags behind.
-    fn poll_converse(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        self.remember_waker(cx);
-        if let Poll::Ready(end) = self.poll_replies(cx) {
-            return Poll::Ready(end);
-        }
-        if let Some(why) = self.broken.borrow_mut().take() {
-            return Poll::Ready(Some(End::Closed(why)));
-        }
-        // replies that came in the meantime have cleared the suspicion
-        if self.stalled.take()
-            && self.exchange.borrow().is_stalled(Instant::now(), self.context.timeouts.operation)
-        {
-            return Poll::Ready(Some(End::Stalled));
-        }
-        if self.blocked.get() {
-            let ready = self.stream.borrow().as_ref().map(|stream| stream.poll_write_ready(cx));
-            if let Some(Poll::Ready(_)) = ready {
-                self.blocked.set(false);
-                self.flush();
-                if self.blocked.get() {
-                    // not writable after all: ask again, which registers for the next time
-                    cx.waker().wake_by_ref();
-                }
-            }
-        }
-        if self.retired.get() && self.exchange.borrow().is_idle() {
-            return Poll::Ready(Some(End::Retired));
-        }
-        Poll::Pending
-    }
-
-    /// Reads as long as there is something, but not for ever: others wait as well.
-    fn poll_replies(&self, cx: &mut Context<'_>) -> Poll<Option<End>> {
-        let mut buffer = self.context.buffer.borrow_mut();
-        for _ in 0..4 {
-            let read = {
-                let stream = self.stream.borrow();
-                let Some(stream) = stream.as_ref() else { return Poll::Pending };
-                match stream.poll_read(cx, &mut buffer) {
-                    Poll::Pending => return Poll::Pending,
-                    Poll::Ready(read) => read,
-                }
-            };
-            match read {
-                Ok(0) => return Poll::Ready(Some(End::Closed("it closed the connection".into()))),
-                Err(error) => return Poll::Ready(Some(End::Closed(error.to_string()))),
-                Ok(len) => {
-                    if let Err(why) = self.received(&buffer[..len]) {
-                        return Poll::Ready(Some(End::Closed(why)));
-                    }
-                    if self.is_ahead_of_reader() {
-                        return Poll::Ready(None);
-                    }
-                    if len < buffer.len() {
-                        // the kernel has no more: this registers for the next bytes without a system call
-                        continue;
-                    }
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn received(&self, bytes: &[u8]) -> Result<(), String> {
-        self.stats.bytes_in.add(bytes.len() as u64);
-        let now = self.context.turn.now();
-        let stats = &*self.stats;
-        let result = self.exchange.borrow_mut().received(bytes, now, |command, at, reply| {
-            count(stats, command, reply);
-            stats.seconds.observe(now.saturating_duration_since(at));
-        });
-        result.map_err(|violation| violation.to_string())
-    }
-
     /// The connection was lost; commands of which nothing was written wait for the next one.
     fn reconnect(&self, why: &str) {
         self.note_state(State::Connecting, why);
@@ -499,33 +373,5 @@ impl<T: ReplyTo + 'static> Link<T> {
             State::Connecting => tracing::info!(node, address, why, "connection to node lost"),
             _ => {}
         }
-    }
-}
-
-/// Counts an answered command, and for look-ups whether the key was there.
-#[inline]
-fn count(stats: &NodeStats, command: &'static Command, reply: &[u8]) {
-    if reply.first() == Some(&b'-') {
-        stats.commands.count(command, Outcome::Error);
-        return;
-    }
-    stats.commands.count(command, Outcome::Ok);
-    if !command.lookup {
-        return;
-    }
-    if let Some(values) = reply::elements(reply) {
-        let (hits, misses) =
-            values.fold(
-                (0, 0),
-                |(hits, misses), value| {
-                    if reply::is_nil(value) { (hits, misses + 1) } else { (hits + 1, misses) }
-                },
-            );
-        stats.hits.add(hits);
-        stats.misses.add(misses);
-    } else if reply::is_nil(reply) {
-        stats.misses.add(1);
-    } else {
-        stats.hits.add(1);
     }
 }

@@ -8,6 +8,7 @@
 //! This module never sees a client: replies go to a [`ReplyTo`].
 
 mod backoff;
+mod conversation;
 mod exchange;
 mod greeting;
 mod link;
