@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ringway_ring::RingConfig;
 
+use crate::command::Command;
 use crate::limits::Limits;
 
 /// A password: readable by those who need it, shown to nobody.
@@ -103,9 +104,18 @@ pub struct Settings {
     pub limits: Limits,
     /// What clients must present; `None` lets everybody in.
     pub password: Option<Secret>,
+    /// Names of commands that are refused unless they stand here, letters in any case: those of
+    /// [`crate::command::guarded`]. Other names change nothing.
+    pub allowed_commands: Vec<String>,
 }
 
 impl Settings {
+    /// Whether a command that is guarded may run.
+    pub(crate) fn allows(&self, command: &Command) -> bool {
+        command.guarded.is_none()
+            || self.allowed_commands.iter().any(|name| name.eq_ignore_ascii_case(command.full_name))
+    }
+
     /// Defaults for everything but the nodes, listening on a free loopback port.
     pub fn new(nodes: Vec<NodeSpec>) -> Self {
         Self {
@@ -116,6 +126,7 @@ impl Settings {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             password: None,
+            allowed_commands: Vec::new(),
         }
     }
 }

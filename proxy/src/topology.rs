@@ -3,12 +3,15 @@
 //! A command asks one snapshot once. [`Owner`] is an enum so that a key on its way between two nodes can
 //! become a state of its own and the compiler lists every place that must know.
 
+mod scan_order;
+
 use std::sync::Arc;
 
 use ringway_ring::{Member, Ring, RingError};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::settings::{NodeSpec, TopologySpec};
+pub(crate) use scan_order::{PLACE_BITS, ScanOrder};
 
 /// Position of a node in [`Topology::nodes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,6 +61,7 @@ pub struct Topology {
     ring: Ring,
     nodes: Box<[Arc<NodeSpec>]>,
     fingerprint: u64,
+    scan_order: ScanOrder,
 }
 
 impl Topology {
@@ -72,7 +76,8 @@ impl Topology {
         let ring = Ring::build(&spec.ring, &members)?;
         let nodes = spec.nodes.iter().cloned().map(Arc::new).collect();
         let fingerprint = fingerprint(&ring, &spec.nodes);
-        Ok(Self { epoch, spec, ring, nodes, fingerprint })
+        let scan_order = ScanOrder::new(&spec.nodes);
+        Ok(Self { epoch, spec, ring, nodes, fingerprint, scan_order })
     }
 
     /// Number of this topology; grows by one with each change.
@@ -104,6 +109,11 @@ impl Topology {
     #[inline]
     pub fn owner(&self, key: &[u8]) -> Owner {
         Owner::Node(NodeIndex(self.ring.owner(key) as u16))
+    }
+
+    /// How SCAN walks over the nodes.
+    pub(crate) fn scan_order(&self) -> &ScanOrder {
+        &self.scan_order
     }
 
     /// Same for two topologies that place and reach every key alike, whatever the order of their nodes.

@@ -9,6 +9,7 @@
 //! back-pressure (law I6). A client that is gone only marks itself closed; what is in flight for it is read and
 //! dropped by whoever has it (law I1).
 
+mod all_nodes;
 mod local;
 mod pipeline;
 mod session;
@@ -94,7 +95,9 @@ impl ReplyTo for SlotRef {
         let rest =
             if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
         let spare = &mut client.worker.spare.borrow_mut();
-        if inner.pipeline.reply(self.number, self.part, rest, last, spare) {
+        let left = inner.pipeline.reply(self.number, self.part, rest, last, spare);
+        // what is held for one who cannot have it yet is bounded as well: the end of the turn sees to it
+        if left || inner.pipeline.reply_bytes() > client.worker.shared.settings.limits.reply_hard_bytes {
             client.mark_dirty();
         }
         client.worker.stats.replies.add(inner.pipeline.take_finished());

@@ -176,8 +176,11 @@ impl Pipeline {
                 }
             }
             State::Joining(joining) => {
-                self.held += bytes.len();
-                if joining.reply(usize::from(part), bytes, last) {
+                let before = joining.held();
+                let whole = joining.reply(usize::from(part), bytes, last);
+                // it grew, or gave up and gave everything back
+                self.held = (self.held + joining.held()).saturating_sub(before);
+                if whole {
                     self.joined(at, spare);
                 }
             }

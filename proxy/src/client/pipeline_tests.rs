@@ -80,7 +80,7 @@ fn a_join_takes_one_place_and_leaves_when_its_last_part_comes() {
     let mut pipeline = Pipeline::default();
     let mut spare = Spare::default();
     let mut joining = spare.joining();
-    joining.begin(Join::Sum, true, &[0, 1], 2);
+    joining.begin(Join::Sum, true, &[0, 1], 2, 1 << 20);
     let number = pipeline.join(20, joining);
     let after = pipeline.wait(1);
     pipeline.reply(after, 0, b"+after\r\n", true, &mut spare);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Client, Inner, Reading, SlotRef, local};
+use super::{Client, Inner, Reading, SlotRef, all_nodes, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::resp::{Args, Protocol, encode};
@@ -102,6 +102,8 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
     }
     match command.route {
         Route::Key | Route::Split(_) => send(client, inner, command, args),
+        Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
+        Route::Scan => all_nodes::scan(client, inner, command, args),
         Route::Local(Local::Quit) => {
             local::answer(client, inner, command, Local::Quit, args);
             inner.reading = Reading::Refused;
@@ -117,7 +119,7 @@ fn refusal(command: &Command, rule: &str) -> String {
 }
 
 /// Answers an error that is the proxy's own.
-fn refuse(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, text: &str) {
+pub(super) fn refuse(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, text: &str) {
     client.worker.stats.local.count(command, Outcome::Error);
     client.answer(inner, |out| encode::error(out, text));
 }
@@ -150,7 +152,12 @@ fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args:
     }
 }
 
-fn not_sent(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, link: &Link<SlotRef>) {
+pub(super) fn not_sent(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    link: &Link<SlotRef>,
+) {
     link.stats().commands.count(command, Outcome::NotSent);
     let why = link.why();
     let text = Failure { fate: Fate::NotSent, node: link.spec(), why: &why }.text();
@@ -191,7 +198,8 @@ fn send_split(client: &Rc<Client>, inner: &mut Inner, split: &Split<'_>) {
         });
     }
     let mut joining = client.worker.spare.borrow_mut().joining();
-    joining.begin(split.join, split.command.is_write(), &parts.assignment, parts.each.len());
+    let limit = client.worker.shared.settings.limits.reply_hard_bytes;
+    joining.begin(split.join, split.command.is_write(), &parts.assignment, parts.each.len(), limit);
     let number = inner.pipeline.join(split.args.frame().len(), joining);
     for (at, part) in parts.each.iter().enumerate() {
         part.link.commit(SlotRef { client: Rc::clone(client), number, part: at as u16 }, split.command);

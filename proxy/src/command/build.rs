@@ -71,6 +71,18 @@ impl Family {
         self.row(name, arity, Keys::None, since, summary).route(Route::Local(local))
     }
 
+    /// A command without keys that takes place on every node.
+    pub(super) const fn everywhere(
+        self,
+        name: &'static str,
+        arity: i16,
+        join: Join,
+        since: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        self.row(name, arity, Keys::None, since, summary).route(Route::AllNodes(join))
+    }
+
     /// A command without keys that nobody answers.
     pub(super) const fn refused(
         self,
@@ -118,6 +130,7 @@ impl Family {
             keys,
             key_uses: [KeyUse::EMPTY; 3],
             route: Route::Key,
+            guarded: None,
             lookup: false,
             group: self.group,
             since,
@@ -228,6 +241,12 @@ impl Command {
 
     pub(super) const fn split(self, join: Join) -> Self {
         self.route(Route::Split(join))
+    }
+
+    /// Refused until the settings allow it; `why` follows "is refused:".
+    pub(super) const fn guarded(mut self, why: &'static str) -> Self {
+        self.guarded = Some(why);
+        self
     }
 
     pub(super) const fn lookup(mut self) -> Self {

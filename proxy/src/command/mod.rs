@@ -30,7 +30,7 @@ pub use route::{Join, Local, Route};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};
 pub use specs::{Begin, Find, KeySpec};
 pub use support::support_table_markdown;
-pub use table::{all, by_id, command_count, find_full, top_level};
+pub use table::{all, by_id, command_count, find_full, guarded, top_level};
 
 #[cfg(test)]
 mod test_args {

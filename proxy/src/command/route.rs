@@ -8,6 +8,10 @@ pub enum Route {
     Key,
     /// One part to each node that owns some of the keys; the replies are joined.
     Split(Join),
+    /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it.
+    AllNodes(Join),
+    /// One page of one node's keys; the cursor names the node, and the next one when this one is done (SCAN).
+    Scan,
     /// The proxy itself.
     Local(Local),
     /// Nobody: the rule says why, in words that follow "refused:" or a colon.
@@ -21,8 +25,18 @@ pub enum Join {
     Values,
     /// The sum of integers (DEL, UNLINK, EXISTS, TOUCH).
     Sum,
-    /// `+OK` when all parts said so (MSET).
+    /// `+OK` when all parts said so (MSET, FLUSHALL).
     Ok,
+    /// The reply that all nodes gave alike (SCRIPT LOAD).
+    Same,
+    /// An array of integers, each the least that any node gave (SCRIPT EXISTS: 1 is 1 everywhere).
+    Least,
+    /// The arrays of keys behind each other, without the keys that the ring gives to another node (KEYS).
+    Keys,
+    /// One key out of several drawn from every node, by the sizes of the nodes (RANDOMKEY).
+    Draw,
+    /// A cursor and keys of one node, with the cursor made one over all nodes (SCAN).
+    Page,
 }
 
 /// What the proxy answers itself.

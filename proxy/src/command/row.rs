@@ -38,6 +38,8 @@ pub struct Command {
     pub key_uses: [KeyUse; 3],
     /// Where the command goes.
     pub route: Route,
+    /// Refused until the settings allow it by name, and why so; `None` for nearly all.
+    pub guarded: Option<&'static str>,
     /// A nil in the reply (alone or as an element) means that a key or a field was not there.
     pub lookup: bool,
     /// The chapter of Redis's manual it belongs to.

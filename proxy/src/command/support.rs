@@ -59,8 +59,10 @@ fn rank(route: Route) -> u8 {
     match route {
         Route::Key => 0,
         Route::Split(_) => 1,
-        Route::Local(_) => 2,
-        Route::Refused(_) => 3,
+        Route::AllNodes(_) => 2,
+        Route::Scan => 3,
+        Route::Local(_) => 4,
+        Route::Refused(_) => 5,
     }
 }
 
@@ -68,6 +70,8 @@ fn way(route: Route) -> String {
     match route {
         Route::Key => "to the key's node".into(),
         Route::Split(_) => "split and joined".into(),
+        Route::AllNodes(_) => "on all nodes, joined".into(),
+        Route::Scan => "node after node".into(),
         Route::Local(_) => "answered by Ringway".into(),
         Route::Refused(rule) => format!("refused: {rule}"),
     }
@@ -81,6 +85,9 @@ fn shown(command: &Command) -> String {
         (Route::Key, Keys::Copy) => text.push_str(" (within database 0)"),
         (Route::Key, Keys::Sort { .. }) => text.push_str(" (without patterns)"),
         _ => {}
+    }
+    if command.guarded.is_some() {
+        text.push_str(" (when allowed)");
     }
     if let Some(version) = newer_than_7_0(command.since) {
         let _ = write!(text, " ({version})");
@@ -108,6 +115,7 @@ mod tests {
             assert!(text.contains(&name), "{name}");
         }
         assert!(text.lines().skip(2).all(|line| line.matches('|').count() == 4), "{text}");
+        assert!(text.contains("FLUSHALL (when allowed)") && text.contains("| SCAN | node after node |"));
         assert!(text.contains("HGETEX (8.0)") && text.contains("ACL …"));
         assert_eq!(newer_than_7_0("7.0.5"), None);
     }

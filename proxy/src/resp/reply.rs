@@ -256,6 +256,15 @@ pub fn integer(reply: &[u8]) -> Option<i64> {
     parse_number(digits)
 }
 
+/// The bytes of a bulk string reply.
+pub fn bulk(reply: &[u8]) -> Option<&[u8]> {
+    let rest = reply.strip_prefix(b"$")?;
+    let end = memchr::memchr(b'\r', rest)?;
+    let len = usize::try_from(number(&rest[..end]).ok()?).ok()?;
+    let body = rest.get(end + 2..)?.strip_suffix(b"\r\n")?;
+    (body.len() == len).then_some(body)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +343,15 @@ mod tests {
         let mut deep = b"*1\r\n".repeat(1_000_000);
         deep.extend_from_slice(b":1\r\n");
         assert_eq!(reply_len(&deep), Some(deep.len()));
+    }
+
+    #[test]
+    fn a_bulk_string_is_its_bytes() {
+        assert_eq!(bulk(b"$5\r\nhe\r\no\r\n"), Some(&b"he\r\no"[..]));
+        assert_eq!(bulk(b"$0\r\n\r\n"), Some(&b""[..]));
+        for other in [&b"$-1\r\n"[..], b"$2\r\na\r\n", b"+a\r\n", b"$", b"$1\r", b"$1\r\n"] {
+            assert_eq!(bulk(other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -1,17 +1,27 @@
-//! Joining the replies to the parts of a split command into the one reply its client waits for.
+//! Joining the replies to the parts of a command, split over nodes or sent to all, into the one its client waits for.
 //!
 //! ```text
 //!   MGET a b c   a,c → node 0   *2 A C ┐
 //!                b   → node 1   *1 B   ┴─► *3 A B C      parts[i] says which part key i went to
 //! ```
 //! Never a silently partial answer: when a part fails, the whole command does, and the error says whether other
-//! parts ran. No IO; parts come in in any order.
+//! parts ran. What is gathered is bounded: beyond it all is dropped and the reply is an error (law I6). No IO; parts
+//! come in in any order.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::command;
 use crate::error::Fate;
 use crate::resp::{encode, reply};
+use crate::topology::{NodeIndex, Topology};
+
+use super::keyspace;
+
+/// The joined reply would be too long.
+const TOO_LONG: &str = "ERR the joined reply is longer than limits.reply_hard_bytes";
 
 /// What has come of one part.
 #[derive(Debug, Default)]
@@ -31,7 +41,16 @@ enum PartState {
     Failed(Fate, Rc<str>),
 }
 
-/// A split command that waits for its parts.
+/// What a command that is sent whole to all nodes, or to one of them in turn, was sent by.
+#[derive(Debug)]
+pub(crate) struct Over {
+    /// Part `i` went to node `i`, modulo the number of nodes.
+    pub(crate) topology: Arc<Topology>,
+    /// SCAN: where the one node stands in the order of the scan.
+    pub(crate) place: u32,
+}
+
+/// A command in parts that waits for their replies.
 #[derive(Debug)]
 pub(crate) struct Joining {
     kind: command::Join,
@@ -42,6 +61,11 @@ pub(crate) struct Joining {
     parts: Vec<Part>,
     used: usize,
     waiting: usize,
+    /// Bytes kept for parts, and how many may be.
+    held: usize,
+    limit: usize,
+    overflowed: bool,
+    over: Option<Over>,
 }
 
 impl Default for Joining {
@@ -53,13 +77,24 @@ impl Default for Joining {
             parts: Vec::new(),
             used: 0,
             waiting: 0,
+            held: 0,
+            limit: 0,
+            overflowed: false,
+            over: None,
         }
     }
 }
 
 impl Joining {
-    /// Begins to collect; memory of earlier use is kept.
-    pub(crate) fn begin(&mut self, kind: command::Join, write: bool, assignment: &[u16], parts: usize) {
+    /// Begins to collect at most `limit` bytes; memory of earlier use is kept.
+    pub(crate) fn begin(
+        &mut self,
+        kind: command::Join,
+        write: bool,
+        assignment: &[u16],
+        parts: usize,
+        limit: usize,
+    ) {
         self.kind = kind;
         self.write = write;
         self.assignment.clear();
@@ -71,11 +106,26 @@ impl Joining {
         }
         self.used = parts;
         self.waiting = parts;
+        (self.held, self.limit, self.overflowed, self.over) = (0, limit, false, None);
+    }
+
+    /// Begins to collect the replies of a command that is not split by its keys.
+    pub(crate) fn begin_over(
+        &mut self,
+        kind: command::Join,
+        write: bool,
+        parts: usize,
+        limit: usize,
+        over: Over,
+    ) {
+        self.begin(kind, write, &[], parts, limit);
+        self.over = Some(over);
     }
 
     /// Gives memory back after unusually large replies.
     pub(crate) fn shrink(&mut self) {
         const KEEP: usize = 16 * 1024;
+        self.over = None;
         self.parts.truncate(64);
         self.parts.iter_mut().for_each(|part| part.reply.shrink_to(KEEP));
         self.assignment.shrink_to(KEEP);
@@ -83,18 +133,32 @@ impl Joining {
 
     /// Bytes that are kept for parts.
     pub(crate) fn held(&self) -> usize {
-        self.parts[..self.used].iter().map(|part| part.reply.len()).sum()
+        self.held
     }
 
     /// Bytes of a part's reply; true when all parts are there.
     pub(crate) fn reply(&mut self, part: usize, bytes: &[u8], last: bool) -> bool {
+        if self.held.saturating_add(bytes.len()) > self.limit {
+            self.overflow();
+        }
         let Some(part) = self.parts.get_mut(part) else { return false };
-        part.reply.extend_from_slice(bytes);
+        if !self.overflowed {
+            part.reply.extend_from_slice(bytes);
+            self.held += bytes.len();
+        }
         if last {
             part.state = PartState::Answered;
             self.waiting -= 1;
         }
         self.waiting == 0
+    }
+
+    /// Drops what there is and what will come: an error takes its place.
+    #[cold]
+    fn overflow(&mut self) {
+        self.overflowed = true;
+        self.held = 0;
+        self.parts.iter_mut().for_each(|part| part.reply = Vec::new());
     }
 
     /// A part got no reply; true when nothing more is awaited.
@@ -115,6 +179,9 @@ impl Joining {
             command::Join::Values => self.values(out),
             command::Join::Sum => self.sum(out),
             command::Join::Ok => self.all_ok(out),
+            command::Join::Same => self.same(out),
+            command::Join::Least => self.least(out),
+            command::Join::Keys | command::Join::Draw | command::Join::Page => self.over_keys(out),
         };
         if joined.is_none() {
             out.truncate(before);
@@ -153,14 +220,68 @@ impl Joining {
                 .map_or_else(|| text.to_string(), |rest| format!("{}{rest}", Fate::Unknown.code()));
             return Some(format!("{text}; the parts of this command on other nodes ran"));
         }
-        let refused = self.parts().iter().find(error)?;
+        let after = if ran && self.write { "the parts of this command on other nodes ran" } else { "" };
+        if self.overflowed {
+            return Some(if after.is_empty() { TOO_LONG.into() } else { format!("{TOO_LONG}; {after}") });
+        }
+        let (at, refused) = self.parts().iter().enumerate().find(|(_, part)| error(part))?;
         let text = String::from_utf8_lossy(&refused.reply);
-        let text = text.trim_start_matches('-').trim_end().to_owned();
-        Some(if ran && self.write {
-            format!("{text} (the parts of this command on other nodes ran)")
-        } else {
-            text
-        })
+        let text = text.trim_start_matches('-').trim_end();
+        // what all say is said in their words, what one says is said of it
+        let alike = self.parts().iter().all(|part| part.reply == refused.reply);
+        let notes: Vec<String> = self
+            .node_of(at)
+            .filter(|_| !alike)
+            .map(|name| format!("node '{name}'"))
+            .into_iter()
+            .chain((!after.is_empty()).then(|| after.to_owned()))
+            .collect();
+        Some(if notes.is_empty() { text.to_owned() } else { format!("{text} ({})", notes.join("; ")) })
+    }
+
+    /// The name of the node of a part, if the command went to all.
+    fn node_of(&self, part: usize) -> Option<&str> {
+        let topology = &self.over.as_ref()?.topology;
+        let index = NodeIndex((part % topology.nodes().len()) as u16);
+        topology.node(index).map(|node| node.name.as_str())
+    }
+
+    fn replies(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        self.parts().iter().map(|part| part.reply.as_slice())
+    }
+
+    fn same(&self, out: &mut Vec<u8>) -> Option<()> {
+        let first = self.replies().next()?;
+        self.replies().all(|reply| reply == first).then(|| out.extend_from_slice(first))
+    }
+
+    fn least(&self, out: &mut Vec<u8>) -> Option<()> {
+        let mut replies = self.replies().map(reply::elements);
+        let mut least: Vec<i64> = replies.next()??.map(reply::integer).collect::<Option<_>>()?;
+        for reply in replies {
+            let values = reply?;
+            if values.left() != least.len() {
+                return None;
+            }
+            for (least, value) in least.iter_mut().zip(values) {
+                *least = (*least).min(reply::integer(value)?);
+            }
+        }
+        encode::array(out, least.len());
+        least.iter().for_each(|value| encode::integer(out, *value));
+        Some(())
+    }
+
+    fn over_keys(&self, out: &mut Vec<u8>) -> Option<()> {
+        let over = self.over.as_ref()?;
+        match self.kind {
+            command::Join::Keys => keyspace::keys(out, &over.topology, self.replies()),
+            command::Join::Page => keyspace::page(out, &over.topology, over.place, self.replies().next()?),
+            _ => {
+                let random = RandomState::new().build_hasher().finish();
+                keyspace::draw(out, &over.topology, self.replies(), random)
+            }
+        }
     }
 
     fn values(&mut self, out: &mut Vec<u8>) -> Option<()> {
@@ -199,70 +320,5 @@ impl Joining {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::Join;
-
-    fn joined(kind: Join, write: bool, assignment: &[u16], replies: &[Result<&[u8], Fate>]) -> String {
-        let mut joining = Joining::default();
-        joining.begin(kind, write, assignment, replies.len());
-        for (part, reply) in replies.iter().enumerate().rev() {
-            let complete = match reply {
-                Ok(bytes) => {
-                    let (head, tail) = bytes.split_at(bytes.len() / 2);
-                    assert!(!joining.reply(part, head, false));
-                    joining.reply(part, tail, true)
-                }
-                Err(fate) => joining.fail(part, *fate, &format!("{} node 'n{part}' (h:1): why", fate.code())),
-            };
-            assert_eq!(complete, part == 0);
-        }
-        let mut out = Vec::new();
-        joining.finish(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn values_come_in_the_order_of_the_keys() {
-        let out = joined(
-            Join::Values,
-            false,
-            &[0, 1, 0, 1],
-            &[Ok(b"*2\r\n$1\r\na\r\n$-1\r\n"), Ok(b"*2\r\n$1\r\nb\r\n_\r\n")],
-        );
-        assert_eq!(out, "*4\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n_\r\n");
-    }
-
-    #[test]
-    fn integers_are_added_and_oks_agree() {
-        assert_eq!(joined(Join::Sum, true, &[0, 1], &[Ok(b":2\r\n"), Ok(b":40\r\n")]), ":42\r\n");
-        assert_eq!(joined(Join::Ok, true, &[0, 1], &[Ok(b"+OK\r\n"), Ok(b"+OK\r\n")]), "+OK\r\n");
-    }
-
-    #[test]
-    fn i4_a_failed_part_fails_the_whole_and_tells_whether_others_ran() {
-        let ok: Result<&[u8], Fate> = Ok(b"+OK\r\n");
-        let out = joined(Join::Ok, true, &[0, 1], &[ok, Err(Fate::NotSent)]);
-        assert_eq!(out, "-UNKNOWN node 'n1' (h:1): why; the parts of this command on other nodes ran\r\n");
-        let out = joined(Join::Ok, true, &[0, 1], &[Err(Fate::NotSent), Err(Fate::NotSent)]);
-        assert_eq!(out, "-NOTSENT node 'n0' (h:1): why\r\n");
-        let out = joined(Join::Ok, true, &[0, 1], &[Err(Fate::NotSent), Err(Fate::Unknown)]);
-        assert!(out.starts_with("-UNKNOWN node 'n1'"), "{out}");
-        let values: Result<&[u8], Fate> = Ok(b"*1\r\n$-1\r\n");
-        let out = joined(Join::Values, false, &[0, 1], &[values, Err(Fate::NotSent)]);
-        assert_eq!(out, "-NOTSENT node 'n1' (h:1): why\r\n");
-    }
-
-    #[test]
-    fn an_error_of_a_node_stays_its_error() {
-        let out = joined(Join::Ok, true, &[0, 1], &[Ok(b"-OOM full\r\n"), Ok(b"+OK\r\n")]);
-        assert_eq!(out, "-OOM full (the parts of this command on other nodes ran)\r\n");
-    }
-
-    #[test]
-    fn a_reply_of_another_shape_is_no_answer() {
-        let two: Result<&[u8], Fate> = Ok(b"*2\r\n:1\r\n:2\r\n");
-        assert!(joined(Join::Values, false, &[0, 1], &[two, Ok(b"*1\r\n:1\r\n")]).starts_with("-UNKNOWN"));
-        assert!(joined(Join::Sum, true, &[0, 1], &[Ok(b"+x\r\n"), Ok(b":1\r\n")]).starts_with("-UNKNOWN"));
-    }
-}
+#[path = "join_tests.rs"]
+mod tests;

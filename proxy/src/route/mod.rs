@@ -4,6 +4,8 @@
 //! knows a connection nor a client.
 
 pub(crate) mod join;
+pub(crate) mod keyspace;
+pub(crate) mod scan;
 
 use sha1::{Digest, Sha1};
 

@@ -6,7 +6,7 @@ pub(crate) mod generate;
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -65,10 +65,12 @@ impl Server {
 
     /// A new RESP2 connection.
     pub(crate) fn connect(&self) -> Connection {
-        let socket =
-            TcpStream::connect(("127.0.0.1", self.port)).expect("connect to the test's redis-server");
-        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
-        Connection { reader: BufReader::new(socket) }
+        Connection::to(([127, 0, 0, 1], self.port).into())
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 }
 
@@ -85,6 +87,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// A new RESP2 connection to any server.
+    pub(crate) fn to(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).expect("connect");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        Connection { reader: BufReader::new(socket) }
+    }
+
+    /// Sends commands in one write and reads their replies.
+    pub(crate) fn pipeline<A: AsRef<[u8]>>(&mut self, commands: &[Vec<A>]) -> Vec<Value> {
+        let frames: Vec<u8> = commands.iter().flat_map(|command| Request::new(command).frame).collect();
+        self.reader.get_mut().write_all(&frames).expect("write");
+        commands.iter().map(|_| Value::read(&mut self.reader)).collect()
+    }
+
     /// Sends one command and reads its reply.
     pub(crate) fn call<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
         let mut frame = format!("*{}\r\n", args.len()).into_bytes();

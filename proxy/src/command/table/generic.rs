@@ -1,11 +1,11 @@
 //! Rows of the commands about keys as such, whatever they hold.
 //!
-//! DEL, UNLINK, EXISTS and TOUCH are split over nodes; those that walk over all keys are refused for now.
+//! DEL, UNLINK, EXISTS and TOUCH are split over nodes; those that walk over all keys go to all nodes.
 
 use super::super::bits::{Categories, KeyUse};
 use super::super::build::Family;
 use super::super::build::uses::{ALL, CREATE, KEY, LOOK, MODIFY, READ, REMOVE, REPLACE, SUBKEY, TAKE, TWO};
-use super::super::route::Join;
+use super::super::route::{Join, Route};
 use super::super::row::{Command, Group, Keys};
 use super::rules;
 
@@ -23,7 +23,8 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("expire", -3, KEY, "1.0.0", "Sets the time to live in seconds").fast(),
     ROW.write("expireat", -3, KEY, "1.2.0", "Sets the end of life as a Unix time in seconds").fast(),
     ROW.read("expiretime", 2, KEY, "7.0.0", "End of life as a Unix time in seconds").fast(),
-    ROW.refused("keys", 2, rules::ALL_NODES, "1.0.0", "All keys that match a pattern")
+    ROW.everywhere("keys", 2, Join::Keys, "1.0.0", "All keys that match a pattern")
+        .guarded(rules::ALL_KEYS)
         .reads()
         .also(Categories::DANGEROUS),
     ROW.write("migrate", -6, Keys::Migrate, "2.6.0", "Moves keys to another server")
@@ -42,7 +43,7 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("pexpireat", -3, KEY, "2.6.0", "Sets the end of life as a Unix time in milliseconds").fast(),
     ROW.read("pexpiretime", 2, KEY, "7.0.0", "End of life as a Unix time in milliseconds").fast(),
     ROW.read("pttl", 2, KEY, "2.6.0", "Time to live in milliseconds").fast(),
-    ROW.refused("randomkey", 1, rules::ALL_NODES, "1.0.0", "Some key").reads(),
+    ROW.everywhere("randomkey", 1, Join::Draw, "1.0.0", "Some key").reads(),
     ROW.write("rename", 3, TWO, "1.0.0", "Renames a key").uses(TAKE).then(REPLACE),
     ROW.write("renamenx", 3, TWO, "1.0.0", "Renames a key if the new name is free")
         .fast()
@@ -52,7 +53,7 @@ pub(super) const ROWS: &[Command] = &[
         .denyoom()
         .uses(REPLACE)
         .also(Categories::DANGEROUS),
-    ROW.refused("scan", -2, rules::ALL_NODES, "2.8.0", "Walks over all keys by cursor").reads(),
+    ROW.keyed("scan", -2, Keys::None, "2.8.0", "Walks over all keys by cursor").route(Route::Scan).reads(),
     ROW.write("sort", -2, Keys::Sort { store: true }, "1.0.0", "Sorted elements, which can be stored")
         .denyoom()
         .movable()

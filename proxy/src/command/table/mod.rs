@@ -126,6 +126,11 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     TOP.iter().chain(BELOW.iter())
 }
 
+/// The rows that are refused until the settings allow them by their full name.
+pub fn guarded() -> impl Iterator<Item = &'static Command> {
+    all().filter(|row| row.guarded.is_some())
+}
+
 /// The rows that are not below a container.
 pub fn top_level() -> &'static [Command] {
     &TOP

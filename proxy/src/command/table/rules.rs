@@ -7,10 +7,16 @@ pub(super) const TRANSACTION: &str =
 pub(super) const BLOCKING: &str = "waiting needs a connection of its own, which Ringway does not give yet";
 /// SUBSCRIBE and its kin.
 pub(super) const PUBSUB: &str = "publish and subscribe is not supported yet";
-/// Commands that walk over or count all keys.
-pub(super) const ALL_NODES: &str = "concerns the keys of all nodes, which Ringway does not join yet";
-/// Commands that must take place on every node.
-pub(super) const EVERY_NODE: &str = "would have to reach every node, which Ringway does not do yet";
+/// KEYS.
+pub(super) const ALL_KEYS: &str =
+    "it gathers every key of every node and stops them meanwhile, SCAN does not";
+/// FLUSHALL and FLUSHDB.
+pub(super) const ALL_DATA: &str = "it deletes all data of all nodes";
+/// What one script or function, or the server that runs it, is asked for.
+pub(super) const ONE_SCRIPT: &str = "concerns what runs on one server; connect to the node";
+/// What servers may rightly answer in different ways.
+pub(super) const DIFFERENT: &str =
+    "servers answer it in different orders, which Ringway does not compare yet";
 /// Commands between databases.
 pub(super) const ONE_DATABASE: &str = "there is only database 0";
 /// MIGRATE.

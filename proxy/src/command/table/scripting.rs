@@ -1,10 +1,12 @@
 //! Rows of scripts and functions.
 //!
-//! The keys are counted by an argument that may be zero: then any node can run the script.
+//! The keys are counted by an argument that may be zero: then any node can run the script. What makes scripts and
+//! functions known takes place on every node.
 
 use super::super::bits::Categories;
 use super::super::build::Family;
 use super::super::build::uses::MODIFY;
+use super::super::route::Join;
 use super::super::row::{Command, Group, Keys, NumKeysRule};
 use super::rules;
 
@@ -27,38 +29,36 @@ pub(super) const ROWS: &[Command] = &[
 ];
 
 const FUNCTION: &[Command] = &[
-    ROW.refused("function|delete", 3, rules::EVERY_NODE, "7.0.0", "Deletes a library").writes().noscript(),
-    ROW.refused("function|dump", 2, rules::EVERY_NODE, "7.0.0", "All libraries, serialised").noscript(),
-    ROW.refused("function|flush", -2, rules::EVERY_NODE, "7.0.0", "Deletes all libraries")
-        .writes()
-        .noscript(),
-    ROW.refused("function|help", 2, rules::EVERY_NODE, "7.0.0", "Lists the subcommands").anytime(),
-    ROW.refused("function|kill", 2, rules::EVERY_NODE, "7.0.0", "Stops the function that runs")
+    ROW.everywhere("function|delete", 3, Join::Ok, "7.0.0", "Deletes a library").writes().noscript(),
+    ROW.refused("function|dump", 2, rules::DIFFERENT, "7.0.0", "All libraries, serialised").noscript(),
+    ROW.everywhere("function|flush", -2, Join::Ok, "7.0.0", "Deletes all libraries").writes().noscript(),
+    ROW.help("function|help", "7.0.0"),
+    ROW.refused("function|kill", 2, rules::ONE_SCRIPT, "7.0.0", "Stops the function that runs")
         .noscript()
         .allow_busy(),
-    ROW.refused("function|list", -2, rules::EVERY_NODE, "7.0.0", "Libraries and their functions").noscript(),
-    ROW.refused("function|load", -3, rules::EVERY_NODE, "7.0.0", "Creates a library")
+    ROW.refused("function|list", -2, rules::DIFFERENT, "7.0.0", "Libraries and their functions").noscript(),
+    ROW.everywhere("function|load", -3, Join::Same, "7.0.0", "Creates a library")
         .writes()
         .denyoom()
         .noscript(),
-    ROW.refused("function|restore", -3, rules::EVERY_NODE, "7.0.0", "Creates libraries from a dump")
+    ROW.everywhere("function|restore", -3, Join::Ok, "7.0.0", "Creates libraries from a dump")
         .writes()
         .denyoom()
         .noscript(),
-    ROW.refused("function|stats", 2, rules::EVERY_NODE, "7.0.0", "What function runs")
+    ROW.refused("function|stats", 2, rules::ONE_SCRIPT, "7.0.0", "What function runs")
         .noscript()
         .allow_busy(),
 ];
 
 const SCRIPT: &[Command] = &[
-    ROW.refused("script|debug", 3, rules::EVERY_NODE, "3.2.0", "Switches the Lua debugger").noscript(),
-    ROW.refused("script|exists", -3, rules::EVERY_NODE, "2.6.0", "Which digests are known").noscript(),
-    ROW.refused("script|flush", -2, rules::EVERY_NODE, "2.6.0", "Forgets all scripts").noscript(),
-    ROW.refused("script|help", 2, rules::EVERY_NODE, "5.0.0", "Lists the subcommands").anytime(),
-    ROW.refused("script|kill", 2, rules::EVERY_NODE, "2.6.0", "Stops the script that runs")
+    ROW.refused("script|debug", 3, rules::ONE_SCRIPT, "3.2.0", "Switches the Lua debugger").noscript(),
+    ROW.everywhere("script|exists", -3, Join::Least, "2.6.0", "Which digests are known").noscript(),
+    ROW.everywhere("script|flush", -2, Join::Ok, "2.6.0", "Forgets all scripts").noscript(),
+    ROW.help("script|help", "5.0.0"),
+    ROW.refused("script|kill", 2, rules::ONE_SCRIPT, "2.6.0", "Stops the script that runs")
         .noscript()
         .allow_busy(),
-    ROW.refused("script|load", 3, rules::EVERY_NODE, "2.6.0", "Makes a script known without running it")
+    ROW.everywhere("script|load", 3, Join::Same, "2.6.0", "Makes a script known without running it")
         .noscript()
         .stale(),
 ];

@@ -5,7 +5,7 @@
 use super::super::bits::{Categories, Flags};
 use super::super::build::Family;
 use super::super::build::uses::{KEY, LOOK, REPLACE, SUBKEY};
-use super::super::route::Local;
+use super::super::route::{Join, Local};
 use super::super::row::{Command, Group};
 use super::rules;
 
@@ -27,7 +27,7 @@ pub(super) const ROWS: &[Command] = &[
         .also(Categories::CONNECTION)
         .below(COMMAND),
     ROW.container("config", "2.0.0", "Commands about a server's settings", CONFIG),
-    ROW.refused("dbsize", 1, rules::ALL_NODES, "1.0.0", "Number of keys")
+    ROW.everywhere("dbsize", 1, Join::Sum, "1.0.0", "Number of keys")
         .reads()
         .fast()
         .also(Categories::KEYSPACE),
@@ -36,10 +36,12 @@ pub(super) const ROWS: &[Command] = &[
         .admin()
         .noscript()
         .stale(),
-    ROW.refused("flushall", -1, rules::ALL_NODES, "1.0.0", "Deletes all keys of all databases")
+    ROW.everywhere("flushall", -1, Join::Ok, "1.0.0", "Deletes all keys of all databases")
+        .guarded(rules::ALL_DATA)
         .writes()
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE)),
-    ROW.refused("flushdb", -1, rules::ALL_NODES, "1.0.0", "Deletes all keys of a database")
+    ROW.everywhere("flushdb", -1, Join::Ok, "1.0.0", "Deletes all keys of a database")
+        .guarded(rules::ALL_DATA)
         .writes()
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE)),
     ROW.local("info", -1, Local::Info, "1.0.0", "State and statistics").anytime().also(Categories::DANGEROUS),

@@ -1,0 +1,128 @@
+//! Commands without keys that concern every node: sent to all of them, or to one after the other.
+//!
+//! ```text
+//!   DBSIZE ──► node 0 :3 ┐                SCAN 0 ──► first node, its 0 ──► cursor names node and place in it
+//!         └──► node 1 :4 ┴─► :7           SCAN c ──► the node of c …   ──► the next node …            ──► 0
+//! ```
+//! All or a named failure (law I4): if one node cannot be used, none gets the command. One snapshot of the topology
+//! serves a command from here to its reply (law I8). Nothing of this is on the way of a command with keys.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::session::{not_sent, refuse};
+use super::{Client, Inner, SlotRef};
+use crate::command::{self, Command, Join};
+use crate::resp::{Args, encode};
+use crate::route::join::Over;
+use crate::route::keyspace::DRAWS;
+use crate::route::scan;
+use crate::topology::{NodeIndex, Topology};
+use crate::upstream::Link;
+
+/// RANDOMKEY asks each node twice at least.
+const TOO_MANY_NODES: &str = "ERR RANDOMKEY cannot draw from more than 32767 nodes";
+
+type ClientLink = Rc<Link<SlotRef>>;
+
+/// One request to a node, and the row under which it is counted.
+type Request<'a> = (&'a [u8], &'static Command);
+
+/// Sends a command to every node.
+pub(super) fn send(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    join: Join,
+    args: Args<'_>,
+) {
+    if let Some(why) = command.guarded.filter(|_| !client.worker.shared.settings.allows(command)) {
+        return refuse(client, inner, command, &guarded(command, why));
+    }
+    let (topology, links) = every_link(client, inner);
+    match join {
+        Join::Draw => {
+            // part numbers are 16 bits wide, which thousands of nodes fill
+            let draws = DRAWS.min((usize::from(u16::MAX) / links.len()).saturating_sub(1));
+            if draws == 0 {
+                return refuse(client, inner, command, TOO_MANY_NODES);
+            }
+            let size = command::find_full(b"dbsize").unwrap_or(command);
+            let mut requests: Vec<Request<'_>> = vec![(args.frame(), command); 1 + draws];
+            requests[0] = (b"*1\r\n$6\r\nDBSIZE\r\n", size);
+            gather(client, inner, command, join, topology, &links, &requests);
+        }
+        _ => gather(client, inner, command, join, topology, &links, &[(args.frame(), command)]),
+    }
+}
+
+fn guarded(command: &Command, why: &str) -> String {
+    format!(
+        "ERR {} is refused: {why}; the operator allows it in ringway.yaml with  commands: {{ allow: [{}] }}",
+        command.full_name.to_ascii_uppercase().replace('|', " "),
+        command.full_name
+    )
+}
+
+/// The topology and the connections to its nodes, in their order.
+fn every_link(client: &Rc<Client>, inner: &Inner) -> (Arc<Topology>, Vec<ClientLink>) {
+    let routes = client.worker.routes();
+    let nodes = (0..routes.topology.nodes().len()).map(|at| NodeIndex(at as u16));
+    let links = nodes.map(|node| routes.link(node, inner.session.protocol)).collect();
+    (Arc::clone(&routes.topology), links)
+}
+
+/// Sends each request to each node, or nothing to any.
+fn gather(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    join: Join,
+    topology: Arc<Topology>,
+    links: &[ClientLink],
+    requests: &[Request<'_>],
+) {
+    if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
+        return not_sent(client, inner, command, unusable);
+    }
+    // scripts and functions are no keys, so that the command's flags do not tell
+    let changes = command.is_write() || matches!(join, Join::Same | Join::Ok);
+    let limit = client.worker.shared.settings.limits.reply_hard_bytes;
+    let cost: usize = requests.iter().map(|(frame, _)| frame.len()).sum();
+    let mut joining = client.worker.spare.borrow_mut().joining();
+    joining.begin_over(join, changes, links.len() * requests.len(), limit, Over { topology, place: 0 });
+    let number = inner.pipeline.join(cost, joining);
+    for (round, (frame, row)) in requests.iter().enumerate() {
+        for (at, link) in links.iter().enumerate() {
+            let part = (round * links.len() + at) as u16;
+            link.append(|out| out.extend_from_slice(frame));
+            link.commit(SlotRef { client: Rc::clone(client), number, part }, row);
+        }
+    }
+}
+
+/// Sends SCAN to the node that its cursor names, with that node's own cursor.
+pub(super) fn scan(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) {
+    let (topology, link, page) = {
+        let routes = client.worker.routes();
+        let page = match scan::page(&routes.topology, args.get(1).unwrap_or_default()) {
+            Ok(page) => page,
+            Err(text) => return refuse(client, inner, command, text),
+        };
+        (Arc::clone(&routes.topology), routes.link(page.node, inner.session.protocol), page)
+    };
+    if !link.is_usable() {
+        return not_sent(client, inner, command, &link);
+    }
+    link.append(|out| {
+        encode::array(out, args.len());
+        encode::bulk(out, command.name.as_bytes());
+        encode::bulk(out, page.inner.to_string().as_bytes());
+        args.iter().skip(2).for_each(|argument| encode::bulk(out, argument));
+    });
+    let limit = client.worker.shared.settings.limits.reply_hard_bytes;
+    let mut joining = client.worker.spare.borrow_mut().joining();
+    joining.begin_over(Join::Page, false, 1, limit, Over { topology, place: page.place });
+    let number = inner.pipeline.join(args.frame().len(), joining);
+    link.commit(SlotRef { client: Rc::clone(client), number, part: 0 }, command);
+}

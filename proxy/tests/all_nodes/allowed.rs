@@ -1,0 +1,94 @@
+//! KEYS, FLUSHALL and FLUSHDB: refused until the settings allow them.
+
+use std::collections::BTreeSet;
+
+use ringway_proxy::command;
+
+use crate::cluster::{Cluster, ok};
+use crate::command_server::{Connection, Value};
+
+fn texts(reply: &Value) -> BTreeSet<String> {
+    let found: Vec<String> = reply.elements().iter().map(Value::text).collect();
+    let different: BTreeSet<String> = found.iter().cloned().collect();
+    assert_eq!(found.len(), different.len(), "each key once");
+    different
+}
+
+fn size(client: &mut Connection) -> Value {
+    client.call(&["DBSIZE"])
+}
+
+#[test]
+fn they_are_refused_by_default_and_the_refusal_says_how_to_allow_them() {
+    let names: Vec<&str> = command::guarded().map(|row| row.full_name).collect();
+    assert_eq!(names, ["keys", "flushall", "flushdb"]);
+    let cluster = Cluster::start(2);
+    cluster.fill(10);
+    for mut client in cluster.both() {
+        for request in [&["KEYS", "*"][..], &["FLUSHALL"], &["flushdb", "ASYNC"]] {
+            let refusal = client.call(request).text();
+            let name = request[0].to_lowercase();
+            let begin = format!("ERR {} is refused: it ", name.to_uppercase());
+            let end = format!("allows it in ringway.yaml with  commands: {{ allow: [{name}] }}");
+            assert!(refusal.starts_with(&begin) && refusal.ends_with(&end), "{refusal}");
+        }
+        assert_eq!(size(&mut client), Value::Integer(10));
+    }
+}
+
+#[test]
+fn one_that_is_allowed_runs_and_the_others_do_not() {
+    let cluster = Cluster::start_with(3, |settings| settings.allowed_commands = vec!["FlushAll".into()]);
+    for mut client in cluster.both() {
+        for request in [&["FLUSHALL"][..], &["flushall", "ASYNC"], &["FLUSHALL", "SYNC"]] {
+            cluster.fill(30);
+            assert_eq!(client.call(request), ok());
+            assert_eq!(size(&mut client), Value::Integer(0));
+        }
+        assert_eq!(client.call(&["FLUSHALL", "x"]), cluster.node(0).call(&["FLUSHALL", "x"]));
+        assert!(client.call(&["FLUSHDB"]).text().starts_with("ERR FLUSHDB is refused"));
+    }
+    let cluster = Cluster::start_with(2, |settings| settings.allowed_commands = vec!["flushdb".into()]);
+    for mut client in cluster.both() {
+        cluster.fill(30);
+        assert_eq!(client.call(&["FLUSHDB"]), ok());
+        assert_eq!(size(&mut client), Value::Integer(0));
+    }
+}
+
+#[test]
+fn keys_lists_the_keys_of_all_nodes_and_no_strays() {
+    let cluster = Cluster::start_with(3, |settings| settings.allowed_commands = vec!["keys".into()]);
+    for mut client in cluster.both() {
+        assert_eq!(client.call(&["KEYS", "none"]), Value::Array(Vec::new()));
+    }
+    cluster.fill(1000);
+    let all: BTreeSet<String> = (0..1000).map(|at| format!("key:{at}")).collect();
+    // the same key everywhere: two of the three are out of reach
+    for node in 0..3 {
+        cluster.node(node).call(&["SET", "stray", "v"]);
+    }
+    for mut client in cluster.both() {
+        assert_eq!(texts(&client.call(&["KEYS", "key:*"])), all);
+        let some = all.iter().filter(|key| key.starts_with("key:99")).cloned().collect();
+        assert_eq!(texts(&client.call(&["KEYS", "key:99*"])), some);
+        assert_eq!(texts(&client.call(&["KEYS", "s*"])), ["stray".to_owned()].into());
+        assert_eq!(size(&mut client), Value::Integer(1003), "DBSIZE counts what the nodes hold");
+    }
+}
+
+#[test]
+fn i6_keys_beyond_the_limit_are_refused_and_the_connection_serves_on() {
+    let cluster = Cluster::start_with(3, |settings| {
+        settings.allowed_commands = vec!["keys".into()];
+        settings.limits.reply_soft_bytes = 50_000;
+        settings.limits.reply_hard_bytes = 100_000;
+    });
+    cluster.fill(20_000);
+    for mut client in cluster.both() {
+        let reply = client.call(&["KEYS", "*"]).text();
+        assert_eq!(reply, "ERR the joined reply is longer than limits.reply_hard_bytes");
+        assert_eq!(texts(&client.call(&["KEYS", "key:1999?"])).len(), 10);
+        assert_eq!(size(&mut client), Value::Integer(20_000));
+    }
+}
