@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use ringway_ring::{Diff, diff};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::scripts::Scripts;
 use crate::settings::{Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
 use crate::topology::{Topology, TopologyError, split_address};
@@ -91,6 +92,7 @@ pub(crate) struct Shared {
     pub(crate) topology: ArcSwap<Topology>,
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<WorkerHandle>,
+    pub(crate) scripts: Arc<Scripts>,
     pub(crate) listening: AtomicBool,
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Instant,
@@ -122,6 +124,7 @@ impl Shared {
             topology: ArcSwap::from_pointee(topology),
             settings,
             workers,
+            scripts: Arc::default(),
             listening: AtomicBool::new(false),
             local_addr,
             started: Instant::now(),

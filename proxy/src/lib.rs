@@ -17,6 +17,7 @@ mod net;
 mod proxy;
 pub mod resp;
 mod route;
+mod scripts;
 pub mod settings;
 pub mod stats;
 pub mod topology;

@@ -49,6 +49,10 @@ impl Default for Limits {
     }
 }
 
+/// Most scripts that are kept for nodes that join or restart; loading them all takes a node some 10 ms.
+pub const SCRIPTS: usize = 512;
+/// Most bytes of all those scripts together.
+pub const SCRIPT_BYTES: usize = 1 << 20;
 /// Longest inline command or header line, in bytes (Redis: `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES: usize = 64 * 1024;
 /// Longest single argument, in bytes (Redis: default of `proto-max-bulk-len`).

@@ -109,6 +109,7 @@ impl Worker {
         let turn = Rc::new(Turn::default());
         let links = Rc::new(LinkContext {
             timeouts: shared.settings.timeouts,
+            scripts: Arc::clone(&shared.scripts),
             turn: Rc::clone(&turn),
             speaks: shared.workers.first().is_some_and(|first| Arc::ptr_eq(&first.stats, &stats)),
             sharers: shared.workers.len(),

@@ -40,6 +40,9 @@ pub(super) fn send(
         return refuse(client, inner, command, &guarded(command, why));
     }
     let (topology, links) = every_link(client, inner);
+    if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
+        return not_sent(client, inner, command, unusable);
+    }
     match join {
         Join::Draw => {
             // part numbers are 16 bits wide, which thousands of nodes fill
@@ -52,7 +55,20 @@ pub(super) fn send(
             requests[0] = (b"*1\r\n$6\r\nDBSIZE\r\n", size);
             gather(client, inner, command, join, topology, &links, &requests);
         }
-        _ => gather(client, inner, command, join, topology, &links, &[(args.frame(), command)]),
+        _ => {
+            remember(client, command, args);
+            gather(client, inner, command, join, topology, &links, &[(args.frame(), command)]);
+        }
+    }
+}
+
+/// Nodes that join or restart later are told of the scripts that were loaded.
+fn remember(client: &Client, command: &Command, args: Args<'_>) {
+    let scripts = &client.worker.shared.scripts;
+    match command.full_name {
+        "script|load" => scripts.keep(args.get(2).unwrap_or_default()),
+        "script|flush" => scripts.forget(),
+        _ => {}
     }
 }
 
@@ -72,7 +88,7 @@ fn every_link(client: &Rc<Client>, inner: &Inner) -> (Arc<Topology>, Vec<ClientL
     (Arc::clone(&routes.topology), links)
 }
 
-/// Sends each request to each node, or nothing to any.
+/// Sends each request to each node; all of them can be used.
 fn gather(
     client: &Rc<Client>,
     inner: &mut Inner,
@@ -82,9 +98,6 @@ fn gather(
     links: &[ClientLink],
     requests: &[Request<'_>],
 ) {
-    if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
-        return not_sent(client, inner, command, unusable);
-    }
     // scripts and functions are no keys, so that the command's flags do not tell
     let changes = command.is_write() || matches!(join, Join::Same | Join::Ok);
     let limit = client.worker.shared.settings.limits.reply_hard_bytes;

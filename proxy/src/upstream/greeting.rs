@@ -1,11 +1,12 @@
 //! The first words on a new connection to a node, before any command of a client.
 //!
 //! `AUTH` or `HELLO 3 AUTH`, `CLIENT ID`, then, if an earlier connection was given up with writes unanswered,
-//! `CLIENT KILL ID` for it: a node that was asleep must not run them after newer ones. Last a `PING` that must
-//! read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a working one.
+//! `CLIENT KILL ID` for it: a node that was asleep must not run them after newer ones. Then the scripts that clients
+//! loaded, so that `EVALSHA` works on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a working one.
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 
 use crate::net::Stream;
 use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
@@ -19,6 +20,7 @@ enum Step {
     Hello,
     ClientId,
     Fence,
+    Script,
     Ping,
 }
 
@@ -31,9 +33,10 @@ pub(crate) async fn greet(
     credentials: &Credentials,
     protocol: Protocol,
     fence: Option<u64>,
+    scripts: &[Arc<[u8]>],
 ) -> Result<u64, String> {
     let mut request = Vec::new();
-    let steps = write_greeting(&mut request, credentials, protocol, fence);
+    let steps = write_greeting(&mut request, credentials, protocol, fence, scripts);
     // a node that refuses at once may have closed already; what it said before is the better reason
     let written = write_all(stream, &request).await;
     let mut reader = Reader::default();
@@ -57,12 +60,16 @@ fn write_greeting(
     credentials: &Credentials,
     protocol: Protocol,
     fence: Option<u64>,
+    scripts: &[Arc<[u8]>],
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut request = |step: Step, words: &[&str]| {
+    let mut request_bytes = |step: Step, words: &[&[u8]]| {
         encode::array(out, words.len());
-        words.iter().for_each(|word| encode::bulk(out, word.as_bytes()));
+        words.iter().for_each(|word| encode::bulk(out, word));
         steps.push(step);
+    };
+    let mut request = |step: Step, words: &[&str]| {
+        request_bytes(step, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
     };
     let user = credentials.username.as_deref();
     match (protocol, credentials.password.as_ref().map(|secret| secret.reveal())) {
@@ -80,7 +87,8 @@ fn write_greeting(
     if let Some(id) = fence {
         request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string()]);
     }
-    request(Step::Ping, &["PING"]);
+    scripts.iter().for_each(|script| request_bytes(Step::Script, &[b"SCRIPT", b"LOAD", script]));
+    request_bytes(Step::Ping, &[b"PING"]);
     steps
 }
 
@@ -89,6 +97,8 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Auth, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => Ok(()),
         // without them there is no fence, which only a stalled node would need
         (Step::ClientId | Step::Fence, _) => Ok(()),
+        // a script that is none, or that the node refuses: EVALSHA will say so
+        (Step::Script, _) => Ok(()),
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
@@ -163,8 +173,11 @@ mod tests {
     #[test]
     fn a_fence_stands_before_the_ping() {
         let mut out = Vec::new();
-        let steps = write_greeting(&mut out, &Credentials::default(), Protocol::Resp2, Some(7));
-        assert_eq!(steps, [Step::ClientId, Step::Fence, Step::Ping]);
-        assert!(String::from_utf8(out).unwrap().contains("KILL\r\n$2\r\nID\r\n$1\r\n7\r\n"));
+        let scripts = [Arc::from(&b"return 1"[..])];
+        let steps = write_greeting(&mut out, &Credentials::default(), Protocol::Resp2, Some(7), &scripts);
+        assert_eq!(steps, [Step::ClientId, Step::Fence, Step::Script, Step::Ping]);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("KILL\r\n$2\r\nID\r\n$1\r\n7\r\n"));
+        assert!(text.contains("SCRIPT\r\n$4\r\nLOAD\r\n$8\r\nreturn 1\r\n*1\r\n$4\r\nPING\r\n"));
     }
 }

@@ -25,6 +25,7 @@ use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::net::Stream;
 use crate::resp::Protocol;
+use crate::scripts::Scripts;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::{NodeState, NodeStats, Outcome};
 use crate::turn::Turn;
@@ -38,6 +39,8 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) turn: Rc<Turn>,
     /// Whether this worker logs what becomes of nodes; one of all does.
     pub(crate) speaks: bool,
+    /// What every new connection makes known to its node.
+    pub(crate) scripts: Arc<Scripts>,
     /// Workers that connect to the same nodes.
     pub(crate) sharers: usize,
     /// Most bytes that may wait for one connection.
@@ -299,7 +302,8 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.stats.connects.add(1);
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
-            let id = greet(&stream, &self.spec.credentials, self.protocol, fence).await?;
+            let scripts = self.context.scripts.all();
+            let id = greet(&stream, &self.spec.credentials, self.protocol, fence, &scripts).await?;
             Ok::<_, String>((stream, id))
         };
         let limit = self.context.timeouts.connect;

@@ -1,7 +1,9 @@
 //! SCRIPT and FUNCTION on every node.
 
+use ringway_proxy::settings::NodeSpec;
+
 use crate::cluster::{Cluster, ok};
-use crate::command_server::Value;
+use crate::command_server::{Connection, Server, Value};
 
 const SCRIPT: &str = "return redis.call('incr', KEYS[1])";
 
@@ -15,9 +17,7 @@ fn a_script_that_was_loaded_runs_on_every_node() {
             let reply = client.call(&["EVALSHA", &sha, "1", &format!("counter:{at}")]);
             assert_eq!(reply, Value::Integer(round as i64 + 1));
         }
-        let both = |client: &mut crate::command_server::Connection| {
-            client.call(&["SCRIPT", "EXISTS", &sha, &"0".repeat(40)])
-        };
+        let both = |client: &mut Connection| client.call(&["SCRIPT", "EXISTS", &sha, &"0".repeat(40)]);
         let values = |first: i64| Value::Array(vec![Value::Integer(first), Value::Integer(0)]);
         assert_eq!(both(&mut client), values(1));
         // one node that does not have it is enough
@@ -92,4 +92,33 @@ fn functions_live_on_every_node_or_the_failure_has_a_name() {
         assert_eq!(client.call(&["FCALL", "one", "1", "k"]), ok());
         assert_eq!(client.call(&["FUNCTION", "FLUSH"]), ok());
     }
+}
+
+#[test]
+fn a_node_that_joins_or_restarts_knows_the_scripts_that_were_loaded() {
+    let cluster = Cluster::start(2);
+    let [mut two, mut three] = cluster.both();
+    let sha = two.call(&["SCRIPT", "LOAD", SCRIPT]).text();
+    two.call(&["SCRIPT", "LOAD", "this is no Lua"]);
+    let joining = Server::start();
+    let mut nodes = cluster.specs();
+    nodes.push(NodeSpec::new("late", joining.address()));
+    cluster.apply(nodes);
+    let everywhere = |client: &mut Connection| {
+        (0..60).map(|at| client.call(&["EVALSHA", &sha, "1", &format!("n:{at}")])).collect::<Vec<_>>()
+    };
+    assert_eq!(everywhere(&mut two), vec![Value::Integer(1); 60]);
+    assert_eq!(everywhere(&mut three), vec![Value::Integer(2); 60]);
+    // as after a restart: no script, no connection
+    cluster.node(0).call(&["SCRIPT", "FLUSH"]);
+    cluster.node(0).call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert_eq!(everywhere(&mut two), vec![Value::Integer(3); 60]);
+    assert_eq!(everywhere(&mut three), vec![Value::Integer(4); 60]);
+    // what was flushed stays so
+    assert_eq!(two.call(&["SCRIPT", "FLUSH"]), ok());
+    cluster.node(0).call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let all_gone = everywhere(&mut two).iter().all(|reply| reply.text().starts_with("NOSCRIPT "));
+    assert!(all_gone);
 }
