@@ -67,9 +67,15 @@ fn remember(client: &Client, command: &Command, args: Args<'_>) {
     let scripts = &client.worker.shared.scripts;
     match command.full_name {
         "script|load" => scripts.keep(args.get(2).unwrap_or_default()),
-        "script|flush" => scripts.forget(),
+        "script|flush" if is_flush(args) => scripts.forget(),
         _ => {}
     }
+}
+
+/// Whether servers take it for a SCRIPT FLUSH; to any other they answer an error.
+fn is_flush(args: Args<'_>) -> bool {
+    let is = |word: &[u8]| args.get(2).is_some_and(|mode| mode.eq_ignore_ascii_case(word));
+    args.len() == 2 || args.len() == 3 && (is(b"sync") || is(b"async"))
 }
 
 fn guarded(command: &Command, why: &str) -> String {
@@ -101,7 +107,8 @@ fn gather(
     // scripts and functions are no keys, so that the command's flags do not tell
     let changes = command.is_write() || matches!(join, Join::Same | Join::Ok);
     let limit = client.worker.shared.settings.limits.reply_hard_bytes;
-    let cost: usize = requests.iter().map(|(frame, _)| frame.len()).sum();
+    // what is sent to all counts for all: many nodes are as good as many commands
+    let cost = links.len() * requests.iter().map(|(frame, _)| frame.len()).sum::<usize>();
     let mut joining = client.worker.spare.borrow_mut().joining();
     joining.begin_over(join, changes, links.len() * requests.len(), limit, Over { topology, place: 0 });
     let number = inner.pipeline.join(cost, joining);

@@ -29,6 +29,8 @@ pub enum Join {
     Ok,
     /// The reply that all nodes gave alike (SCRIPT LOAD).
     Same,
+    /// The first node's reply if all agree but for the order of what they list (FUNCTION LIST).
+    Alike,
     /// An array of integers, each the least that any node gave (SCRIPT EXISTS: 1 is 1 everywhere).
     Least,
     /// The arrays of keys behind each other, without the keys that the ring gives to another node (KEYS).

@@ -18,7 +18,7 @@ use crate::error::Fate;
 use crate::resp::{encode, reply};
 use crate::topology::{NodeIndex, Topology};
 
-use super::keyspace;
+use super::{alike, keyspace};
 
 /// The joined reply would be too long.
 const TOO_LONG: &str = "ERR the joined reply is longer than limits.reply_hard_bytes";
@@ -180,6 +180,7 @@ impl Joining {
             command::Join::Sum => self.sum(out),
             command::Join::Ok => self.all_ok(out),
             command::Join::Same => self.same(out),
+            command::Join::Alike => self.alike(out),
             command::Join::Least => self.least(out),
             command::Join::Keys | command::Join::Draw | command::Join::Page => self.over_keys(out),
         };
@@ -253,6 +254,20 @@ impl Joining {
     fn same(&self, out: &mut Vec<u8>) -> Option<()> {
         let first = self.replies().next()?;
         self.replies().all(|reply| reply == first).then(|| out.extend_from_slice(first))
+    }
+
+    fn alike(&self, out: &mut Vec<u8>) -> Option<()> {
+        let first = self.replies().next()?;
+        let wanted = alike::summary(first)?;
+        for (part, reply) in self.replies().enumerate() {
+            if alike::summary(reply)? != wanted {
+                let (one, other) = (self.node_of(0)?, self.node_of(part)?);
+                encode::error(out, &format!("ERR node '{other}' answers otherwise than node '{one}'"));
+                return Some(());
+            }
+        }
+        out.extend_from_slice(first);
+        Some(())
     }
 
     fn least(&self, out: &mut Vec<u8>) -> Option<()> {

@@ -3,6 +3,7 @@
 //! [`place`] looks at a command's keys and says: one node, several nodes (to be split), or refused. It neither
 //! knows a connection nor a client.
 
+mod alike;
 pub(crate) mod join;
 pub(crate) mod keyspace;
 pub(crate) mod scan;

@@ -1,8 +1,12 @@
 //! KEYS, FLUSHALL and FLUSHDB: refused until the settings allow them.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use ringway_proxy::command;
+use ringway_proxy::topology::{NodeIndex, Owner};
 
 use crate::cluster::{Cluster, ok};
 use crate::command_server::{Connection, Value};
@@ -91,4 +95,33 @@ fn i6_keys_beyond_the_limit_are_refused_and_the_connection_serves_on() {
         assert_eq!(texts(&client.call(&["KEYS", "key:1999?"])).len(), 10);
         assert_eq!(size(&mut client), Value::Integer(20_000));
     }
+}
+
+#[test]
+fn i6_replies_that_wait_for_an_earlier_one_are_bounded_as_well() {
+    let cluster = Cluster::start_with(2, |settings| {
+        settings.limits.reply_soft_bytes = 50_000;
+        settings.limits.reply_hard_bytes = 100_000;
+        settings.timeouts.operation = Duration::from_secs(10);
+    });
+    let topology = cluster.control.topology();
+    let key_of = |node: u16| {
+        let owned = |key: &String| topology.owner(key.as_bytes()) == Owner::Node(NodeIndex(node));
+        (0..).map(|at| format!("k{at}")).find(owned).expect("some key")
+    };
+    let (slow, fast) = (key_of(1), key_of(0));
+    let mut client = cluster.connect();
+    client.call(&["SET", &fast, &"x".repeat(10_000)]);
+    let mut sleeper = cluster.node(1);
+    let sleeping = std::thread::spawn(move || sleeper.call(&["DEBUG", "SLEEP", "1.5"]));
+    std::thread::sleep(Duration::from_millis(200));
+    let mut socket = TcpStream::connect(cluster.address).expect("connect");
+    let get = |key: &str| format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
+    socket.write_all((get(&slow) + &get(&fast).repeat(40)).as_bytes()).expect("write");
+    let begun = Instant::now();
+    let read = socket.read(&mut [0; 100]);
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1), "closed while the first reply was awaited");
+    sleeping.join().expect("slept");
+    assert_eq!(size(&mut client), Value::Integer(1));
 }

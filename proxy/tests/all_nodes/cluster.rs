@@ -15,7 +15,7 @@ use crate::command_server::{Connection, Server, Value};
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<Option<Server>>,
     pub(crate) control: Control,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }

@@ -43,6 +43,8 @@ fn what_every_node_refuses_is_refused_in_their_words() {
             &["FUNCTION", "DELETE", "nothing"],
             &["FUNCTION", "RESTORE", "garbage"],
             &["FUNCTION", "FLUSH", "x"],
+            &["FUNCTION", "LIST", "x"],
+            &["FUNCTION", "LIST"],
         ] {
             assert_eq!(client.call(request), cluster.node(0).call(request), "{request:?}");
         }
@@ -74,7 +76,27 @@ fn functions_live_on_every_node_or_the_failure_has_a_name() {
         let twice = client.call(&["FUNCTION", "LOAD", library]);
         assert_eq!(twice, cluster.node(2).call(&["FUNCTION", "LOAD", library]));
         assert_eq!(client.call(&["FUNCTION", "LOAD", "REPLACE", library]).text(), "lib");
+        let names: Vec<String> = (0..20).map(|at| format!("lib{at}")).collect();
+        for name in &names {
+            let code = format!(
+                "#!lua name={name}\nredis.register_function{{function_name='f_{name}', callback=function() return 1 end, flags={{'no-writes', 'allow-stale'}}}}\nredis.register_function('g_{name}', function() return 1 end)"
+            );
+            assert_eq!(client.call(&["FUNCTION", "LOAD", &code]).text(), *name);
+        }
+        let list = client.call(&["FUNCTION", "LIST"]);
+        let name_of = |library: &Value| library.field("library_name").expect("a name").text();
+        let mut listed: Vec<String> = list.elements().iter().map(name_of).collect();
+        listed.sort_unstable();
+        let mut expected = [&names[..], &["lib".to_owned()]].concat();
+        expected.sort_unstable();
+        assert_eq!(listed, expected);
+        let some = client.call(&["FUNCTION", "LIST", "LIBRARYNAME", "lib1*", "WITHCODE"]);
+        assert_eq!(some.elements().len(), 11);
         assert_eq!(cluster.node(1).call(&["FUNCTION", "DELETE", "lib"]), ok());
+        assert_eq!(
+            client.call(&["FUNCTION", "LIST"]).text(),
+            "ERR node 'node-1' answers otherwise than node 'node-0'"
+        );
         let partly = client.call(&["FUNCTION", "DELETE", "lib"]).text();
         assert_eq!(
             partly,
@@ -115,7 +137,9 @@ fn a_node_that_joins_or_restarts_knows_the_scripts_that_were_loaded() {
     std::thread::sleep(std::time::Duration::from_millis(700));
     assert_eq!(everywhere(&mut two), vec![Value::Integer(3); 60]);
     assert_eq!(everywhere(&mut three), vec![Value::Integer(4); 60]);
-    // what was flushed stays so
+    // what was flushed stays so; what was not, as well
+    assert_eq!(two.call(&["SCRIPT", "FLUSH", "NOW"]).text().split(' ').next(), Some("ERR"));
+    assert_eq!(two.call(&["SCRIPT", "EXISTS", &sha]), Value::Array(vec![Value::Integer(1)]));
     assert_eq!(two.call(&["SCRIPT", "FLUSH"]), ok());
     cluster.node(0).call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
     std::thread::sleep(std::time::Duration::from_millis(700));

@@ -14,9 +14,6 @@ pub(super) const ALL_KEYS: &str =
 pub(super) const ALL_DATA: &str = "it deletes all data of all nodes";
 /// What one script or function, or the server that runs it, is asked for.
 pub(super) const ONE_SCRIPT: &str = "concerns what runs on one server; connect to the node";
-/// What servers may rightly answer in different ways.
-pub(super) const DIFFERENT: &str =
-    "servers answer it in different orders, which Ringway does not compare yet";
 /// Commands between databases.
 pub(super) const ONE_DATABASE: &str = "there is only database 0";
 /// MIGRATE.

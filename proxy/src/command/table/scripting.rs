@@ -30,13 +30,13 @@ pub(super) const ROWS: &[Command] = &[
 
 const FUNCTION: &[Command] = &[
     ROW.everywhere("function|delete", 3, Join::Ok, "7.0.0", "Deletes a library").writes().noscript(),
-    ROW.refused("function|dump", 2, rules::DIFFERENT, "7.0.0", "All libraries, serialised").noscript(),
+    ROW.refused("function|dump", 2, rules::ONE_SERVER, "7.0.0", "All libraries, serialised").noscript(),
     ROW.everywhere("function|flush", -2, Join::Ok, "7.0.0", "Deletes all libraries").writes().noscript(),
     ROW.help("function|help", "7.0.0"),
     ROW.refused("function|kill", 2, rules::ONE_SCRIPT, "7.0.0", "Stops the function that runs")
         .noscript()
         .allow_busy(),
-    ROW.refused("function|list", -2, rules::DIFFERENT, "7.0.0", "Libraries and their functions").noscript(),
+    ROW.everywhere("function|list", -2, Join::Alike, "7.0.0", "Libraries and their functions").noscript(),
     ROW.everywhere("function|load", -3, Join::Same, "7.0.0", "Creates a library")
         .writes()
         .denyoom()
