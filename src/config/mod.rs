@@ -145,7 +145,9 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
-    let settings = Settings { listen, threads, topology, first_epoch: 1, timeouts, limits, password };
+    let allowed_commands = Vec::new();
+    let settings =
+        Settings { listen, threads, topology, first_epoch: 1, timeouts, limits, password, allowed_commands };
     Config { settings, admin, topology_file }
 }
 

@@ -104,7 +104,12 @@ impl ReplyTo for SlotRef {
     }
 
     fn backlog(&self) -> usize {
-        if self.client.closed.get() { 0 } else { self.client.inner.borrow().pipeline.reply_bytes() }
+        if self.client.closed.get() {
+            return 0;
+        }
+        let pipeline = &self.client.inner.borrow().pipeline;
+        // parts that are to be joined first are not the reader's to take, however fast it is
+        if pipeline.is_joining(self.number) { 0 } else { pipeline.reply_bytes() }
     }
 
     fn fail(&self, failure: Failure<'_>) {

@@ -195,6 +195,12 @@ impl Pipeline {
         number == self.base && self.out.is_empty() && self.slots.front().is_some_and(waits)
     }
 
+    /// Whether this reply is put together from parts that are not all there.
+    pub(crate) fn is_joining(&self, number: u64) -> bool {
+        let slot = self.slots.get(number.wrapping_sub(self.base) as usize);
+        slot.is_some_and(|slot| matches!(slot.state, State::Joining(_)))
+    }
+
     /// No reply will come for this slot, or no more of it. Returns whether `out` grew.
     ///
     /// # Errors
