@@ -23,8 +23,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// One allocation in a thousand commands; a single one per command would be a thousand times as many.
-const TOLERATED_PER_COMMAND: f64 = 0.001;
+/// Room for buffers that grow when a busy machine makes larger batches; a single allocation per command would be two
+/// hundred times as many.
+const TOLERATED_PER_COMMAND: f64 = 0.005;
 const NODES: usize = 3;
 const CLIENTS: usize = 8;
 const KEYS: usize = 64;

@@ -6,6 +6,7 @@
 //! ```
 
 mod address;
+mod commands;
 mod limits;
 mod nodes;
 pub(crate) mod problem;
@@ -33,8 +34,18 @@ use yaml::{Node, Value};
 /// A larger file is not a configuration.
 const LARGEST_BYTES: u64 = 16 << 20;
 
-const FIELDS: &[&str] =
-    &["listen", "threads", "ring", "nodes", "timeouts", "limits", "auth", "admin", "topology_file"];
+const FIELDS: &[&str] = &[
+    "listen",
+    "threads",
+    "ring",
+    "nodes",
+    "timeouts",
+    "limits",
+    "commands",
+    "auth",
+    "admin",
+    "topology_file",
+];
 
 /// Everything a configuration file says.
 #[derive(Debug, Clone)]
@@ -145,7 +156,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
-    let allowed_commands = Vec::new();
+    let allowed_commands = commands::allowed(reader, &at);
     let settings =
         Settings { listen, threads, topology, first_epoch: 1, timeouts, limits, password, allowed_commands };
     Config { settings, admin, topology_file }

@@ -57,8 +57,9 @@ fn defaults_are_those_of_the_proxy() {
 fn the_example_is_valid_and_shows_the_defaults() {
     let text = include_str!("../../ringway.example.yaml");
     let from_example = config(text);
-    let Settings { listen, threads, topology, first_epoch, timeouts, limits, password } =
+    let Settings { listen, threads, topology, first_epoch, timeouts, limits, password, allowed_commands } =
         from_example.settings;
+    assert!(allowed_commands.is_empty());
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
     assert_eq!(
         (topology.ring, timeouts, limits),
@@ -186,6 +187,16 @@ fn durations_and_sizes_are_checked() {
         "above reply_hard_bytes",
     );
     expect_after_nodes("threads: many\n", 1, "threads: 'many' is not a whole number");
+}
+
+#[test]
+fn commands_that_may_be_allowed_are_named() {
+    expect_after_nodes("commands: {allow: [flushal]}\n", 1, "the nearest that can be allowed is 'flushall'");
+    expect_after_nodes("commands: {allow: get}\n", 1, "commands.allow is a single value");
+    expect_after_nodes("commands: {allow: [[keys]]}\n", 1, "write command names");
+    expect_after_nodes("commands: {deny: [keys]}\n", 1, "nearest known field is 'allow'");
+    let config = config(&format!("{NODES}commands: {{allow: [FLUSHALL, keys]}}\n"));
+    assert_eq!(config.settings.allowed_commands, ["flushall", "keys"]);
 }
 
 #[test]

@@ -26,15 +26,18 @@ pub(super) fn answer(
     what: Local,
     args: Args<'_>,
 ) {
-    let mut reply = Vec::new();
-    let result = write_answer(&client.worker, client, &mut inner.session, what, args, &mut reply);
-    if let Err(text) = &result {
-        reply.clear();
-        encode::error(&mut reply, text);
-    }
-    let outcome = if reply.first() == Some(&b'-') { Outcome::Error } else { Outcome::Ok };
-    client.worker.stats.local.count(command, outcome);
-    client.answer(inner, |out| out.extend_from_slice(&reply));
+    let worker = &client.worker;
+    let Inner { session, pipeline, .. } = inner;
+    pipeline.answer(&mut worker.spare.borrow_mut(), |out| {
+        let before = out.len();
+        if let Err(text) = write_answer(worker, client, session, what, args, out) {
+            out.truncate(before);
+            encode::error(out, &text);
+        }
+        let outcome = if out.get(before) == Some(&b'-') { Outcome::Error } else { Outcome::Ok };
+        worker.stats.local.count(command, outcome);
+    });
+    client.answered();
 }
 
 fn write_answer(

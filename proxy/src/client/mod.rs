@@ -58,6 +58,8 @@ pub(crate) struct Client {
     waker: RefCell<Option<Waker>>,
     dirty: Cell<bool>,
     closed: Cell<bool>,
+    /// Whether anything was read since someone looked.
+    active: Cell<bool>,
 }
 
 struct Inner {
@@ -147,6 +149,7 @@ impl Client {
             waker: RefCell::default(),
             dirty: Cell::new(false),
             closed: Cell::new(false),
+            active: Cell::new(true),
             worker,
         });
         client.worker.clients.borrow_mut().insert(id, Rc::clone(&client));
@@ -286,6 +289,7 @@ impl Client {
                 }
                 Poll::Ready(Ok(len)) => {
                     self.worker.stats.client_bytes_in.add(len as u64);
+                    self.active.set(true);
                     self.received(&buffer[..len]);
                 }
             }
@@ -409,6 +413,11 @@ impl Client {
     /// Adds a reply that is ready at once.
     fn answer(self: &Rc<Self>, inner: &mut Inner, write: impl FnOnce(&mut Vec<u8>)) {
         inner.pipeline.answer(&mut self.worker.spare.borrow_mut(), write);
+        self.answered();
+    }
+
+    /// A reply that was ready at once was added.
+    fn answered(self: &Rc<Self>) {
         self.worker.stats.replies.add(1);
         self.mark_dirty();
     }
@@ -484,6 +493,8 @@ impl Client {
             drop(inner);
             return self.close();
         }
-        inner.pipeline.shrink();
+        if !self.active.replace(false) {
+            inner.pipeline.shrink();
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Spare {
     }
 
     fn give(&mut self, mut held: Vec<u8>) {
-        if self.held.len() < Self::MOST && held.capacity() <= Self::KEEP {
+        if self.held.len() < Self::MOST && (1..=Self::KEEP).contains(&held.capacity()) {
             held.clear();
             self.held.push(held);
         }
