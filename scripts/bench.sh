@@ -1,13 +1,30 @@
 #!/usr/bin/env bash
-# The benchmarks of the ring and of the proxy. Arguments go to criterion, for example:  scripts/bench.sh lookup
+# The benchmarks. Without arguments the load laboratory: Ringway beside its peers and the kernel's floor, written to
+# docs/bench. Arguments go to the laboratory:  scripts/bench.sh --quick  (its own --help lists them).
+#
+#   scripts/bench.sh micro [FILTER]   criterion benches of the ring and of the proxy's pure parts
+#   scripts/bench.sh ratchet [FLAGS]  instructions per request, held against docs/bench/instructions.json
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-for package in ringway-ring ringway-proxy; do
-    folder=${package#ringway-}/benches
-    if [ -d "$folder" ]; then
-        cargo bench --locked -p "$package" --benches -- "$@"
-    else
-        echo "$package: no benchmarks"
-    fi
-done
+
+micro() {
+    cargo bench --locked -p ringway-ring --benches -- "$@"
+    cargo bench --locked -p ringway-proxy --features bench --bench hot_path -- "$@"
+}
+
+laboratory() {
+    scripts/install-deps.sh
+    cargo build --locked --release --bin ringway
+    (cd bench/floor && cargo build --locked --release)
+    for peer in nutcracker haproxy envoy predixy; do
+        command -v "$peer" >/dev/null || echo "bench: $peer is not installed and will be missing from the table"
+    done
+    python3 bench/lab.py "$@"
+}
+
+case "${1:-}" in
+    micro) shift && micro "$@" ;;
+    ratchet) shift && python3 bench/ratchet.py "$@" ;;
+    *) laboratory "$@" ;;
+esac

@@ -90,6 +90,9 @@ class Process:
                 self._child.kill()
                 self._child.wait()
 
+    def signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
     def cpu_seconds(self) -> float:
         """Time its living threads have spent on a processor; the kernel counts in nanoseconds."""
         total = 0

@@ -66,7 +66,7 @@ impl Joiner {
     /// Joins the parts' arrays in the order of `assignment`; returns the length of the whole.
     pub fn values(&mut self, assignment: &[u16], replies: &[&[u8]]) -> usize {
         self.out.clear();
-        self.joining.begin(command::Join::Values, false, assignment, replies.len());
+        self.joining.begin(command::Join::Values, false, assignment, replies.len(), usize::MAX);
         for (part, reply) in replies.iter().enumerate() {
             self.joining.reply(part, reply, true);
         }
@@ -110,6 +110,10 @@ impl ReplyTo for Sink {
     #[inline]
     fn reply(&self, bytes: &[u8], _last: bool) {
         self.0.set(self.0.get() + bytes.len());
+    }
+
+    fn backlog(&self) -> usize {
+        0
     }
 
     fn fail(&self, _failure: Failure<'_>) {}

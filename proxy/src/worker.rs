@@ -188,7 +188,7 @@ impl Worker {
         }
         tokio::select! {
             () = self.drain() => {}
-            () = stopped(&mut inbox) => {}
+            () = stopped(&mut inbox, &self.stats) => {}
         }
         self.let_go();
     }
@@ -253,9 +253,15 @@ impl Worker {
     }
 }
 
-/// Ready when the worker is told to stop, or when nobody can tell it any more.
-async fn stopped(inbox: &mut UnboundedReceiver<ToWorker>) {
-    while !matches!(inbox.recv().await, Some(ToWorker::Stop) | None) {}
+/// Ready when the worker is told to stop, or when nobody can tell it any more. Clients that come too late are closed.
+async fn stopped(inbox: &mut UnboundedReceiver<ToWorker>, stats: &WorkerStats) {
+    loop {
+        match inbox.recv().await {
+            Some(ToWorker::Stop) | None => return,
+            Some(ToWorker::Client(..)) => stats.clients_changed(-1),
+            Some(_) => {}
+        }
+    }
 }
 
 /// Puts an emptied list back, so that its memory serves the next turn.

@@ -28,11 +28,11 @@ impl Running {
     /// # Errors
     /// [`Failure::Run`] when a listener cannot bind, [`Failure::Usage`] for a topology that is none.
     pub(crate) async fn start(
-        settings: Settings,
+        mut settings: Settings,
         admin: AdminConfig,
         prepare: impl FnOnce(&Control),
     ) -> Result<Self, Failure> {
-        raise_descriptor_limit(&settings);
+        raise_descriptor_limit(&mut settings);
         let proxy = Proxy::start(settings).await.map_err(|error| match error {
             StartError::Topology(why) => topology_failure(&why),
             other => Failure::Run(other.to_string()),
@@ -122,8 +122,9 @@ fn describe(topology: &Topology) -> String {
     text
 }
 
-/// Asks the system for as many descriptors as the limits allow clients and nodes to use.
-fn raise_descriptor_limit(settings: &Settings) {
+/// Asks the system for as many descriptors as the limits allow clients and nodes to use. Where it grants fewer, fewer
+/// clients are let in, so that nodes always find theirs.
+fn raise_descriptor_limit(settings: &mut Settings) {
     // files, listeners and the control plane's own connections
     const OTHERS: usize = 256;
     let workers = match settings.threads {
@@ -133,19 +134,23 @@ fn raise_descriptor_limit(settings: &Settings) {
     let wanted = settings.limits.clients + 2 * workers * settings.topology.nodes.len() + OTHERS;
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return;
-    }
-    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    if let Err(error) =
-        setrlimit(Resource::Nofile, Rlimit { current: Some(possible), maximum: limit.maximum })
-    {
+    let Some(current) = limit.current.filter(|current| *current < wanted) else { return };
+    let mut possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    let raised = Rlimit { current: Some(possible), maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files cannot be raised");
-    } else if possible < wanted {
+        possible = current;
+    }
+    if possible < wanted {
+        let missing = usize::try_from(wanted - possible).unwrap_or(usize::MAX);
+        // some clients are served in any case: half of what there is
+        let least = usize::try_from(possible / 2).unwrap_or(1).max(1);
+        settings.limits.clients = settings.limits.clients.saturating_sub(missing).max(least);
         tracing::warn!(
             possible,
             wanted,
-            "fewer open files are allowed than limits.clients needs; raise `ulimit -n`"
+            clients = settings.limits.clients,
+            "fewer open files are allowed than limits.clients needs, so fewer clients are let in; raise `ulimit -n`"
         );
     }
 }

@@ -123,12 +123,16 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
     };
     text("server", "redis");
     text("version", REDIS_VERSION);
-    text("mode", "standalone");
-    text("role", "master");
     for (key, value) in [("proto", i64::from(protocol.version())), ("id", session.id as i64)] {
         encode::bulk(out, key.as_bytes());
         encode::integer(out, value);
     }
+    let mut text = |key: &str, value: &str| {
+        encode::bulk(out, key.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    };
+    text("mode", "standalone");
+    text("role", "master");
     encode::bulk(out, b"modules");
     encode::array(out, 0);
     Ok(())
@@ -155,7 +159,7 @@ fn log_in(worker: &Worker, session: &mut Session, user: &[u8], password: &[u8]) 
         Some(secret) => same_secret(secret, password),
     };
     if user == b"default" && right {
-        session.user = Some("default");
+        session.log_in();
         return Ok(());
     }
     Err(error::WRONGPASS.into())
@@ -187,7 +191,7 @@ fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
     session.protocol = Protocol::Resp2;
     session.mode = Mode::Plain;
     session.name = None;
-    session.user = worker.shared.settings.password.is_none().then_some("default");
+    session.log_out(worker.shared.settings.password.is_none());
     encode::simple(out, "RESET");
 }
 

@@ -13,6 +13,7 @@ mod all_nodes;
 mod local;
 mod pipeline;
 mod session;
+mod slot;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -22,20 +23,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::error::Failure;
 use crate::net::Stream;
 use crate::resp::inline;
 use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
-use crate::upstream::ReplyTo;
 use crate::worker::Worker;
 use pipeline::Pipeline;
 pub(crate) use pipeline::Spare;
 pub(crate) use session::Parts;
 use session::Session;
+pub(crate) use slot::SlotRef;
 
 /// A reply of so many bytes is worth a write of its own, which saves a copy.
 const DIRECT_BYTES: usize = 8 * 1024;
+/// What is kept of the memory of a large command when a small one follows it, in bytes.
+const KEEP_PENDING_BYTES: usize = 64 * 1024;
 /// How long a closed connection's last bytes may take to be read by the other end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -77,56 +79,6 @@ struct Inner {
     incomplete_since: Option<Instant>,
     /// Reading has stopped for want of room.
     paused: bool,
-}
-
-/// The place of one reply, or of one part of it, in a client's order.
-pub(crate) struct SlotRef {
-    client: Rc<Client>,
-    number: u64,
-    part: u16,
-}
-
-impl ReplyTo for SlotRef {
-    #[inline]
-    fn reply(&self, bytes: &[u8], last: bool) {
-        let client = &self.client;
-        if client.closed.get() {
-            return;
-        }
-        let inner = &mut *client.inner.borrow_mut();
-        let rest =
-            if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
-        let spare = &mut client.worker.spare.borrow_mut();
-        let left = inner.pipeline.reply(self.number, self.part, rest, last, spare);
-        // what is held for one who cannot have it yet is bounded as well: the end of the turn sees to it
-        if left || inner.pipeline.reply_bytes() > client.worker.shared.settings.limits.reply_hard_bytes {
-            client.mark_dirty();
-        }
-        client.worker.stats.replies.add(inner.pipeline.take_finished());
-    }
-
-    fn backlog(&self) -> usize {
-        if self.client.closed.get() {
-            return 0;
-        }
-        let pipeline = &self.client.inner.borrow().pipeline;
-        // parts that are to be joined first are not the reader's to take, however fast it is
-        if pipeline.is_joining(self.number) { 0 } else { pipeline.reply_bytes() }
-    }
-
-    fn fail(&self, failure: Failure<'_>) {
-        let client = &self.client;
-        if client.closed.get() {
-            return;
-        }
-        let inner = &mut *client.inner.borrow_mut();
-        let spare = &mut client.worker.spare.borrow_mut();
-        match inner.pipeline.fail(self.number, self.part, failure, spare) {
-            Ok(_) => client.mark_dirty(),
-            Err(_broken_off) => client.close(),
-        }
-        client.worker.stats.replies.add(inner.pipeline.take_finished());
-    }
 }
 
 impl Client {
@@ -345,6 +297,9 @@ impl Client {
             inner.pending = Vec::new();
         } else {
             inner.pending.drain(..used);
+            if inner.pending.len() < inner.pending.capacity() / 4 {
+                inner.pending.shrink_to(KEEP_PENDING_BYTES);
+            }
         }
     }
 
@@ -485,10 +440,9 @@ impl Client {
         let over = |since: Option<Instant>, limit: Duration| {
             since.is_some_and(|since| now.saturating_duration_since(since) > limit)
         };
-        let unauthenticated = (!inner.session.is_authenticated()).then(|| inner.session.since());
         if over(inner.stuck_since, limits.reply_stuck)
             || over(inner.incomplete_since, limits.command_incomplete)
-            || over(unauthenticated, limits.authentication)
+            || over(inner.session.stranger_since(), limits.authentication)
         {
             drop(inner);
             return self.close();

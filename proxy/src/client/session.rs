@@ -36,6 +36,10 @@ pub(super) struct Session {
     pub(super) user: Option<&'static str>,
     pub(super) last_command: &'static str,
     since: Instant,
+    /// Since when it has not proven to be anyone.
+    stranger_since: Option<Instant>,
+    /// The epoch that its last command for a node used.
+    epoch: u64,
     /// The next command changes how replies are written, so that all before it must have left.
     barrier: bool,
 }
@@ -53,6 +57,8 @@ impl Session {
             user: open.then_some("default"),
             last_command: "NULL",
             since: Instant::now(),
+            stranger_since: (!open).then(Instant::now),
+            epoch: 0,
             barrier: false,
         }
     }
@@ -68,6 +74,37 @@ impl Session {
         self.barrier
     }
 
+    /// Proven, or taken as, the default user.
+    pub(super) fn log_in(&mut self) {
+        self.user = Some("default");
+        self.stranger_since = None;
+    }
+
+    /// As a new connection is; `open` when no password is asked for.
+    pub(super) fn log_out(&mut self, open: bool) {
+        self.user = open.then_some("default");
+        self.stranger_since = (!open).then(Instant::now);
+    }
+
+    /// Since when it has not proven to be anyone.
+    pub(super) fn stranger_since(&self) -> Option<Instant> {
+        self.stranger_since
+    }
+
+    /// Goes over to the topology of `epoch`, unless replies are awaited from nodes of an earlier one: a node under
+    /// a new address is reached by a new connection, on which later commands must not overtake (law I2).
+    #[inline]
+    fn follows(&mut self, epoch: u64, nothing_awaited: bool) -> bool {
+        if self.epoch == epoch {
+            return true;
+        }
+        self.barrier = !nothing_awaited;
+        if nothing_awaited {
+            self.epoch = epoch;
+        }
+        nothing_awaited
+    }
+
     /// When the client connected.
     pub(super) fn since(&self) -> Instant {
         self.since
@@ -80,11 +117,13 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
     let command = match command::resolve(&args) {
         Ok(command) => command,
         Err(error) => {
-            // Redis tells strangers nothing but that they are strangers
-            let text =
-                if inner.session.is_authenticated() { error.to_string() } else { error::NOAUTH.into() };
             client.worker.stats.commands_read.add(1);
-            client.answer(inner, |out| encode::error(out, &text));
+            // Redis tells strangers nothing but that they are strangers
+            if inner.session.is_authenticated() {
+                client.answer(inner, |out| error.write_reply(out));
+            } else {
+                client.answer(inner, |out| encode::error(out, error::NOAUTH));
+            }
             return true;
         }
     };
@@ -94,14 +133,18 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
             return false;
         }
     }
-    client.worker.stats.commands_read.add(1);
     inner.session.last_command = command.full_name;
     if !inner.session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) {
+        client.worker.stats.commands_read.add(1);
         refuse(client, inner, command, error::NOAUTH);
         return true;
     }
     match command.route {
-        Route::Key | Route::Split(_) => send(client, inner, command, args),
+        Route::Key | Route::Split(_) => {
+            if !send(client, inner, command, args) {
+                return false;
+            }
+        }
         Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
         Route::Scan => all_nodes::scan(client, inner, command, args),
         Route::Local(Local::Quit) => {
@@ -111,6 +154,7 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
         Route::Local(what) => local::answer(client, inner, command, what, args),
         Route::Refused(rule) => refuse(client, inner, command, &refusal(command, rule)),
     }
+    client.worker.stats.commands_read.add(1);
     true
 }
 
@@ -124,11 +168,14 @@ pub(super) fn refuse(client: &Rc<Client>, inner: &mut Inner, command: &'static C
     client.answer(inner, |out| encode::error(out, text));
 }
 
-/// Sends a command to the node, or the nodes, that own its keys.
+/// Sends a command to the node, or the nodes, that own its keys; false when it must wait for those before it.
 #[inline]
-fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) {
+fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) -> bool {
     let worker = &client.worker;
     let routes = worker.routes();
+    if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {
+        return false;
+    }
     let scratch = &mut *worker.scratch.borrow_mut();
     match route::place(&routes.topology, command, &args, scratch) {
         Placed::Node(index) => {
@@ -150,6 +197,7 @@ fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args:
         }
         Placed::Refused(text) => refuse(client, inner, command, &text),
     }
+    true
 }
 
 pub(super) fn not_sent(

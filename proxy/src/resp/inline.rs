@@ -14,7 +14,7 @@ pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, RequestError> {
     let mut words = Vec::new();
     let mut at = 0;
     loop {
-        while line.get(at).is_some_and(u8::is_ascii_whitespace) {
+        while line.get(at).is_some_and(|byte| is_space(*byte)) {
             at += 1;
         }
         if at >= line.len() {
@@ -24,6 +24,11 @@ pub fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, RequestError> {
         at = read_word(line, at, &mut word)?;
         words.push(word);
     }
+}
+
+/// Whether C's `isspace` says so, as Redis asks it.
+pub(super) fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// Encodes arguments as a RESP request.
@@ -79,7 +84,7 @@ fn read_quoted(line: &[u8], mut at: usize, quote: u8, word: &mut Vec<u8>) -> Res
                 at += 2;
             }
             (Some(byte), next) if byte == quote => {
-                let closed = next.is_none_or(|byte| byte.is_ascii_whitespace());
+                let closed = next.is_none_or(is_space);
                 return if closed { Ok(at + 1) } else { Err(RequestError::Quotes) };
             }
             (Some(byte), _) => {

@@ -8,8 +8,6 @@ use super::request::parse_number;
 
 /// Longest line that holds a number, in bytes: type, sign, 19 digits and CR LF fit with room to spare.
 const NUMBER_LINE_BYTES: usize = 32;
-/// Longest simple string or error, in bytes; Redis's own stay far below.
-const TEXT_LINE_BYTES: usize = 1 << 20;
 
 /// Why bytes from a node are no reply. The connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,13 +33,13 @@ pub struct ReplyScanner {
     elements: u64,
     /// Bytes of a bulk string, its line break included, still to skip.
     skip: u64,
-    /// Bytes of an unfinished text line, kept by the caller, that hold no line break.
-    line: usize,
+    /// Whether a line of text has begun and not ended.
+    text: bool,
 }
 
 impl Default for ReplyScanner {
     fn default() -> Self {
-        Self { elements: 1, skip: 0, line: 0 }
+        Self { elements: 1, skip: 0, text: false }
     }
 }
 
@@ -74,6 +72,12 @@ impl ReplyScanner {
                 }
                 self.elements -= 1;
             }
+            if self.text {
+                at += self.text_line(&buffer[at..])?;
+                if self.text {
+                    return Ok(ReplyScan::Partial(at));
+                }
+            }
             if self.elements == 0 {
                 *self = Self::default();
                 return Ok(ReplyScan::Complete(at));
@@ -90,7 +94,10 @@ impl ReplyScanner {
     fn header(&mut self, rest: &[u8]) -> Result<Option<usize>, ReplyError> {
         let Some(&kind) = rest.first() else { return Ok(None) };
         match kind {
-            b'+' | b'-' | b',' | b'(' => self.text_line(rest),
+            b'+' | b'-' | b',' | b'(' => {
+                self.text = true;
+                Ok(Some(1))
+            }
             b':' | b'#' | b'_' => {
                 let line = self.short_line(rest)?;
                 if line.is_some() {
@@ -132,30 +139,19 @@ impl ReplyScanner {
         Ok(())
     }
 
-    /// A line of text: `+`, `-`, `,` and `(`.
+    /// The rest of a line of text (`+`, `-`, `,`, `(`), of any length: returns how many bytes of it are used up.
     #[inline]
-    fn text_line(&mut self, rest: &[u8]) -> Result<Option<usize>, ReplyError> {
-        match memchr::memchr(b'\r', &rest[self.line..]) {
-            None if rest.len() > TEXT_LINE_BYTES => Err(ReplyError::LineBreak),
-            None => {
-                self.line = rest.len();
-                Ok(None)
+    fn text_line(&mut self, rest: &[u8]) -> Result<usize, ReplyError> {
+        let Some(end) = memchr::memchr(b'\r', rest) else { return Ok(rest.len()) };
+        match rest.get(end + 1) {
+            // the CR is shown again with what follows it
+            None => Ok(end),
+            Some(b'\n') => {
+                self.text = false;
+                self.elements -= 1;
+                Ok(end + 2)
             }
-            Some(found) => {
-                let end = self.line + found;
-                match rest.get(end + 1) {
-                    None => {
-                        self.line = end;
-                        Ok(None)
-                    }
-                    Some(b'\n') => {
-                        self.line = 0;
-                        self.elements -= 1;
-                        Ok(Some(end + 2))
-                    }
-                    Some(_) => Err(ReplyError::LineBreak),
-                }
-            }
+            Some(_) => Err(ReplyError::LineBreak),
         }
     }
 

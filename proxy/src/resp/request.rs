@@ -9,7 +9,7 @@
 //! argument is checked, where Redis would lose its place (law I10).
 
 use super::args::Span;
-use super::encode;
+use super::{encode, inline};
 use crate::limits;
 
 /// Why a byte string is no request. The connection is told and closed.
@@ -296,7 +296,7 @@ fn inline_line(buffer: &[u8]) -> Result<Scan, RequestError> {
         None if buffer.len() > limits::LINE_BYTES => Err(RequestError::InlineLine),
         None => Ok(Scan::Incomplete),
         Some(end) if buffer[..end].contains(&0) => Err(RequestError::InlineNul),
-        Some(end) if buffer[..end].iter().all(u8::is_ascii_whitespace) => Ok(Scan::Nothing(end + 1)),
+        Some(end) if buffer[..end].iter().all(|byte| inline::is_space(*byte)) => Ok(Scan::Nothing(end + 1)),
         Some(end) => Ok(Scan::Inline(end + 1)),
     }
 }

@@ -169,9 +169,12 @@ impl<T: ReplyTo> Exchange<T> {
     /// The kernel took `len` bytes of [`Exchange::unwritten`].
     #[inline]
     pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
+        // bytes behind a command that is wholly written are no sign of life: the kernel takes them for a dead node
+        if self.queue.front().is_none_or(|front| front.end > self.written) {
+            self.progress = now;
+        }
         self.written += len as u64;
         self.out_at += len;
-        self.progress = now;
         if self.out_at == self.out.len() {
             self.out.clear();
             self.out_at = 0;

@@ -143,3 +143,18 @@ fn a_probe_reaches_nobody_and_must_be_answered_with_pong() {
         }
     }
 }
+
+#[test]
+fn a3_commands_written_behind_an_unanswered_one_do_not_hide_a_stall() {
+    let (mut exchange, logs) = exchange_of(1);
+    let limit = Duration::from_secs(1);
+    let start = Instant::now();
+    exchange.wrote(exchange.unwritten().len(), start);
+    for tenth in 1..=11u32 {
+        let now = start + Duration::from_millis(100) * tenth;
+        exchange.out().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        exchange.commit(To(Rc::clone(&logs[0])), crate::command::all().next().unwrap(), now);
+        exchange.wrote(exchange.unwritten().len(), now);
+        assert_eq!(exchange.is_stalled(now, limit), tenth > 10, "{tenth}");
+    }
+}

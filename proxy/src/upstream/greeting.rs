@@ -1,8 +1,10 @@
 //! The first words on a new connection to a node, before any command of a client.
 //!
-//! `AUTH` or `HELLO 3 AUTH`, `CLIENT ID`, then, if an earlier connection was given up with writes unanswered,
-//! `CLIENT KILL ID` for it: a node that was asleep must not run them after newer ones. Then the scripts that clients
-//! loaded, so that `EVALSHA` works on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a working one.
+//! `AUTH` or `HELLO 3 AUTH`, then `CLIENT ID` and `CLIENT INFO`. If an earlier connection was given up with writes
+//! unanswered, `CLIENT KILL` for it: a node that was asleep must not run them after newer ones. It names number and
+//! address, since a node that was restarted gives the same numbers to others. Then the scripts that clients loaded, so
+//! that `EVALSHA` works on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node
+//! that loads, or is full, or wants a password is not taken for a working one.
 
 use std::future::poll_fn;
 use std::io;
@@ -13,18 +15,28 @@ use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
 use crate::resp::{Protocol, encode};
 use crate::settings::Credentials;
 
+/// A connection as its node knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// What `CLIENT ID` answers.
+    id: i64,
+    /// This end of the connection as the node sees it.
+    address: String,
+}
+
 /// What each request of the greeting is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Auth,
     Hello,
     ClientId,
+    ClientInfo,
     Fence,
     Script,
     Ping,
 }
 
-/// Greets a node. Returns the connection's id at the node (0 when it tells none).
+/// Greets a node. Returns how the node knows the connection, if it tells.
 ///
 /// # Errors
 /// Why the node cannot be used, in words without secrets.
@@ -32,15 +44,15 @@ pub(crate) async fn greet(
     stream: &Stream,
     credentials: &Credentials,
     protocol: Protocol,
-    fence: Option<u64>,
+    fence: Option<&Identity>,
     scripts: &[Arc<[u8]>],
-) -> Result<u64, String> {
+) -> Result<Option<Identity>, String> {
     let mut request = Vec::new();
     let steps = write_greeting(&mut request, credentials, protocol, fence, scripts);
     // a node that refuses at once may have closed already; what it said before is the better reason
     let written = write_all(stream, &request).await;
     let mut reader = Reader::default();
-    let (mut id, mut refusal) = (0, None);
+    let (mut id, mut address, mut refusal) = (None, None, None);
     for step in steps {
         let reply = reader.next(stream).await.map_err(|why| match &refusal {
             Some(refusal) => format!("it closed the connection and said: {refusal}"),
@@ -48,18 +60,24 @@ pub(crate) async fn greet(
         })?;
         check(step, &reply)?;
         refusal = refusal.or_else(|| reply.starts_with(b"-").then(|| quote(&reply)));
-        if step == Step::ClientId {
-            id = integer(&reply).and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
+        match step {
+            Step::ClientId => id = integer(&reply),
+            Step::ClientInfo => address = address_in(&reply),
+            _ => {}
         }
     }
-    if reader.have.is_empty() { Ok(id) } else { Err("it sent more than it was asked for".into()) }
+    if !reader.have.is_empty() {
+        return Err("it sent more than it was asked for".into());
+    }
+    let address = address.or_else(|| stream.local_addr().ok().map(|address| address.to_string()));
+    Ok(id.zip(address).map(|(id, address)| Identity { id, address }))
 }
 
 fn write_greeting(
     out: &mut Vec<u8>,
     credentials: &Credentials,
     protocol: Protocol,
-    fence: Option<u64>,
+    fence: Option<&Identity>,
     scripts: &[Arc<[u8]>],
 ) -> Vec<Step> {
     let mut steps = Vec::new();
@@ -84,8 +102,9 @@ fn write_greeting(
         (Protocol::Resp2, None) => {}
     }
     request(Step::ClientId, &["CLIENT", "ID"]);
-    if let Some(id) = fence {
-        request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string()]);
+    request(Step::ClientInfo, &["CLIENT", "INFO"]);
+    if let Some(Identity { id, address }) = fence {
+        request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string(), "ADDR", address]);
     }
     scripts.iter().for_each(|script| request_bytes(Step::Script, &[b"SCRIPT", b"LOAD", script]));
     request_bytes(Step::Ping, &[b"PING"]);
@@ -96,13 +115,20 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
     match (step, reply) {
         (Step::Auth, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => Ok(()),
         // without them there is no fence, which only a stalled node would need
-        (Step::ClientId | Step::Fence, _) => Ok(()),
+        (Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
         // a script that is none, or that the node refuses: EVALSHA will say so
         (Step::Script, _) => Ok(()),
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
     }
+}
+
+/// The field `addr=` of the line that `CLIENT INFO` answers.
+fn address_in(reply: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(reply);
+    let address = text.split_ascii_whitespace().find_map(|word| word.strip_prefix("addr="))?;
+    Some(address.to_owned()).filter(|address| !address.is_empty())
 }
 
 /// A node's words, short and on one line.
@@ -173,11 +199,13 @@ mod tests {
     #[test]
     fn a_fence_stands_before_the_ping() {
         let mut out = Vec::new();
+        let fence = Identity { id: 7, address: "127.0.0.1:5".into() };
         let scripts = [Arc::from(&b"return 1"[..])];
-        let steps = write_greeting(&mut out, &Credentials::default(), Protocol::Resp2, Some(7), &scripts);
-        assert_eq!(steps, [Step::ClientId, Step::Fence, Step::Script, Step::Ping]);
+        let steps =
+            write_greeting(&mut out, &Credentials::default(), Protocol::Resp2, Some(&fence), &scripts);
+        assert_eq!(steps, [Step::ClientId, Step::ClientInfo, Step::Fence, Step::Script, Step::Ping]);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("KILL\r\n$2\r\nID\r\n$1\r\n7\r\n"));
+        assert!(text.contains("KILL\r\n$2\r\nID\r\n$1\r\n7\r\n$4\r\nADDR\r\n$11\r\n127.0.0.1:5\r\n"));
         assert!(text.contains("SCRIPT\r\n$4\r\nLOAD\r\n$8\r\nreturn 1\r\n*1\r\n$4\r\nPING\r\n"));
     }
 }

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::backoff::Backoff;
 use super::conversation::End;
 use super::exchange::{Exchange, ReplyTo};
-use super::greeting::greet;
+use super::greeting::{Identity, greet};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::net::Stream;
@@ -252,25 +252,25 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::new(self.context.sharers);
-        let mut fence: Option<u64> = None;
+        let mut fence: Option<Identity> = None;
         loop {
             let pause = backoff.pause(Instant::now());
             if self.pause(pause).await {
                 break;
             }
-            match self.connect(fence).await {
+            match self.connect(fence.as_ref()).await {
                 Err(why) => {
                     backoff.failed();
                     self.down(&why);
                 }
-                Ok(id) => {
+                Ok(identity) => {
                     backoff.succeeded();
                     let end = self.converse().await;
                     *self.stream.borrow_mut() = None;
                     self.blocked.set(false);
                     self.stats.connections_changed(-1);
                     // what the node has not answered it may still run, unless the fence comes first
-                    fence = Some(id).filter(|id| *id != 0 && self.exchange.borrow().awaits_written());
+                    fence = identity.filter(|_| self.exchange.borrow().awaits_written());
                     match end {
                         End::Retired => break,
                         End::Closed(why) => self.reconnect(&why),
@@ -298,16 +298,16 @@ impl<T: ReplyTo + 'static> Link<T> {
         .await
     }
 
-    async fn connect(&self, fence: Option<u64>) -> Result<u64, String> {
+    async fn connect(&self, fence: Option<&Identity>) -> Result<Option<Identity>, String> {
         self.stats.connects.add(1);
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
             let scripts = self.context.scripts.all();
-            let id = greet(&stream, &self.spec.credentials, self.protocol, fence, &scripts).await?;
-            Ok::<_, String>((stream, id))
+            let identity = greet(&stream, &self.spec.credentials, self.protocol, fence, &scripts).await?;
+            Ok::<_, String>((stream, identity))
         };
         let limit = self.context.timeouts.connect;
-        let (stream, id) = match tokio::time::timeout(limit, attempt).await {
+        let (stream, identity) = match tokio::time::timeout(limit, attempt).await {
             Ok(result) => result?,
             Err(_) => return Err(format!("no connection or no greeting within {} ms", limit.as_millis())),
         };
@@ -318,7 +318,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.stats.connections_changed(1);
         self.note_state(State::Up, "");
         self.flush();
-        Ok(id)
+        Ok(identity)
     }
 
     /// The connection was lost; commands of which nothing was written wait for the next one.
