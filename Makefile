@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test bench test-clients
+.PHONY: help deps up test bench ratchet test-clients
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,8 +20,11 @@ test: deps ## formatting, lints, unit, property and end-to-end tests on real red
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
 
-bench: ## benchmarks
+bench: ## Ringway beside its peers and the kernel's floor, written to docs/bench (needs python3)
 	@scripts/bench.sh
+
+ratchet: ## instructions per request, held against the committed numbers (needs valgrind)
+	@scripts/bench.sh ratchet
 
 test-clients: deps ## redis-py, ioredis, node-redis and redis-benchmark against the proxy (needs python3 and npm)
 	@tests/clients/run.sh

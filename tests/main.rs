@@ -3,6 +3,7 @@
 mod support;
 
 mod admin;
+mod attacks;
 mod bad_input;
 mod big_values;
 mod bytes_from_nodes;

@@ -15,6 +15,13 @@ from .system import Process, first_line, free_ports
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def _built(package_folder: Path, name: str) -> str | None:
+    """What `cargo build --release` has left, if it was run."""
+    target = os.environ.get("CARGO_TARGET_DIR")
+    path = (Path(target) if target else package_folder / "target") / "release" / name
+    return str(path) if path.exists() else None
+
+
 @dataclass(frozen=True)
 class Setup:
     """What a contender is started with."""
@@ -69,8 +76,7 @@ class Ringway(Contender):
     def program(self) -> str | None:
         if self._template:
             return shlex.split(self._template)[0]
-        path = ROOT / "target" / "release" / "ringway"
-        return str(path) if path.exists() else None
+        return _built(ROOT, "ringway")
 
     def command(self, setup: Setup, port: int) -> list[str]:
         config = setup.folder / "ringway.yaml"
@@ -91,8 +97,7 @@ class Floor(Contender):
     truthful = False
 
     def program(self) -> str | None:
-        path = ROOT / "bench" / "floor" / "target" / "release" / "ringway-floor"
-        return str(path) if path.exists() else None
+        return _built(ROOT / "bench" / "floor", "ringway-floor")
 
     def version(self) -> str:
         return ""
