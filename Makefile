@@ -15,7 +15,8 @@ up: deps ## three local Redis nodes and the proxy in front of them; Ctrl-C stops
 	cargo build --release --locked --bin ringway
 	@exec $(BIN) dev --nodes 3
 
-test: deps ## formatting, lints, unit, property and end-to-end tests on real redis-servers
+test: ## formatting, lints, unit, property and end-to-end tests on real redis-servers
+	@scripts/install-deps.sh --tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo test --workspace --locked
