@@ -23,8 +23,10 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 
 from labkit import chart, extras, report, rounds
 from labkit.contenders import ROOT, Contender, all_contenders
@@ -45,7 +47,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--extra", default="", help=f"comma-separated: {', '.join(extras.EXTRAS)}, or all")
     parser.add_argument("--only-extra", action="store_true", help="leave the comparison out")
     parser.add_argument("--out", type=Path, help="folder of the reports (default docs/bench)")
-    parser.add_argument("--ringway", help="command that starts Ringway; {config} {port} {threads} {nodes} are filled in")
+    parser.add_argument("--ringway", help="command that starts Ringway, with {config} {port} {threads} {nodes} in it")
     return parser.parse_args()
 
 
@@ -116,7 +118,13 @@ def run(arguments: argparse.Namespace) -> None:
         write(folder, found, sections)
 
 
+def end_in_order(number: int, _: FrameType | None) -> None:
+    """A lab that is told to end ends the processes it has started first."""
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
+    signal.signal(signal.SIGTERM, end_in_order)
     try:
         run(parse_arguments())
     except BrokenRun as broken:

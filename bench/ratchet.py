@@ -58,7 +58,9 @@ def collected(runner: str, step: str, runs: int) -> int:
     """Instructions of one whole run of the runner."""
     done = subprocess.run(
         ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", runner, step, str(runs)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     found = re.search(r"Collected\s*:\s*(\d+)", done.stderr)
     if done.returncode != 0 or found is None:
@@ -85,7 +87,8 @@ def toolchain() -> str:
 
 def judge(before: dict[str, float], now: dict[str, float]) -> tuple[list[str], list[str]]:
     """The steps that became dearer and those that became cheaper, in words."""
-    dearer, cheaper = [], []
+    dearer: list[str] = []
+    cheaper: list[str] = []
     for step, count in now.items():
         known = before.get(step)
         if known is None:

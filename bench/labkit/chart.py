@@ -85,7 +85,12 @@ def _panel(panel: list[Figure], x: float, y: float) -> str:
 
 
 def _text(
-    x: float, y: float, content: str, size: float = 13, weight: int = 400, anchor: str = "start",
+    x: float,
+    y: float,
+    content: str,
+    size: float = 13,
+    weight: int = 400,
+    anchor: str = "start",
     colour: str = "#111111",
 ) -> str:
     return (

@@ -120,8 +120,13 @@ class Nutcracker(Contender):
 
     def command(self, setup: Setup, port: int) -> list[str]:
         pool = {
-            "listen": f"127.0.0.1:{port}", "hash": "fnv1a_64", "distribution": "ketama", "redis": "true",
-            "preconnect": "true", "auto_eject_hosts": "false", "backlog": "1024",
+            "listen": f"127.0.0.1:{port}",
+            "hash": "fnv1a_64",
+            "distribution": "ketama",
+            "redis": "true",
+            "preconnect": "true",
+            "auto_eject_hosts": "false",
+            "backlog": "1024",
         }
         lines = ["lab:", *(f"  {name}: {value}" for name, value in pool.items()), "  servers:"]
         lines += [f"   - {address}:1 node{number}" for number, address in enumerate(setup.nodes())]
@@ -159,7 +164,10 @@ class Envoy(Contender):
         filters = [{"name": "envoy.filters.network.redis_proxy", "typed_config": redis_proxy}]
         endpoints = [{"endpoint": {"address": address(node)}} for node in setup.node_ports]
         cluster = {
-            "name": "nodes", "type": "STATIC", "lb_policy": "RING_HASH", "connect_timeout": "1s",
+            "name": "nodes",
+            "type": "STATIC",
+            "lb_policy": "RING_HASH",
+            "connect_timeout": "1s",
             "load_assignment": {"cluster_name": "nodes", "endpoints": [{"lb_endpoints": endpoints}]},
         }
         listener = {"name": "redis", "address": address(port), "filter_chains": [{"filters": filters}]}
@@ -181,7 +189,7 @@ class Predixy(Contender):
         (setup.folder / "predixy.conf").write_text(
             f"Name lab\nBind 127.0.0.1:{port}\nWorkerThreads {setup.threads}\nClientTimeout 300\n"
             "Authority {\n  Auth {\n    Mode write\n  }\n}\n"
-            "StandaloneServerPool {\n  Databases 1\n  Hash crc16\n  HashTag \"{}\"\n  Distribution modula\n"
+            'StandaloneServerPool {\n  Databases 1\n  Hash crc16\n  HashTag "{}"\n  Distribution modula\n'
             "  RefreshMethod fixed\n  ServerTimeout 5\n  ServerFailureLimit 10\n  ServerRetryTimeout 1\n"
             f"  KeepAlive 120\n{groups}}}\n"
         )

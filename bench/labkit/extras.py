@@ -73,15 +73,17 @@ def scaling(contenders: list[Contender], scale: float) -> Section:
             lab.hold(workload)
             for contender in (one for one in _proxies(contenders) if one.name != "nutcracker"):
                 one, two = (_together(lab, contender, workload, threads, scale) for threads in (1, 2))
-                data.append({
-                    "workload": workload.title,
-                    "contender": contender.name,
-                    "cpu_us_1": one[1],
-                    "cpu_us_2": two[1],
-                    "cpu_ratio": two[1] / one[1],
-                    "throughput_ratio": two[0] / one[0],
-                    "capacity_ratio": 2 * one[1] / two[1],
-                })
+                data.append(
+                    {
+                        "workload": workload.title,
+                        "contender": contender.name,
+                        "cpu_us_1": one[1],
+                        "cpu_us_2": two[1],
+                        "cpu_ratio": two[1] / one[1],
+                        "throughput_ratio": two[0] / one[0],
+                        "capacity_ratio": 2 * one[1] / two[1],
+                    }
+                )
     note = (
         f"{CLIENT_PROCESSES} client processes. *Throughput* is what was seen, where nodes and clients share the cores "
         "with the proxy; *capacity* is what the CPU per request allows when every thread has a core of its own."
@@ -118,8 +120,8 @@ def idle(contenders: list[Contender], scale: float) -> Section:
             with lab.running(contender, 1, workload.floor_reply) as process:
                 data.append({"contender": contender.name, **_idle_memory(process, count)})
     note = (
-        f"{count:,} clients, one thread. *Connected*: each has sent one PING. *After 16 KB*: each has then read a value "
-        f"of 16 KB and been silent for {SHRINK_SECONDS:.0f} s. KiB per client are counted from the proxy without clients."
+        f"{count:,} clients, one thread. *Connected*: each has sent one PING. *After 16 KB*: each has then read a "
+        f"value of 16 KB and been silent for {SHRINK_SECONDS:.0f} s. KiB per client: the growth."
     )
     header = ["contender", "without MiB", "connected MiB", "KiB per client", "after 16 KB MiB", "KiB per client"]
     return section("idle", "Memory of idle clients", note, header, data)
@@ -172,8 +174,9 @@ def neighbours(contenders: list[Contender], scale: float) -> Section:
                 data += _neighbours_of(lab, process, max(20_000, int(workload.requests * scale)))
     note = (
         "50 clients GET one key of a healthy node. *One slow node*: other clients write to another node, which stands "
-        f"still for {PAUSE_SECONDS} s twice a second; beside it the same clients with the node awake. *Huge replies*: one "
-        f"other client reads a value of {HUGE_BYTES >> 20} MiB over and over; beside it an undisturbed proxy."
+        f"still for {PAUSE_SECONDS} s twice a second; before: the same clients with the node awake. *Huge replies*: "
+        f"one other client reads a value of {HUGE_BYTES >> 20} MiB on another node over and over; before: the same "
+        "client reads it from the node itself, past the proxy, so that the load of the machine is the same."
     )
     header = ["contender", "neighbour", "p50 ms before", "p50 ms with", "p99 ms before", "p99 ms with"]
     return section("neighbours", "Bad neighbours", note, header, data)
@@ -181,30 +184,36 @@ def neighbours(contenders: list[Contender], scale: float) -> Section:
 
 def _neighbours_of(lab: Lab, process: Process, requests: int) -> list[dict[str, Any]]:
     owners = _owners(lab, process.port)
-    (slow_at, slow_key), (_, healthy_key) = list(owners.items())[:2]
+    (other, other_key), (_, healthy_key) = list(owners.items())[:2]
     arguments = ("-c", "50", "GET", healthy_key)
 
     def latency() -> tuple[float, float]:
-        loads = sorted((drive(process.port, arguments, requests) for _ in range(NEIGHBOUR_ROUNDS)), key=lambda l: l.p99_ms)
+        loads = [drive(process.port, arguments, requests) for _ in range(NEIGHBOUR_ROUNDS)]
+        loads.sort(key=lambda load: load.p99_ms)
         middle = loads[NEIGHBOUR_ROUNDS // 2]
         return middle.p50_ms, middle.p99_ms
 
     def row(neighbour: str, before: tuple[float, float], during: tuple[float, float]) -> dict[str, Any]:
         return {
-            "contender": process.name, "neighbour": neighbour, "p50_before_ms": before[0], "p50_with_ms": during[0],
-            "p99_before_ms": before[1], "p99_with_ms": during[1],
+            "contender": process.name,
+            "neighbour": neighbour,
+            "p50_before_ms": before[0],
+            "p50_with_ms": during[0],
+            "p99_before_ms": before[1],
+            "p99_with_ms": during[1],
         }
 
-    quiet = latency()
-    with _background(process.port, "-c", "5", "SET", slow_key, "x"):
+    with _background(process.port, "-c", "5", "SET", other_key, "x"):
         awake = latency()
-        with _standing_still(lab.nodes[slow_at]):
+        with _standing_still(lab.nodes[other]):
             asleep = latency()
     with Connection(process.port, timeout=60) as client:
-        client.command("SET", "lab:huge", b"h" * HUGE_BYTES)
-    with _background(process.port, "-c", "1", "GET", "lab:huge"):
-        beside_huge = latency()
-    return [row("one slow node", awake, asleep), row("huge replies", quiet, beside_huge)]
+        client.command("SET", other_key, b"h" * HUGE_BYTES)
+    with _background(lab.node_ports[other], "-c", "1", "GET", other_key):
+        past = latency()
+    with _background(process.port, "-c", "1", "GET", other_key):
+        through = latency()
+    return [row("one slow node", awake, asleep), row("huge replies", past, through)]
 
 
 def _owners(lab: Lab, port: int) -> dict[int, str]:

@@ -62,7 +62,8 @@ def summarise(samples: list[Sample], workloads: list[Workload], about: dict[str,
     for sample in samples:
         groups.setdefault((sample.workload, sample.contender), {})[sample.round] = sample
     names = list(dict.fromkeys(sample.contender for sample in samples))
-    order = sorted(names, key=lambda name: ([DIRECT, "floor", OURS].index(name) if name in (DIRECT, "floor", OURS) else 9, name))
+    first = {DIRECT: 0, "floor": 1, OURS: 2}
+    order = sorted(names, key=lambda name: (first.get(name, len(first)), name))
     figures, ratios = [], []
     for workload in workloads:
         for name in order:
@@ -80,12 +81,12 @@ def summarise(samples: list[Sample], workloads: list[Workload], about: dict[str,
 
 def _figure(samples: list[Sample]) -> Figure:
     def median(field: str) -> float:
-        return statistics.median(getattr(sample, field) for sample in samples)
+        return float(statistics.median(getattr(sample, field) for sample in samples))
 
-    first = samples[0]
+    sample = samples[0]
     return Figure(
-        first.workload,
-        first.contender,
+        sample.workload,
+        sample.contender,
         median("requests_per_second"),
         median("p50_ms"),
         median("p99_ms"),
@@ -120,15 +121,17 @@ def figure_rows(report: Report) -> tuple[list[str], list[list[str]]]:
     rows = []
     for figure in report.figures:
         through = figure.contender != DIRECT
-        rows.append([
-            title_of(figure.workload),
-            figure.contender,
-            f"{figure.cpu_us:.2f}" if through else "–",
-            f"{figure.requests_per_second:,.0f}",
-            f"{figure.p50_ms:.3f}",
-            f"{figure.p99_ms:.3f}",
-            f"{figure.resident_mib:.1f}" if through else "–",
-        ])
+        rows.append(
+            [
+                title_of(figure.workload),
+                figure.contender,
+                f"{figure.cpu_us:.2f}" if through else "–",
+                f"{figure.requests_per_second:,.0f}",
+                f"{figure.p50_ms:.3f}",
+                f"{figure.p99_ms:.3f}",
+                f"{figure.resident_mib:.1f}" if through else "–",
+            ]
+        )
     return ["workload", "contender", "CPU µs/req", "req/s", "p50 ms", "p99 ms", "RSS MiB"], rows
 
 
@@ -144,7 +147,7 @@ def text_table(header: list[str], rows: list[list[str]], left: int = 1) -> str:
     def line(cells: list[str]) -> str:
         padded = [
             cell.ljust(width) if column < left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths))
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ]
         return "  ".join(padded).rstrip()
 
@@ -174,7 +177,9 @@ def as_markdown(report: Report, extras: list[str]) -> str:
 
 
 def as_text(report: Report) -> str:
-    return "\n\n".join([
-        text_table(*figure_rows(report), left=2),
-        "Ringway's CPU per request through the other's (goal in brackets):\n" + text_table(*ratio_rows(report)),
-    ])
+    return "\n\n".join(
+        [
+            text_table(*figure_rows(report), left=2),
+            "Ringway's CPU per request through the other's (goal in brackets):\n" + text_table(*ratio_rows(report)),
+        ]
+    )

@@ -107,9 +107,7 @@ def measure_direct(port: int, workload: Workload, scale: float, round_number: in
     """The same load on one node, without anything between."""
     requests = max(2_000, int(workload.requests * scale))
     load = drive(port, workload.arguments, requests)
-    return Sample(
-        workload.name, DIRECT, round_number, load.requests_per_second, load.p50_ms, load.p99_ms, 0.0, 0
-    )
+    return Sample(workload.name, DIRECT, round_number, load.requests_per_second, load.p50_ms, load.p99_ms, 0.0, 0)
 
 
 def compare(

@@ -36,25 +36,52 @@ _MGET = ("-c", "50", "-r", "100000", "MGET", *["key:__rand_int__"] * 10)
 
 #: Ordered by the size of the values the nodes hold, so that they are filled seldom.
 WORKLOADS: tuple[Workload, ...] = (
-    Workload("get64-c50", "GET 64 B, 50 clients", _simple("get", 64, 50), 150_000, "bulk:64",
-             goals={**USUAL, "floor": 1.25}),
-    Workload("set64-c50", "SET 64 B, 50 clients", _simple("set", 64, 50), 150_000, "ok",
-             goals={**USUAL, "floor": 1.25}),
-    Workload("get64-p16", "GET 64 B, 50 clients, pipeline 16", _simple("get", 64, 50, 16), 1_200_000,
-             "bulk:64", goals=DEEP),
-    Workload("set64-p16", "SET 64 B, 50 clients, pipeline 16", _simple("set", 64, 50, 16), 1_000_000,
-             "ok", goals=DEEP),
-    Workload("get64-p128", "GET 64 B, 50 clients, pipeline 128", _simple("get", 64, 50, 128), 2_000_000,
-             "bulk:64"),
-    Workload("mget10-c50", "MGET of 10 keys over 3 nodes, 50 clients", _MGET, 80_000, "array:10:64",
-             goals={**USUAL, "nutcracker": 0.60}),
-    Workload("get64-c1", "GET 64 B, 1 client", _simple("get", 64, 1), 20_000, "bulk:64",
-             goals={"nutcracker": 1.0, "envoy": 1.0, "predixy": 1.0}),
+    Workload(
+        "get64-c50", "GET 64 B, 50 clients", _simple("get", 64, 50), 150_000, "bulk:64", goals={**USUAL, "floor": 1.25}
+    ),
+    Workload(
+        "set64-c50", "SET 64 B, 50 clients", _simple("set", 64, 50), 150_000, "ok", goals={**USUAL, "floor": 1.25}
+    ),
+    Workload(
+        "get64-p16", "GET 64 B, 50 clients, pipeline 16", _simple("get", 64, 50, 16), 1_200_000, "bulk:64", goals=DEEP
+    ),
+    Workload("set64-p16", "SET 64 B, 50 clients, pipeline 16", _simple("set", 64, 50, 16), 1_000_000, "ok", goals=DEEP),
+    Workload("get64-p128", "GET 64 B, 50 clients, pipeline 128", _simple("get", 64, 50, 128), 2_000_000, "bulk:64"),
+    Workload(
+        "mget10-c50",
+        "MGET of 10 keys over 3 nodes, 50 clients",
+        _MGET,
+        80_000,
+        "array:10:64",
+        goals={**USUAL, "nutcracker": 0.60},
+    ),
+    Workload(
+        "get64-c1",
+        "GET 64 B, 1 client",
+        _simple("get", 64, 1),
+        20_000,
+        "bulk:64",
+        goals={"nutcracker": 1.0, "envoy": 1.0, "predixy": 1.0},
+    ),
     Workload("get64-c1000", "GET 64 B, 1,000 clients", _simple("get", 64, 1000), 200_000, "bulk:64"),
-    Workload("get1k-p16", "GET 1 KB, 50 clients, pipeline 16", _simple("get", 1024, 50, 16), 600_000,
-             "bulk:1024", value_bytes=1024, goals=DEEP),
-    Workload("get16k-c50", "GET 16 KB, 50 clients", _simple("get", 16384, 50, keys=1000), 100_000,
-             "bulk:16384", value_bytes=16384, keys=1000),
+    Workload(
+        "get1k-p16",
+        "GET 1 KB, 50 clients, pipeline 16",
+        _simple("get", 1024, 50, 16),
+        600_000,
+        "bulk:1024",
+        value_bytes=1024,
+        goals=DEEP,
+    ),
+    Workload(
+        "get16k-c50",
+        "GET 16 KB, 50 clients",
+        _simple("get", 16384, 50, keys=1000),
+        100_000,
+        "bulk:16384",
+        value_bytes=16384,
+        keys=1000,
+    ),
 )
 
 
@@ -72,9 +99,7 @@ def drive(port: int, arguments: tuple[str, ...], requests: int, timeout: float =
     """Runs redis-benchmark to its end. Raises BrokenRun on an error reply or a lost connection."""
     command = [require("redis-benchmark"), "-h", "127.0.0.1", "-p", str(port), "-n", str(requests), "-e", "--csv"]
     try:
-        done = subprocess.run(
-            [*command, *arguments], capture_output=True, text=True, timeout=timeout, check=False
-        )
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired as expired:
         raise BrokenRun(f"redis-benchmark {' '.join(arguments)} did not end in {timeout} s") from expired
     if done.returncode != 0 or "Error from server" in done.stdout:

@@ -30,8 +30,8 @@ const NODES: usize = 3;
 const CLIENTS: usize = 8;
 const KEYS: usize = 64;
 const VALUE_BYTES: usize = 64;
-const WARM_UP_ROUNDS: usize = 300;
-const ROUNDS: usize = 3000;
+const WARM_UP_ROUNDS: usize = 200;
+const ROUNDS: usize = 1000;
 
 #[test]
 fn commands_allocate_nothing_in_steady_state() {
