@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use ringway_ring::{Diff, diff};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::scripts::Scripts;
@@ -93,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) scripts: Arc<Scripts>,
+    /// Leave to use connections to nodes that belong to one client for a while.
+    pub(crate) dedicated: Arc<Semaphore>,
     pub(crate) listening: AtomicBool,
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Instant,
@@ -122,6 +125,7 @@ impl Shared {
     ) -> Self {
         Self {
             topology: ArcSwap::from_pointee(topology),
+            dedicated: Arc::new(Semaphore::new(settings.limits.dedicated_connections)),
             settings,
             workers,
             scripts: Arc::default(),

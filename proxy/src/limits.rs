@@ -27,6 +27,11 @@ pub struct Limits {
     pub authentication: Duration,
     /// How long a drain waits for commands in flight.
     pub drain: Duration,
+    /// Databases that `SELECT` may choose, 0 to one less; each one in use costs connections of its own.
+    pub databases: u32,
+    /// Connections to nodes that clients may have for themselves at once, over all workers: for WATCH and for commands
+    /// that wait. Beyond it such commands are answered an error.
+    pub dedicated_connections: usize,
     /// Bytes of commands queued for one node and worker that are not yet written; beyond it: NOTSENT.
     pub node_queue_bytes: usize,
 }
@@ -44,6 +49,8 @@ impl Default for Limits {
             command_incomplete: Duration::from_secs(60),
             authentication: Duration::from_secs(5),
             drain: Duration::from_secs(10),
+            databases: 16,
+            dedicated_connections: 2_000,
             node_queue_bytes: 1 << 30,
         }
     }

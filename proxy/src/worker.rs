@@ -16,12 +16,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::client::{Client, Parts, SlotRef, Spare};
 use crate::control::Shared;
 use crate::net::{Accepted, Stream};
-use crate::resp::{Protocol, Span};
+use crate::resp::Span;
 use crate::route::Scratch;
 use crate::stats::WorkerStats;
 use crate::topology::{NodeIndex, Topology};
 use crate::turn::Turn;
-use crate::upstream::{Link, LinkContext, Node};
+use crate::upstream::{Lane, Link, LinkContext, Node};
 
 /// How often waiting is checked against its bounds.
 const TICK: Duration = Duration::from_millis(20);
@@ -40,6 +40,8 @@ pub(crate) enum ToWorker {
     Client(Accepted, u64, SocketAddr),
     /// The topology was swapped: connect to new nodes, let go of old ones.
     TopologyChanged,
+    /// Do this on the worker's thread: a client of another worker asks.
+    Run(Box<dyn FnOnce(&Rc<Worker>) + Send>),
     /// Answer what was read, then end every connection and the worker.
     Drain,
     /// End at once.
@@ -53,10 +55,15 @@ pub(crate) struct Routes {
 }
 
 impl Routes {
-    /// The connection to a node of this topology.
+    /// The shared connection to a node of this topology.
     #[inline]
-    pub(crate) fn link(&self, node: NodeIndex, protocol: Protocol) -> Rc<Link<SlotRef>> {
-        self.nodes[usize::from(node.0)].link(protocol)
+    pub(crate) fn link(&self, node: NodeIndex, lane: Lane) -> Rc<Link<SlotRef>> {
+        self.nodes[usize::from(node.0)].link(lane)
+    }
+
+    /// A node of this topology, for connections of a client's own.
+    pub(crate) fn node(&self, node: NodeIndex) -> Rc<Node<SlotRef>> {
+        Rc::clone(&self.nodes[usize::from(node.0)])
     }
 }
 
@@ -182,6 +189,7 @@ impl Worker {
             match message {
                 ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
                 ToWorker::TopologyChanged => drop(self.routes()),
+                ToWorker::Run(what) => what(&self),
                 ToWorker::Drain => break,
                 ToWorker::Stop => return self.let_go(),
             }

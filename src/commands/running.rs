@@ -131,7 +131,10 @@ fn raise_descriptor_limit(settings: &mut Settings) {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let wanted = settings.limits.clients + 2 * workers * settings.topology.nodes.len() + OTHERS;
+    let wanted = settings.limits.clients
+        + settings.limits.dedicated_connections
+        + 2 * workers * settings.topology.nodes.len()
+        + OTHERS;
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let limit = getrlimit(Resource::Nofile);
     let Some(current) = limit.current.filter(|current| *current < wanted) else { return };
@@ -145,6 +148,9 @@ fn raise_descriptor_limit(settings: &mut Settings) {
         let missing = usize::try_from(wanted - possible).unwrap_or(usize::MAX);
         // some clients are served in any case: half of what there is
         let least = usize::try_from(possible / 2).unwrap_or(1).max(1);
+        let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+        settings.limits.dedicated_connections =
+            settings.limits.dedicated_connections.min(possible / 8).max(1);
         settings.limits.clients = settings.limits.clients.saturating_sub(missing).max(least);
         tracing::warn!(
             possible,

@@ -19,6 +19,8 @@ const LIMITS: &[&str] = &[
     "command_incomplete",
     "authentication",
     "drain",
+    "databases",
+    "dedicated_connections",
     "node_queue_bytes",
 ];
 
@@ -59,6 +61,9 @@ pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
         ),
         authentication: reader.duration(&at, "authentication", waits.clone(), default.authentication),
         drain: reader.duration(&at, "drain", waits, default.drain),
+        databases: u32::try_from(number(reader, &at, "databases", default.databases as usize))
+            .unwrap_or(default.databases),
+        dedicated_connections: number(reader, &at, "dedicated_connections", default.dedicated_connections),
         node_queue_bytes: reader.bytes(&at, "node_queue_bytes", sizes, default.node_queue_bytes),
     };
     if limits.reply_soft_bytes > limits.reply_hard_bytes {

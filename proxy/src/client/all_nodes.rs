@@ -90,7 +90,7 @@ fn guarded(command: &Command, why: &str) -> String {
 fn every_link(client: &Rc<Client>, inner: &Inner) -> (Arc<Topology>, Vec<ClientLink>) {
     let routes = client.worker.routes();
     let nodes = (0..routes.topology.nodes().len()).map(|at| NodeIndex(at as u16));
-    let links = nodes.map(|node| routes.link(node, inner.session.protocol)).collect();
+    let links = nodes.map(|node| routes.link(node, inner.session.lane())).collect();
     (Arc::clone(&routes.topology), links)
 }
 
@@ -129,7 +129,7 @@ pub(super) fn scan(client: &Rc<Client>, inner: &mut Inner, command: &'static Com
             Ok(page) => page,
             Err(text) => return refuse(client, inner, command, text),
         };
-        (Arc::clone(&routes.topology), routes.link(page.node, inner.session.protocol), page)
+        (Arc::clone(&routes.topology), routes.link(page.node, inner.session.lane()), page)
     };
     if !link.is_usable() {
         return not_sent(client, inner, command, &link);

@@ -59,7 +59,7 @@ fn write_answer(
         Local::Quit => encode::simple(out, "OK"),
         Local::Hello => return hello(worker, session, args, out),
         Local::Auth => return auth(worker, session, args, out),
-        Local::Select => return select(argument(1), out),
+        Local::Select => return select(worker, session, argument(1), out),
         Local::Reset => reset(worker, session, out),
         Local::Time => time(out),
         Local::Info => encode::verbatim(out, session.protocol, &info(worker, args)),
@@ -176,19 +176,21 @@ fn same_secret(secret: &Secret, given: &[u8]) -> bool {
     std::hint::black_box(different) == 0
 }
 
-fn select(index: &[u8], out: &mut Vec<u8>) -> Answer {
-    match crate::resp::request::parse_number(index) {
-        Some(0) => {
-            encode::simple(out, "OK");
-            Ok(())
-        }
-        Some(_) => Err("ERR DB index is out of range: Ringway serves database 0 of its nodes".into()),
-        None => Err("ERR value is not an integer or out of range".into()),
-    }
+/// Nodes with fewer databases than the limit refuse the connection that the next command opens.
+fn select(worker: &Worker, session: &mut Session, index: &[u8], out: &mut Vec<u8>) -> Answer {
+    let index = crate::resp::request::parse_number(index)
+        .ok_or_else(|| "ERR value is not an integer or out of range".to_owned())?;
+    session.database = u32::try_from(index)
+        .ok()
+        .filter(|index| *index < worker.shared.settings.limits.databases)
+        .ok_or_else(|| "ERR DB index is out of range".to_owned())?;
+    encode::simple(out, "OK");
+    Ok(())
 }
 
 fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
     session.protocol = Protocol::Resp2;
+    session.database = 0;
     session.mode = Mode::Plain;
     session.name = None;
     session.log_out(worker.shared.settings.password.is_none());
@@ -228,12 +230,13 @@ fn client_info(client: &Client, session: &Session) -> String {
         String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
     };
     format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db=0 sub=0 psub=0 multi=-1 cmd={} user={} resp={} lib-name={} lib-ver={}\n",
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db={} sub=0 psub=0 multi=-1 cmd={} user={} resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
         client.stream.local_addr().map(|address| address.to_string()).unwrap_or_default(),
         text(&session.name),
         session.since().elapsed().as_secs(),
+        session.database,
         session.last_command,
         session.user.unwrap_or_default(),
         session.protocol.version(),

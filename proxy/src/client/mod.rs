@@ -10,10 +10,12 @@
 //! dropped by whoever has it (law I1).
 
 mod all_nodes;
+mod exclusive;
 mod local;
 mod pipeline;
 mod session;
 mod slot;
+mod workers;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -120,6 +122,7 @@ impl Client {
         self.stream.shutdown();
         let mut inner = self.inner.borrow_mut();
         self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
+        inner.session.running = None;
         inner.pipeline = Pipeline::default();
         inner.pending = Vec::new();
     }
@@ -156,7 +159,12 @@ impl Client {
         if inner.reading == Reading::Open {
             inner.reading = Reading::Ended;
         }
+        // what waits for something to happen is not waited for
+        let waits = inner.session.running.as_ref().is_some_and(|running| running.ends_with_client);
         drop(inner);
+        if waits && !self.inner.borrow().pipeline.is_empty() {
+            return self.close();
+        }
         self.wake();
     }
 
@@ -227,7 +235,7 @@ impl Client {
         for _ in 0..4 {
             if !self.has_room() {
                 self.inner.borrow_mut().paused = true;
-                return Ok(());
+                return self.poll_end(cx, &mut buffer);
             }
             match self.stream.poll_read(cx, &mut buffer) {
                 Poll::Pending => return Ok(()),
@@ -247,6 +255,29 @@ impl Client {
             }
         }
         cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// While a command runs on a connection of its own: looks whether the client is still there, and keeps a little of
+    /// what it says.
+    fn poll_end(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Result<(), ()> {
+        let mut inner = self.inner.borrow_mut();
+        let Some(running) = &inner.session.running else { return Ok(()) };
+        let ends_with_client = running.ends_with_client;
+        while inner.reading == Reading::Open && inner.pending.len() < exclusive::READ_AHEAD_BYTES {
+            match self.stream.poll_read(cx, buffer) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Ok(0)) if ends_with_client => return Err(()),
+                Poll::Ready(Ok(0)) => inner.reading = Reading::Ended,
+                Poll::Ready(Ok(len)) => {
+                    self.worker.stats.client_bytes_in.add(len as u64);
+                    inner.pending.extend_from_slice(&buffer[..len]);
+                    // it may be whole by now: who goes on with it will see
+                    inner.incomplete_since = None;
+                }
+            }
+        }
         Ok(())
     }
 

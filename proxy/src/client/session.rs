@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::exclusive::Running;
 use super::{Client, Inner, Reading, SlotRef, all_nodes, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
 use crate::error::{self, Failure, Fate};
@@ -11,7 +12,7 @@ use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
 use crate::topology::NodeIndex;
-use crate::upstream::{Link, Sent};
+use crate::upstream::{Lane, Link, Sent};
 use crate::worker::Routes;
 
 /// What decides how commands of this client are treated. Transactions, blocking commands and subscriptions
@@ -28,7 +29,11 @@ pub(super) struct Session {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) protocol: Protocol,
+    /// What `SELECT` chose.
+    pub(super) database: u32,
     pub(super) mode: Mode,
+    /// What runs on a connection of its own; no other command is handled meanwhile.
+    pub(super) running: Option<Running>,
     pub(super) name: Option<Box<[u8]>>,
     pub(super) library: Option<Box<[u8]>>,
     pub(super) library_version: Option<Box<[u8]>>,
@@ -50,7 +55,9 @@ impl Session {
             id,
             peer,
             protocol: Protocol::Resp2,
+            database: 0,
             mode: Mode::Plain,
+            running: None,
             name: None,
             library: None,
             library_version: None,
@@ -72,6 +79,17 @@ impl Session {
     #[inline]
     pub(super) fn waits_for_order(&self) -> bool {
         self.barrier
+    }
+
+    /// Which connections its commands take.
+    #[inline]
+    pub(super) fn lane(&self) -> Lane {
+        Lane { protocol: self.protocol, database: self.database }
+    }
+
+    /// The next command waits until all before it are answered.
+    pub(super) fn hold(&mut self) {
+        self.barrier = true;
     }
 
     /// Proven, or taken as, the default user.
@@ -114,6 +132,11 @@ impl Session {
 /// Handles one whole command; false when it must wait for all before it and be shown again.
 #[inline]
 pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
+    if inner.session.barrier {
+        // whoever waited for order has waited by now
+        inner.session.barrier = false;
+        inner.session.running = None;
+    }
     let command = match command::resolve(&args) {
         Ok(command) => command,
         Err(error) => {
@@ -127,7 +150,7 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
             return true;
         }
     };
-    if matches!(command.route, Route::Local(Local::Hello | Local::Reset)) {
+    if matches!(command.route, Route::Local(Local::Hello | Local::Reset | Local::Select)) {
         inner.session.barrier = !inner.pipeline.is_empty();
         if inner.session.barrier {
             return false;
@@ -179,7 +202,7 @@ fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args:
     let scratch = &mut *worker.scratch.borrow_mut();
     match route::place(&routes.topology, command, &args, scratch) {
         Placed::Node(index) => {
-            let link = routes.link(index, inner.session.protocol);
+            let link = routes.link(index, inner.session.lane());
             let number = inner.pipeline.wait(args.frame().len());
             let to = SlotRef { client: Rc::clone(client), number, part: 0 };
             if link.send(args.frame(), to, command) == Sent::No {
@@ -225,7 +248,7 @@ struct Split<'a> {
 /// Sends one part to each node concerned. If one of them cannot be used, nothing is sent at all.
 fn send_split(client: &Rc<Client>, inner: &mut Inner, split: &Split<'_>) {
     let parts = &mut *client.worker.parts.borrow_mut();
-    parts.assign(split, inner.session.protocol);
+    parts.assign(split, inner.session.lane());
     if let Some(unusable) = parts.each.iter().find(|part| !part.link.is_usable()) {
         not_sent(client, inner, split.command, &unusable.link);
         return parts.end();
@@ -273,14 +296,14 @@ struct Part {
 
 impl Parts {
     /// Numbers the parts in the order in which their nodes are first named.
-    fn assign(&mut self, split: &Split<'_>, protocol: Protocol) {
+    fn assign(&mut self, split: &Split<'_>, lane: Lane) {
         for &node in split.owners {
             let at = usize::from(node.0);
             if self.part_of_node.len() <= at {
                 self.part_of_node.resize(at + 1, 0);
             }
             if self.part_of_node[at] == 0 {
-                self.each.push(Part { node, link: split.routes.link(node, protocol), keys: 0 });
+                self.each.push(Part { node, link: split.routes.link(node, lane), keys: 0 });
                 self.part_of_node[at] = self.each.len() as u16;
             }
             let part = self.part_of_node[at] - 1;

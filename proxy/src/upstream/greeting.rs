@@ -1,15 +1,18 @@
 //! The first words on a new connection to a node, before any command of a client.
 //!
-//! `AUTH` or `HELLO 3 AUTH`, then `CLIENT ID` and `CLIENT INFO`. If an earlier connection was given up with writes
+//! `AUTH` or `HELLO 3 AUTH`, `SELECT` for another database than 0, then `CLIENT ID` and `CLIENT INFO`. If an earlier connection was given up with writes
 //! unanswered, `CLIENT KILL` for it: a node that was asleep must not run them after newer ones. It names number and
 //! address, since a node that was restarted gives the same numbers to others. Then the scripts that clients loaded, so
 //! that `EVALSHA` works on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node
 //! that loads, or is full, or wants a password is not taken for a working one.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::Lane;
 use crate::net::Stream;
 use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
 use crate::resp::{Protocol, encode};
@@ -24,11 +27,58 @@ pub(crate) struct Identity {
     address: String,
 }
 
+/// Connections of one worker to one node that were given up with commands unanswered: new connections have the node
+/// close them first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fences(Arc<Mutex<VecDeque<(Instant, Identity)>>>);
+
+impl Identity {
+    /// What `CLIENT ID` answers.
+    pub(crate) fn id(&self) -> i64 {
+        self.id
+    }
+}
+
+impl Fences {
+    /// How long a connection that was given up is named to the node: longer than a node sleeps in practice, and no
+    /// longer than its side of the connection lives after that.
+    const KEEP: Duration = Duration::from_secs(300);
+    /// Most connections that are named.
+    const MOST: usize = 256;
+
+    /// Notes a connection that was given up.
+    pub(crate) fn add(&self, identity: Option<Identity>, now: Instant) {
+        let mut fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(identity) = identity.filter(|new| fences.iter().all(|(_, known)| known != new)) {
+            fences.push_back((now, identity));
+        }
+        while fences.len() > Self::MOST {
+            fences.pop_front();
+        }
+    }
+
+    /// Those that a new connection names.
+    pub(crate) fn recent(&self, now: Instant) -> Vec<Identity> {
+        let mut fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fences.retain(|(at, _)| now.saturating_duration_since(*at) < Self::KEEP);
+        fences.iter().map(|(_, identity)| identity.clone()).collect()
+    }
+}
+
+/// What a connection says first.
+pub(crate) struct Greeting<'a> {
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) lane: Lane,
+    pub(crate) fences: &'a [Identity],
+    pub(crate) scripts: &'a [Arc<[u8]>],
+}
+
 /// What each request of the greeting is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Auth,
     Hello,
+    Select,
     ClientId,
     ClientInfo,
     Fence,
@@ -40,15 +90,9 @@ enum Step {
 ///
 /// # Errors
 /// Why the node cannot be used, in words without secrets.
-pub(crate) async fn greet(
-    stream: &Stream,
-    credentials: &Credentials,
-    protocol: Protocol,
-    fence: Option<&Identity>,
-    scripts: &[Arc<[u8]>],
-) -> Result<Option<Identity>, String> {
+pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Option<Identity>, String> {
     let mut request = Vec::new();
-    let steps = write_greeting(&mut request, credentials, protocol, fence, scripts);
+    let steps = write_greeting(&mut request, greeting);
     // a node that refuses at once may have closed already; what it said before is the better reason
     let written = write_all(stream, &request).await;
     let mut reader = Reader::default();
@@ -73,13 +117,8 @@ pub(crate) async fn greet(
     Ok(id.zip(address).map(|(id, address)| Identity { id, address }))
 }
 
-fn write_greeting(
-    out: &mut Vec<u8>,
-    credentials: &Credentials,
-    protocol: Protocol,
-    fence: Option<&Identity>,
-    scripts: &[Arc<[u8]>],
-) -> Vec<Step> {
+fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
+    let Greeting { credentials, lane, fences, scripts } = *greeting;
     let mut steps = Vec::new();
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
         encode::array(out, words.len());
@@ -90,7 +129,7 @@ fn write_greeting(
         request_bytes(step, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
     };
     let user = credentials.username.as_deref();
-    match (protocol, credentials.password.as_ref().map(|secret| secret.reveal())) {
+    match (lane.protocol, credentials.password.as_ref().map(|secret| secret.reveal())) {
         (Protocol::Resp3, Some(password)) => {
             request(Step::Hello, &["HELLO", "3", "AUTH", user.unwrap_or("default"), password]);
         }
@@ -101,9 +140,12 @@ fn write_greeting(
         },
         (Protocol::Resp2, None) => {}
     }
+    if lane.database != 0 {
+        request(Step::Select, &["SELECT", &lane.database.to_string()]);
+    }
     request(Step::ClientId, &["CLIENT", "ID"]);
     request(Step::ClientInfo, &["CLIENT", "INFO"]);
-    if let Some(Identity { id, address }) = fence {
+    for Identity { id, address } in fences {
         request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string(), "ADDR", address]);
     }
     scripts.iter().for_each(|script| request_bytes(Step::Script, &[b"SCRIPT", b"LOAD", script]));
@@ -113,12 +155,15 @@ fn write_greeting(
 
 fn check(step: Step, reply: &[u8]) -> Result<(), String> {
     match (step, reply) {
-        (Step::Auth, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => Ok(()),
+        (Step::Auth | Step::Select, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => {
+            Ok(())
+        }
         // without them there is no fence, which only a stalled node would need
         (Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
         // a script that is none, or that the node refuses: EVALSHA will say so
         (Step::Script, _) => Ok(()),
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
+        (Step::Select, _) => Err(format!("it refuses the database: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
     }
@@ -201,9 +246,15 @@ mod tests {
         let mut out = Vec::new();
         let fence = Identity { id: 7, address: "127.0.0.1:5".into() };
         let scripts = [Arc::from(&b"return 1"[..])];
-        let steps =
-            write_greeting(&mut out, &Credentials::default(), Protocol::Resp2, Some(&fence), &scripts);
-        assert_eq!(steps, [Step::ClientId, Step::ClientInfo, Step::Fence, Step::Script, Step::Ping]);
+        let lane = Lane { protocol: Protocol::Resp2, database: 3 };
+        let greeting =
+            Greeting { credentials: &Credentials::default(), lane, fences: &[fence], scripts: &scripts };
+        let steps = write_greeting(&mut out, &greeting);
+        assert!(out.starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"));
+        assert_eq!(
+            steps,
+            [Step::Select, Step::ClientId, Step::ClientInfo, Step::Fence, Step::Script, Step::Ping]
+        );
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("KILL\r\n$2\r\nID\r\n$1\r\n7\r\n$4\r\nADDR\r\n$11\r\n127.0.0.1:5\r\n"));
         assert!(text.contains("SCRIPT\r\n$4\r\nLOAD\r\n$8\r\nreturn 1\r\n*1\r\n$4\r\nPING\r\n"));

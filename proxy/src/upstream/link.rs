@@ -17,14 +17,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::backoff::Backoff;
 use super::conversation::End;
 use super::exchange::{Exchange, ReplyTo};
-use super::greeting::{Identity, greet};
+use super::greeting::{Fences, Greeting, Identity, greet};
+use super::{Lane, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::net::Stream;
-use crate::resp::Protocol;
 use crate::scripts::Scripts;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::{NodeState, NodeStats, Outcome};
@@ -67,11 +69,22 @@ pub(super) enum State {
     Down,
 }
 
+/// What a link is told of its node and shares with the node's other connections.
+pub(super) struct Place {
+    pub(super) spec: Arc<NodeSpec>,
+    pub(super) stats: Arc<NodeStats>,
+    pub(super) fences: Fences,
+    pub(super) trouble: watch::Sender<Trouble>,
+    pub(super) lane: Lane,
+}
+
 /// See the head of this file.
 pub(crate) struct Link<T: ReplyTo> {
     pub(super) spec: Arc<NodeSpec>,
     pub(super) stats: Arc<NodeStats>,
-    pub(super) protocol: Protocol,
+    lane: Lane,
+    fences: Fences,
+    trouble: watch::Sender<Trouble>,
     pub(super) context: Rc<LinkContext<T>>,
     pub(super) exchange: RefCell<Exchange<T>>,
     pub(super) stream: RefCell<Option<Stream>>,
@@ -91,16 +104,14 @@ pub(crate) struct Link<T: ReplyTo> {
 
 impl<T: ReplyTo + 'static> Link<T> {
     /// Makes the link and the task that connects it.
-    pub(crate) fn start(
-        spec: Arc<NodeSpec>,
-        stats: Arc<NodeStats>,
-        protocol: Protocol,
-        context: Rc<LinkContext<T>>,
-    ) -> Rc<Self> {
+    pub(super) fn start(place: Place, context: Rc<LinkContext<T>>) -> Rc<Self> {
+        let Place { spec, stats, fences, trouble, lane } = place;
         let link = Rc::new(Self {
             spec,
             stats,
-            protocol,
+            lane,
+            fences,
+            trouble,
             exchange: RefCell::new(Exchange::new(context.turn.now())),
             context,
             stream: RefCell::default(),
@@ -252,13 +263,12 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     async fn run(self: Rc<Self>) {
         let mut backoff = Backoff::new(self.context.sharers);
-        let mut fence: Option<Identity> = None;
         loop {
             let pause = backoff.pause(Instant::now());
             if self.pause(pause).await {
                 break;
             }
-            match self.connect(fence.as_ref()).await {
+            match self.connect().await {
                 Err(why) => {
                     backoff.failed();
                     self.down(&why);
@@ -270,7 +280,9 @@ impl<T: ReplyTo + 'static> Link<T> {
                     self.blocked.set(false);
                     self.stats.connections_changed(-1);
                     // what the node has not answered it may still run, unless the fence comes first
-                    fence = identity.filter(|_| self.exchange.borrow().awaits_written());
+                    if self.exchange.borrow().awaits_written() {
+                        self.fences.add(identity, Instant::now());
+                    }
                     match end {
                         End::Retired => break,
                         End::Closed(why) => self.reconnect(&why),
@@ -298,12 +310,17 @@ impl<T: ReplyTo + 'static> Link<T> {
         .await
     }
 
-    async fn connect(&self, fence: Option<&Identity>) -> Result<Option<Identity>, String> {
+    async fn connect(&self) -> Result<Option<Identity>, String> {
         self.stats.connects.add(1);
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
-            let scripts = self.context.scripts.all();
-            let identity = greet(&stream, &self.spec.credentials, self.protocol, fence, &scripts).await?;
+            let greeting = Greeting {
+                credentials: &self.spec.credentials,
+                lane: self.lane,
+                fences: &self.fences.recent(Instant::now()),
+                scripts: &self.context.scripts.all(),
+            };
+            let identity = greet(&stream, &greeting).await?;
             Ok::<_, String>((stream, identity))
         };
         let limit = self.context.timeouts.connect;
@@ -357,7 +374,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         let before = self.state.replace(state);
         why.clone_into(&mut self.why.borrow_mut());
         // the connection that is always there speaks for the node
-        if self.protocol != Protocol::Resp2 || self.retired.get() {
+        if self.lane != Lane::default() || self.retired.get() {
             return;
         }
         let told = match state {
@@ -365,6 +382,11 @@ impl<T: ReplyTo + 'static> Link<T> {
             State::Up => NodeState::Up,
             State::Down => NodeState::Down,
         };
+        match state {
+            State::Down => drop(self.trouble.send_replace(Some(why.into()))),
+            State::Up => drop(self.trouble.send_replace(None)),
+            State::Connecting => {}
+        }
         let known = self.stats.state();
         self.stats.set_state(told, why);
         if !self.context.speaks {

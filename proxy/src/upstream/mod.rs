@@ -1,53 +1,124 @@
-//! Connections to nodes, shared by all clients of a worker.
+//! Connections to nodes: shared by all clients of a worker, or lent to one of them for a while.
 //!
 //! ```text
 //!   Node ── Link (RESP2) ── Exchange: what was written, what is awaited; no IO
-//!        └─ Link (RESP3)      │
-//!                             └ entry → ReplyTo: whoever asked
+//!        ├─ Link (RESP3)      │
+//!        ├─ …                 └ entry → ReplyTo: whoever asked
+//!        └─ pool of Dedicated: one client at a time, for WATCH and for commands that wait
 //! ```
-//! This module never sees a client: replies go to a [`ReplyTo`].
+//! There is one link, and one pool, per [`Lane`], opened on first use. This module never sees a client: replies go to
+//! a [`ReplyTo`].
 
 mod backoff;
 mod conversation;
+mod dedicated;
 mod exchange;
 mod greeting;
 mod link;
 
+pub(crate) use dedicated::{Dedicated, Lost, Patience};
 pub(crate) use exchange::ReplyTo;
 pub(crate) use link::{Link, LinkContext, Sent};
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::resp::Protocol;
 use crate::settings::NodeSpec;
 use crate::stats::NodeStats;
+use dedicated::{Dialer, Pool};
+use greeting::Fences;
 
-/// A node as one worker reaches it: one shared connection per protocol, opened on first use.
+/// What a connection to a node is set to. All commands on one connection share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Lane {
+    /// How the node writes its replies.
+    pub(crate) protocol: Protocol,
+    /// The database that `SELECT` chose.
+    pub(crate) database: u32,
+}
+
+/// Why a node cannot be used, for those who wait on a connection of their own; `None` while it can.
+pub(crate) type Trouble = Option<Arc<str>>;
+
+/// A node as one worker reaches it.
 pub(crate) struct Node<T: ReplyTo> {
     pub(crate) spec: Arc<NodeSpec>,
     pub(crate) stats: Arc<NodeStats>,
+    /// Database 0, which nearly all commands use, by protocol.
     links: RefCell<[Option<Rc<Link<T>>>; 2]>,
+    /// The other databases.
+    others: RefCell<HashMap<Lane, Rc<Link<T>>>>,
+    pools: RefCell<HashMap<Lane, Pool>>,
+    fences: Fences,
+    trouble: watch::Sender<Trouble>,
     context: Rc<LinkContext<T>>,
 }
 
 impl<T: ReplyTo + 'static> Node<T> {
     /// Starts to connect at once, so that the first command finds a connection.
     pub(crate) fn start(spec: Arc<NodeSpec>, stats: Arc<NodeStats>, context: Rc<LinkContext<T>>) -> Self {
-        let node = Self { spec, stats, links: RefCell::default(), context };
-        node.link(Protocol::Resp2);
+        let node = Self {
+            spec,
+            stats,
+            links: RefCell::default(),
+            others: RefCell::default(),
+            pools: RefCell::default(),
+            fences: Fences::default(),
+            trouble: watch::Sender::default(),
+            context,
+        };
+        node.link(Lane::default());
         node
     }
 
-    /// The connection that speaks `protocol`.
+    /// The shared connection of `lane`.
     #[inline]
-    pub(crate) fn link(&self, protocol: Protocol) -> Rc<Link<T>> {
-        let mut links = self.links.borrow_mut();
-        let place = &mut links[protocol as usize];
-        Rc::clone(place.get_or_insert_with(|| {
-            Link::start(Arc::clone(&self.spec), Arc::clone(&self.stats), protocol, Rc::clone(&self.context))
-        }))
+    pub(crate) fn link(&self, lane: Lane) -> Rc<Link<T>> {
+        if lane.database == 0 {
+            let mut links = self.links.borrow_mut();
+            Rc::clone(links[lane.protocol as usize].get_or_insert_with(|| self.start_link(lane)))
+        } else {
+            Rc::clone(self.others.borrow_mut().entry(lane).or_insert_with(|| self.start_link(lane)))
+        }
+    }
+
+    #[cold]
+    fn start_link(&self, lane: Lane) -> Rc<Link<T>> {
+        let place = link::Place {
+            spec: Arc::clone(&self.spec),
+            stats: Arc::clone(&self.stats),
+            fences: self.fences.clone(),
+            trouble: self.trouble.clone(),
+            lane,
+        };
+        Link::start(place, Rc::clone(&self.context))
+    }
+
+    /// A connection that nobody else uses; it goes back when it is dropped, if nothing is in doubt.
+    ///
+    /// # Errors
+    /// [`Lost`] with nothing sent: the node is not usable, or there is no connection to be had.
+    pub(crate) async fn dedicated(&self, lane: Lane) -> Result<Dedicated, Lost> {
+        let pool = {
+            let mut pools = self.pools.borrow_mut();
+            let pool = pools.entry(lane).or_insert_with(|| {
+                Pool::new(Dialer {
+                    spec: Arc::clone(&self.spec),
+                    stats: Arc::clone(&self.stats),
+                    fences: self.fences.clone(),
+                    scripts: Arc::clone(&self.context.scripts),
+                    timeouts: self.context.timeouts,
+                    lane,
+                })
+            });
+            pool.clone()
+        };
+        pool.get(self.trouble.subscribe()).await
     }
 
     /// Whether this is how the topology now describes the node.
@@ -60,15 +131,19 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// Every connection there is, to look after it.
     pub(crate) fn each_link(&self, mut visit: impl FnMut(&Rc<Link<T>>)) {
         self.links.borrow().iter().flatten().for_each(&mut visit);
+        self.others.borrow().values().for_each(&mut visit);
     }
 
     /// Answers what is in flight, then closes.
     pub(crate) fn retire(&self) {
+        self.trouble.send_replace(Some("it left the topology".into()));
         self.each_link(|link| link.retire());
     }
 
     /// Whether a retired node's connections still have something to do.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.links.borrow().iter().flatten().any(|link| Rc::strong_count(link) > 1)
+        let mut in_use = false;
+        self.each_link(|link| in_use |= Rc::strong_count(link) > 1);
+        in_use
     }
 }

@@ -1,0 +1,334 @@
+//! A connection to a node that one client has for itself for a while: for WATCH, and for commands that wait.
+//!
+//! bb8 keeps those that are free. A connection goes back only when all it was asked is answered; on any doubt (a reply
+//! that broke off, a client that left in the middle) it is closed, and its number goes to the [`Fences`], so that a
+//! node that slept runs nothing of it after newer commands (law I3).
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bb8::{ErrorSink, ManageConnection, PooledConnection, RunError};
+use tokio::sync::watch;
+
+use super::exchange::ReplyTo;
+use super::greeting::{Fences, Greeting, Identity, greet};
+use super::{Lane, Trouble};
+use crate::error::Fate;
+use crate::net::Stream;
+use crate::resp::reply::{ReplyScan, ReplyScanner};
+use crate::scripts::Scripts;
+use crate::settings::{NodeSpec, Timeouts};
+use crate::stats::NodeStats;
+
+/// Most connections of one pool. The bound on what clients may take is `limits.dedicated_connections`.
+const MOST: u32 = 65_536;
+/// How long a connection may be kept without use.
+const IDLE: Duration = Duration::from_secs(60);
+/// A reply longer than this is passed on in pieces, in bytes.
+const STREAM_BYTES: usize = 64 * 1024;
+/// Bytes read at once.
+const READ_BYTES: usize = 16 * 1024;
+/// Bytes of a long reply that may wait for the reader before more is read.
+const AHEAD_BYTES: usize = 512 * 1024;
+
+/// Why an answer did not come.
+#[derive(Debug, Clone)]
+pub(crate) struct Lost {
+    /// What is certain about the command.
+    pub(crate) fate: Fate,
+    /// In words for the client.
+    pub(crate) why: String,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// The node must show a sign of life within this time.
+    Limited(Duration),
+    /// As long as the node can be used at all: the command waits for something to happen.
+    Unlimited,
+}
+
+/// Opens the connections of one pool.
+pub(super) struct Dialer {
+    pub(super) spec: Arc<NodeSpec>,
+    pub(super) stats: Arc<NodeStats>,
+    pub(super) fences: Fences,
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) timeouts: Timeouts,
+    pub(super) lane: Lane,
+}
+
+/// An open connection, in use or not.
+pub(super) struct Line {
+    stream: Stream,
+    stats: Arc<NodeStats>,
+    fences: Fences,
+    identity: Option<Identity>,
+    /// Something was asked and not wholly answered.
+    doubtful: bool,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.stats.connections_changed(-1);
+        if self.doubtful {
+            self.fences.add(self.identity.take(), Instant::now());
+        }
+    }
+}
+
+impl ManageConnection for Dialer {
+    type Connection = Line;
+    type Error = String;
+
+    async fn connect(&self) -> Result<Line, String> {
+        self.stats.connects.add(1);
+        let attempt = async {
+            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let greeting = Greeting {
+                credentials: &self.spec.credentials,
+                lane: self.lane,
+                fences: &[],
+                scripts: &self.scripts.all(),
+            };
+            let identity = greet(&stream, &greeting).await?;
+            Ok::<_, String>((stream, identity))
+        };
+        let limit = self.timeouts.connect;
+        let (stream, identity) = tokio::time::timeout(limit, attempt)
+            .await
+            .map_err(|_| format!("no connection or no greeting within {} ms", limit.as_millis()))??;
+        self.stats.connections_changed(1);
+        let (stats, fences) = (Arc::clone(&self.stats), self.fences.clone());
+        Ok(Line { stream, stats, fences, identity, doubtful: false })
+    }
+
+    /// Nothing may have come while nobody asked: neither bytes nor the end.
+    async fn is_valid(&self, line: &mut Line) -> Result<(), String> {
+        let mut byte = [0];
+        match line.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(_) => Err("closed by the node while it was free".into()),
+        }
+    }
+
+    fn has_broken(&self, line: &mut Line) -> bool {
+        line.doubtful
+    }
+}
+
+/// Remembers why the last connect failed, for the client that waits for one.
+#[derive(Debug, Clone, Default)]
+struct LastError(Arc<Mutex<Option<String>>>);
+
+impl ErrorSink<String> for LastError {
+    fn sink(&self, error: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    fn boxed_clone(&self) -> Box<dyn ErrorSink<String>> {
+        Box::new(self.clone())
+    }
+}
+
+/// The free connections of one worker to one node in one lane.
+#[derive(Clone)]
+pub(super) struct Pool {
+    pool: bb8::Pool<Dialer>,
+    last_error: LastError,
+}
+
+impl Pool {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        let last_error = LastError::default();
+        let pool = bb8::Pool::builder()
+            .max_size(MOST)
+            .max_lifetime(None)
+            .idle_timeout(IDLE)
+            .connection_timeout(dialer.timeouts.connect)
+            .retry_connection(false)
+            .error_sink(last_error.boxed_clone())
+            .build_unchecked(dialer);
+        Self { pool, last_error }
+    }
+
+    pub(super) async fn get(&self, mut trouble: watch::Receiver<Trouble>) -> Result<Dedicated, Lost> {
+        let not_sent = |why: String| Lost { fate: Fate::NotSent, why };
+        if let Some(why) = &*trouble.borrow_and_update() {
+            return Err(not_sent(why.to_string()));
+        }
+        let line = tokio::select! {
+            line = self.pool.get_owned() => line,
+            why = told(&mut trouble) => return Err(not_sent(why)),
+        };
+        match line {
+            Ok(line) => Ok(Dedicated { line, trouble, partial: Vec::new() }),
+            Err(RunError::User(why)) => Err(not_sent(why)),
+            Err(RunError::TimedOut) => {
+                let known = self.last_error.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+                Err(not_sent(known.unwrap_or_else(|| "no connection in time".into())))
+            }
+        }
+    }
+}
+
+/// The next trouble of the node, as soon as there is one.
+async fn told(trouble: &mut watch::Receiver<Trouble>) -> String {
+    match trouble.wait_for(Option::is_some).await {
+        Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
+        Err(_) => "it left the topology".into(),
+    }
+}
+
+/// See the head of this file.
+pub(crate) struct Dedicated {
+    line: PooledConnection<'static, Dialer>,
+    trouble: watch::Receiver<Trouble>,
+    /// Bytes of replies that were read and not passed on.
+    partial: Vec<u8>,
+}
+
+impl Dedicated {
+    /// What the node calls this connection (`CLIENT ID`), if it tells.
+    pub(crate) fn id(&self) -> Option<i64> {
+        self.line.identity.as_ref().map(Identity::id)
+    }
+
+    /// Sends requests. Each of their replies must be read, then [`Dedicated::settle`] called, or the connection is
+    /// closed when it is dropped.
+    ///
+    /// # Errors
+    /// [`Lost`]: NOTSENT, as the last byte was not taken.
+    pub(crate) async fn send(&mut self, mut bytes: &[u8], patience: Patience) -> Result<(), Lost> {
+        self.line.doubtful = true;
+        let not_sent = |why: String| Lost { fate: Fate::NotSent, why };
+        while !bytes.is_empty() {
+            match self.line.stream.try_write(bytes) {
+                Ok(written) => {
+                    self.line.stats.bytes_out.add(written as u64);
+                    bytes = &bytes[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let stream = &self.line.stream;
+                    let ready =
+                        within(patience, &mut self.trouble, poll_fn(|cx| stream.poll_write_ready(cx)));
+                    ready.await.map_err(not_sent)?.map_err(|error| not_sent(error.to_string()))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(not_sent(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the next reply and passes it to `to`: at once when it is short, in pieces and no faster than they are
+    /// taken when it is long.
+    ///
+    /// # Errors
+    /// [`Lost`]: UNKNOWN. Pieces may have been passed on already.
+    pub(crate) async fn reply(&mut self, to: &impl ReplyTo, patience: Patience) -> Result<(), Lost> {
+        let mut scanner = ReplyScanner::default();
+        let mut scanned = 0;
+        loop {
+            match scanner.scan(&self.partial[scanned..]).map_err(|error| unknown(error.to_string()))? {
+                ReplyScan::Complete(len) => {
+                    let end = scanned + len;
+                    to.reply(&self.partial[..end], true);
+                    self.partial.drain(..end);
+                    self.partial.shrink_to(STREAM_BYTES);
+                    return Ok(());
+                }
+                ReplyScan::Partial(used) => scanned += used,
+            }
+            if scanned > STREAM_BYTES {
+                to.reply(&self.partial[..scanned], false);
+                self.partial.drain(..scanned);
+                scanned = 0;
+                // the reader's own bounds end this wait
+                while to.backlog() > AHEAD_BYTES {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            self.read(patience).await?;
+        }
+    }
+
+    /// Reads the next reply into memory.
+    ///
+    /// # Errors
+    /// [`Lost`]: UNKNOWN; so too when it is longer than `most` bytes.
+    pub(crate) async fn gather(&mut self, most: usize, patience: Patience) -> Result<Vec<u8>, Lost> {
+        let mut scanner = ReplyScanner::default();
+        let mut scanned = 0;
+        loop {
+            match scanner.scan(&self.partial[scanned..]).map_err(|error| unknown(error.to_string()))? {
+                ReplyScan::Complete(len) => {
+                    let rest = self.partial.split_off(scanned + len);
+                    return Ok(std::mem::replace(&mut self.partial, rest));
+                }
+                ReplyScan::Partial(used) => scanned += used,
+            }
+            if self.partial.len() > most {
+                return Err(unknown("its reply is too long".into()));
+            }
+            self.read(patience).await?;
+        }
+    }
+
+    /// Everything that was asked is answered and nothing of it lasts: another client may have the connection.
+    pub(crate) fn settle(&mut self) {
+        self.line.doubtful = !self.partial.is_empty();
+    }
+
+    /// Something of what was asked lasts (a watched key): the connection is closed unless it is settled later.
+    pub(crate) fn taint(&mut self) {
+        self.line.doubtful = true;
+    }
+
+    async fn read(&mut self, patience: Patience) -> Result<(), Lost> {
+        let mut buffer = [0; READ_BYTES];
+        let stream = &self.line.stream;
+        let read = within(patience, &mut self.trouble, poll_fn(|cx| stream.poll_read(cx, &mut buffer)));
+        match read.await.map_err(unknown)? {
+            Ok(0) => Err(unknown("it closed the connection".into())),
+            Ok(len) => {
+                self.line.stats.bytes_in.add(len as u64);
+                self.partial.extend_from_slice(&buffer[..len]);
+                Ok(())
+            }
+            Err(error) => Err(unknown(error.to_string())),
+        }
+    }
+}
+
+fn unknown(why: String) -> Lost {
+    Lost { fate: Fate::Unknown, why }
+}
+
+/// Waits for `what` as long as patience lasts and the node can be used. Whoever gives up closes the connection, so
+/// that nothing is read by another (law I1).
+async fn within<R>(
+    patience: Patience,
+    trouble: &mut watch::Receiver<Trouble>,
+    what: impl Future<Output = R>,
+) -> Result<R, String> {
+    let limited = async {
+        match patience {
+            Patience::Limited(limit) => {
+                tokio::time::sleep(limit).await;
+                limit
+            }
+            Patience::Unlimited => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        done = what => Ok(done),
+        why = told(trouble) => Err(why),
+        limit = limited => Err(format!("no answer for {} s", limit.as_secs_f64())),
+    }
+}
