@@ -15,11 +15,12 @@ up: deps ## three local Redis nodes and the proxy in front of them; Ctrl-C stops
 	cargo build --release --locked --bin ringway
 	@exec $(BIN) dev --nodes 3
 
-test: ## formatting, lints, unit, property and end-to-end tests on real redis-servers
+test: ## formatting, lints, unit, property and end-to-end tests on real redis-servers, instructions per request
 	@scripts/install-deps.sh --tests
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo test --workspace --locked
+	@scripts/bench.sh ratchet
 
 bench: ## Ringway beside its peers and the kernel's floor, written to docs/bench (needs python3)
 	@scripts/bench.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need besides a Rust toolchain: a redis-server (valkey-server serves as well).
-# With --tests also nutcracker, against which placements are compared; without it that comparison is left out.
+# With --tests also nutcracker, against which placements are compared, and valgrind, which counts instructions; without
+# them these two tests are left out.
 # Does nothing when they are there. Never asks.
 set -euo pipefail
 
@@ -15,17 +16,21 @@ have cargo || say_and_fail "cargo is missing: install a Rust toolchain, see http
 have cc || have gcc || have clang || say_and_fail \
     "a C linker is missing: on Debian or Ubuntu  sudo apt-get install build-essential"
 
-# nutcracker is worth having, not worth failing for
-wish_nutcracker() {
-    if have nutcracker || ! have apt-get; then return; fi
+# worth having, not worth failing for
+wish() {
+    local program=$1 without=$2
+    if have "$program" || ! have apt-get; then return; fi
     local as_root=()
     if [ "$(id -u)" -ne 0 ]; then as_root=(sudo -n); fi
-    echo "installing nutcracker with apt-get"
+    echo "installing $program with apt-get"
     "${as_root[@]}" apt-get update -qq \
-        && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nutcracker \
-        || echo "nutcracker cannot be installed: the tests beside a real twemproxy are left out" >&2
+        && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program" \
+        || echo "$program cannot be installed: $without" >&2
 }
-if [ "${1:-}" = --tests ]; then wish_nutcracker; fi
+if [ "${1:-}" = --tests ]; then
+    wish nutcracker "the tests beside a real twemproxy are left out"
+    wish valgrind "instructions are not counted"
+fi
 
 if have redis-server || have valkey-server; then
     exit 0

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::client::pipeline::{Pipeline, Spare};
 use crate::command::{self, Command};
 use crate::error::Failure;
 use crate::resp::Args;
@@ -14,17 +15,8 @@ use crate::route::join::Joining;
 use crate::route::{self, Placed, Scratch};
 use crate::settings::{NodeSpec, Settings};
 use crate::topology::Topology;
+use crate::upstream::exchange::{Exchange, ReplyTo};
 
-// compiled a second time, so that the modules around them need not open their doors
-#[allow(clippy::duplicate_mod, dead_code, unreachable_pub, reason = "the benchmarks use a part")]
-#[path = "upstream/exchange.rs"]
-mod exchange;
-#[allow(clippy::duplicate_mod, dead_code, unreachable_pub, reason = "the benchmarks use a part")]
-#[path = "client/pipeline.rs"]
-mod pipeline;
-
-use exchange::{Exchange, ReplyTo};
-use pipeline::{Pipeline, Spare};
 
 /// A topology and what placing a command needs.
 #[derive(Debug)]

@@ -12,7 +12,7 @@
 mod all_nodes;
 mod exclusive;
 mod local;
-mod pipeline;
+pub(crate) mod pipeline;
 mod session;
 mod slot;
 mod workers;

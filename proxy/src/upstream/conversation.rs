@@ -119,9 +119,9 @@ impl<T: ReplyTo + 'static> Link<T> {
                     if self.is_ahead_of_reader() {
                         return Poll::Ready(None);
                     }
-                    if len < buffer.len() {
-                        // the kernel has no more: this registers for the next bytes without a system call
-                        continue;
+                    // a long reply is read piece by piece, so that it costs others no more than one piece at a time
+                    if len == buffer.len() && self.exchange.borrow().is_streaming() {
+                        break;
                     }
                 }
             }

@@ -209,6 +209,12 @@ impl<T: ReplyTo> Exchange<T> {
         Some(asked.to.backlog())
     }
 
+    /// Whether a long reply is being passed on.
+    #[inline]
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streaming
+    }
+
     /// Whether nothing is awaited and nothing was heard for `limit`.
     pub(crate) fn is_silent(&self, now: Instant, limit: Duration) -> bool {
         self.queue.is_empty() && now.saturating_duration_since(self.progress) > limit

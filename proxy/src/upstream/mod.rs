@@ -12,7 +12,7 @@
 mod backoff;
 mod conversation;
 mod dedicated;
-mod exchange;
+pub(crate) mod exchange;
 mod greeting;
 mod link;
 
