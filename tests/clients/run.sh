@@ -1,6 +1,7 @@
 #!/bin/sh
-# Real clients against a real Ringway: redis-py, ioredis, node-redis and redis-benchmark, each with its default
-# handshake and its everyday commands. Ends with a line "N passed, N failed" and is non-zero when anything failed.
+# Real clients against a real Ringway: redis-py, ioredis, node-redis, Ruby's redis and redis-benchmark, each with its
+# default handshake and its everyday commands; what applications build on Redis; a job queue (BullMQ) and a cache
+# (django-redis), unchanged. Ends with a line "N passed, N failed" and is non-zero when anything failed.
 #
 #   tests/clients/run.sh                 builds the debug binary and uses it
 #   PROFILE=release tests/clients/run.sh
@@ -27,6 +28,11 @@ if [ -z "${RINGWAY:-}" ]; then
     # shellcheck disable=SC2086 # no word at all when empty
     (cd "$root" && cargo build --quiet $release --bin ringway)
     RINGWAY=${CARGO_TARGET_DIR:-$root/target}/$profile/ringway
+fi
+
+if ! ruby -e 'require "redis"' 2>/dev/null && command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" -eq 0 ]; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ruby ruby-redis \
+        >/dev/null
 fi
 
 [ -x "$work/venv/bin/python" ] || python3 -m venv "$work/venv"
@@ -93,6 +99,14 @@ benchmark() {
 suite "redis-py, sync and asyncio, RESP2 and RESP3" "$work/venv/bin/python" "$here/redis_py.py" "$host" "$port"
 suite "ioredis" node "$work/node/ioredis.mjs" "$host" "$port"
 suite "node-redis, RESP2 and RESP3" node "$work/node/node_redis.mjs" "$host" "$port"
+suite "patterns of applications, RESP2 and RESP3" "$work/venv/bin/python" "$here/patterns.py" "$host" "$port"
+suite "django-redis" "$work/venv/bin/python" "$here/django_cache.py" "$host" "$port"
+suite "bullmq" node "$work/node/bullmq.mjs" "$host" "$port"
+if ruby -e 'require "redis"' 2>/dev/null; then
+    suite "ruby" ruby "$here/ruby_redis.rb" "$host" "$port"
+else
+    echo "== ruby is left out: apt-get install ruby ruby-redis"
+fi
 suite "redis-benchmark" benchmark
 
 echo "$passed passed, $failed failed"
