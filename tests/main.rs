@@ -11,6 +11,7 @@ mod cli;
 mod cli_serve;
 mod connection;
 mod data_types;
+mod differential;
 mod distribution;
 mod faults;
 mod metrics;

@@ -17,7 +17,6 @@ use crate::settings::{NodeSpec, Settings};
 use crate::topology::Topology;
 use crate::upstream::exchange::{Exchange, ReplyTo};
 
-
 /// A topology and what placing a command needs.
 #[derive(Debug)]
 pub struct Router {
@@ -55,15 +54,15 @@ pub struct Joiner {
 }
 
 impl Joiner {
-    /// Joins the parts' arrays in the order of `assignment`; returns the length of the whole.
-    pub fn values(&mut self, assignment: &[u16], replies: &[&[u8]]) -> usize {
+    /// Joins the parts' arrays in the order of `assignment`; returns the whole.
+    pub fn values(&mut self, assignment: &[u16], replies: &[&[u8]]) -> &[u8] {
         self.out.clear();
         self.joining.begin(command::Join::Values, false, assignment, replies.len(), usize::MAX);
         for (part, reply) in replies.iter().enumerate() {
             self.joining.reply(part, reply, true);
         }
         self.joining.finish(&mut self.out);
-        self.out.len()
+        &self.out
     }
 }
 

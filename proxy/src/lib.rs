@@ -19,6 +19,8 @@ pub mod resp;
 mod route;
 mod scripts;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod stats;
 pub mod topology;
 mod turn;

@@ -1,0 +1,7 @@
+//! See `properties::keys`.  `make fuzz TARGET=keys`
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| ringway_proxy_fuzz::properties::keys(data));

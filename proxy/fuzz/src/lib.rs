@@ -1,0 +1,3 @@
+//! The properties behind the fuzz targets.
+
+pub mod properties;
