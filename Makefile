@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test bench ratchet fuzz test-clients
+.PHONY: help deps up test bench ratchet fuzz soak test-clients
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: ## Ringway beside its peers and the kernel's floor, written to docs/bench
 
 ratchet: ## instructions per request, held against the committed numbers (needs valgrind)
 	@scripts/bench.sh ratchet
+
+soak: ## everything at once with all oracles on; MINUTES=n (10)
+	MINUTES=$(or $(MINUTES),10) cargo test --release --locked --test e2e -- --ignored --nocapture soak::long_soak
 
 fuzz: ## libFuzzer on every parser, one minute each; SECONDS=n TARGET=name (needs cargo-fuzz)
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)

@@ -19,6 +19,7 @@ mod node_errors;
 mod pipeline;
 mod redis_rs;
 mod resources;
+mod soak;
 mod split;
 mod tidy;
 mod topology;
