@@ -6,6 +6,8 @@ mod admin;
 mod attacks;
 mod bad_input;
 mod big_values;
+mod blocking;
+mod blocking_changes;
 mod bytes_from_nodes;
 mod cli;
 mod cli_serve;

@@ -41,6 +41,7 @@ fn the_promised_names_are_there() {
         "ringway_command_seconds_sum",
         "ringway_command_seconds_count",
         "ringway_client_connections",
+        "ringway_blocked_clients",
         "ringway_node_connections",
         "ringway_node_up",
         "ringway_keys_lookups_total",

@@ -56,6 +56,11 @@ impl Metrics {
             "Clients connected.",
             snapshot.client_connections as f64,
         ));
+        families.push(gauge(
+            "ringway_blocked_clients",
+            "Clients that wait for something to happen (BLPOP and its kin).",
+            snapshot.blocked_clients as f64,
+        ));
         families.push(gauge("ringway_topology_epoch", "Epoch of the topology.", topology.epoch() as f64));
         families.push(gauge(
             "ringway_last_change_moved_ratio",

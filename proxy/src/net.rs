@@ -24,6 +24,9 @@ impl Stream {
     pub(crate) async fn connect(address: &str) -> io::Result<Self> {
         let inner = TcpStream::connect(address).await?;
         inner.set_nodelay(true)?;
+        // a connection that waits for something to happen is silent for long: whether it still exists is asked
+        let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
+        socket2::SockRef::from(&inner).set_tcp_keepalive(&keepalive)?;
         Ok(Self { inner })
     }
 

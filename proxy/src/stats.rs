@@ -219,6 +219,7 @@ pub struct WorkerStats {
     /// Replies that had lost their client.
     pub replies_dropped: Counter,
     clients: AtomicI64,
+    blocked: AtomicI64,
     nodes: Mutex<Vec<Arc<NodeStats>>>,
 }
 
@@ -232,6 +233,7 @@ impl Default for WorkerStats {
             replies: Counter::default(),
             replies_dropped: Counter::default(),
             clients: AtomicI64::new(0),
+            blocked: AtomicI64::new(0),
             nodes: Mutex::new(Vec::new()),
         }
     }
@@ -246,6 +248,11 @@ impl WorkerStats {
     /// Clients of this worker now.
     pub fn clients(&self) -> i64 {
         self.clients.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a client of this worker began to wait for something to happen (`1`) or waits no more (`-1`).
+    pub fn blocked_changed(&self, by: i64) {
+        self.blocked.fetch_add(by, Ordering::Relaxed);
     }
 
     /// The figures for a node, made on first use and kept while the node is used.
@@ -274,6 +281,8 @@ impl WorkerStats {
 pub struct Snapshot {
     /// Clients connected.
     pub client_connections: u64,
+    /// Clients that wait for something to happen (BLPOP and its kin).
+    pub blocked_clients: u64,
     /// Commands that the proxy answered itself.
     pub local: Vec<CommandCount>,
     /// Bytes read from clients.
@@ -343,6 +352,7 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
     let mut nodes: BTreeMap<String, (NodeSnapshot, Sums)> = BTreeMap::new();
     for worker in workers {
         total.client_connections += worker.clients().max(0) as u64;
+        total.blocked_clients += worker.blocked.load(Ordering::Relaxed).max(0) as u64;
         total.client_bytes_in += worker.client_bytes_in.get();
         total.client_bytes_out += worker.client_bytes_out.get();
         total.commands_read += worker.commands_read.get();

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::client::{Client, Parts, SlotRef, Spare};
+use crate::client::{Client, Parts, SlotRef, Spare, Waits};
 use crate::control::Shared;
 use crate::net::{Accepted, Stream};
 use crate::resp::Span;
@@ -80,6 +80,7 @@ pub(crate) struct Worker {
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) parts: RefCell<Parts>,
     pub(crate) spare: RefCell<Spare>,
+    pub(crate) waits: Waits,
     links: Rc<LinkContext<SlotRef>>,
     topology: RefCell<arc_swap::Cache<TopologyOf, Arc<Topology>>>,
     routes: RefCell<Routes>,
@@ -138,6 +139,7 @@ impl Worker {
             scratch: RefCell::default(),
             parts: RefCell::default(),
             spare: RefCell::default(),
+            waits: Waits::default(),
             links,
             retired: RefCell::default(),
         };
@@ -177,6 +179,7 @@ impl Worker {
         self.stats.retain_nodes(|name| topology.nodes().iter().any(|node| node.name == name));
         old.iter().for_each(|node| node.retire());
         self.retired.borrow_mut().append(&mut old);
+        self.waits.topology_changed(topology.epoch());
         routes.topology = topology;
     }
 

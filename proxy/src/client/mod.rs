@@ -10,6 +10,7 @@
 //! dropped by whoever has it (law I1).
 
 mod all_nodes;
+mod blocking;
 mod exclusive;
 mod local;
 pub(crate) mod pipeline;
@@ -30,6 +31,7 @@ use crate::resp::inline;
 use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::worker::Worker;
+pub(crate) use blocking::Waits;
 use pipeline::Pipeline;
 pub(crate) use pipeline::Spare;
 pub(crate) use session::Parts;

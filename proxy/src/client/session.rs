@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::exclusive::Running;
-use super::{Client, Inner, Reading, SlotRef, all_nodes, local};
+use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::resp::{Args, Protocol, encode};
@@ -112,7 +112,7 @@ impl Session {
     /// Goes over to the topology of `epoch`, unless replies are awaited from nodes of an earlier one: a node under
     /// a new address is reached by a new connection, on which later commands must not overtake (law I2).
     #[inline]
-    fn follows(&mut self, epoch: u64, nothing_awaited: bool) -> bool {
+    pub(super) fn follows(&mut self, epoch: u64, nothing_awaited: bool) -> bool {
         if self.epoch == epoch {
             return true;
         }
@@ -168,11 +168,21 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
                 return false;
             }
         }
+        Route::Waiting => {
+            if !blocking::begin(client, inner, command, args) {
+                return false;
+            }
+        }
         Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
         Route::Scan => all_nodes::scan(client, inner, command, args),
         Route::Local(Local::Quit) => {
             local::answer(client, inner, command, Local::Quit, args);
             inner.reading = Reading::Refused;
+        }
+        Route::Local(Local::ClientUnblock) => {
+            if !blocking::unblock(client, inner, command, args) {
+                return false;
+            }
         }
         Route::Local(what) => local::answer(client, inner, command, what, args),
         Route::Refused(rule) => refuse(client, inner, command, &refusal(command, rule)),
@@ -193,7 +203,12 @@ pub(super) fn refuse(client: &Rc<Client>, inner: &mut Inner, command: &'static C
 
 /// Sends a command to the node, or the nodes, that own its keys; false when it must wait for those before it.
 #[inline]
-fn send(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) -> bool {
+pub(super) fn send(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    args: Args<'_>,
+) -> bool {
     let worker = &client.worker;
     let routes = worker.routes();
     if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {

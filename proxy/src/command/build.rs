@@ -197,6 +197,11 @@ impl Command {
         self.flag(Flags::BLOCKING)
     }
 
+    /// Waits until there is something to answer, on a connection of the client's own.
+    pub(super) const fn waits(self) -> Self {
+        self.blocking().route(Route::Waiting)
+    }
+
     pub(super) const fn stale(self) -> Self {
         self.flag(Flags::STALE)
     }

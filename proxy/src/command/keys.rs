@@ -38,8 +38,19 @@ pub fn key_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Resu
 /// Whether this request waits for data: a blocking command, or XREAD and XREADGROUP with BLOCK.
 pub fn blocks(command: &Command, args: &Args) -> bool {
     match command.keys {
-        Keys::Streams { .. } => StreamOptions::read(args).blocks,
+        Keys::Streams { .. } => StreamOptions::read(args).timeout.is_some(),
         _ => command.flags.contains(super::Flags::BLOCKING),
+    }
+}
+
+/// Index of the argument that says how long a request waits, if it waits: milliseconds for XREAD and XREADGROUP,
+/// seconds for all others.
+pub fn timeout_position(command: &Command, args: &Args) -> Option<usize> {
+    match command.keys {
+        Keys::Streams { .. } => StreamOptions::read(args).timeout,
+        _ if !command.flags.contains(super::Flags::BLOCKING) => None,
+        Keys::NumKeys { .. } => Some(1),
+        _ => args.len().checked_sub(1),
     }
 }
 
@@ -163,14 +174,15 @@ fn integer(text: &[u8]) -> Option<i64> {
 
 /// What the options before STREAMS say.
 struct StreamOptions {
-    blocks: bool,
+    /// Index of the word after BLOCK.
+    timeout: Option<usize>,
     /// Index of the first key.
     first: Option<usize>,
 }
 
 impl StreamOptions {
     fn read(args: &Args) -> Self {
-        let mut options = StreamOptions { blocks: false, first: None };
+        let mut options = StreamOptions { timeout: None, first: None };
         let mut at = 1;
         while let Some(arg) = args.get(at) {
             let more = args.len() - at - 1;
@@ -178,7 +190,7 @@ impl StreamOptions {
                 options.first = Some(at + 1);
                 break;
             } else if is_word(arg, "block") && more > 0 {
-                options.blocks = true;
+                options.timeout = Some(at + 1);
                 at += 2;
             } else if is_word(arg, "count") && more > 0 {
                 at += 2;
@@ -368,6 +380,20 @@ mod tests {
             ("ssubscribe c", vec![]),
         ] {
             assert_eq!(positions(text), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            ("blpop a b 0", Some(3)),
+            ("blmove a b left right 5", Some(5)),
+            ("bzmpop 2 1 a min", Some(1)),
+            ("xread count 1 block 7 streams a 0", Some(4)),
+            ("xread streams block 0", None),
+            ("lpop a", None),
+        ] {
+            let parts: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+            let request = request(&parts);
+            let row = super::super::resolve(&request.args()).expect("a valid request");
+            assert_eq!(timeout_position(row, &request.args()), expected, "{text}");
+            assert_eq!(blocks(row, &request.args()), expected.is_some(), "{text}");
         }
         assert_eq!(positions("mset a 1 b"), Err(KeyError::Arity("mset")));
         assert_eq!(positions("copy a b replace db 0"), Ok(vec![1, 2]));

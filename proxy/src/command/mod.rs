@@ -24,7 +24,7 @@ mod table;
 pub use bits::{Categories, Flags, KeyUse};
 pub use describe::describe;
 pub use key_error::KeyError;
-pub use keys::{blocks, key_positions};
+pub use keys::{blocks, key_positions, timeout_position};
 pub use resolve::{ResolveError, resolve};
 pub use route::{Join, Local, Route};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};

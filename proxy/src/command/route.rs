@@ -6,6 +6,8 @@ pub enum Route {
     /// The node that owns the key(s), unchanged; keys of several nodes are refused. The number of keys may be zero
     /// (`EVAL … 0`): then any node can run it.
     Key,
+    /// As `Key`, over a connection of the client's own when the request waits for something to happen.
+    Waiting,
     /// One part to each node that owns some of the keys; the replies are joined.
     Split(Join),
     /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it.
@@ -59,6 +61,7 @@ pub enum Local {
     ClientSetName,
     ClientSetInfo,
     ClientInfo,
+    ClientUnblock,
     CommandAll,
     CommandCount,
     CommandDocs,

@@ -58,17 +58,19 @@ fn lines_of(command: &Command) -> Vec<(u8, String, String)> {
 fn rank(route: Route) -> u8 {
     match route {
         Route::Key => 0,
-        Route::Split(_) => 1,
-        Route::AllNodes(_) => 2,
-        Route::Scan => 3,
-        Route::Local(_) => 4,
-        Route::Refused(_) => 5,
+        Route::Waiting => 1,
+        Route::Split(_) => 2,
+        Route::AllNodes(_) => 3,
+        Route::Scan => 4,
+        Route::Local(_) => 5,
+        Route::Refused(_) => 6,
     }
 }
 
 fn way(route: Route) -> String {
     match route {
         Route::Key => "to the key's node".into(),
+        Route::Waiting => "to the key's node, over a connection of the client's own while it waits".into(),
         Route::Split(_) => "split and joined".into(),
         Route::AllNodes(_) => "on all nodes, joined".into(),
         Route::Scan => "node after node".into(),
@@ -81,7 +83,6 @@ fn way(route: Route) -> String {
 fn shown(command: &Command) -> String {
     let mut text = command.full_name.to_uppercase().replace('|', " ");
     match (command.route, command.keys) {
-        (Route::Key, Keys::Streams { .. }) => text.push_str(" (without BLOCK)"),
         (Route::Key, Keys::Copy) => text.push_str(" (within database 0)"),
         (Route::Key, Keys::Sort { .. }) => text.push_str(" (without patterns)"),
         _ => {}

@@ -29,6 +29,11 @@ impl<'a> Args<'a> {
         self.frame
     }
 
+    /// Where the arguments lie in the frame.
+    pub fn spans(&self) -> &'a [Span] {
+        self.spans
+    }
+
     /// How many arguments, the command's name included.
     pub fn len(&self) -> usize {
         self.spans.len()

@@ -63,12 +63,6 @@ pub(crate) fn place(
 }
 
 fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: &mut Scratch) -> Placed {
-    if command::blocks(command, args) {
-        return Placed::Refused(format!(
-            "ERR {} with BLOCK needs a connection of its own, which Ringway does not give yet",
-            command.name.to_ascii_uppercase()
-        ));
-    }
     if let Err(error) = command::key_positions(command, args, &mut scratch.keys) {
         return Placed::Refused(error.to_string());
     }

@@ -156,9 +156,10 @@ impl Pool {
         Self { pool, last_error }
     }
 
-    pub(super) async fn get(&self, mut trouble: watch::Receiver<Trouble>) -> Result<Dedicated, Lost> {
+    /// Gives up at once when there is `trouble`, if it is told of it.
+    pub(super) async fn get(&self, mut trouble: Option<watch::Receiver<Trouble>>) -> Result<Dedicated, Lost> {
         let not_sent = |why: String| Lost { fate: Fate::NotSent, why };
-        if let Some(why) = &*trouble.borrow_and_update() {
+        if let Some(why) = trouble.as_mut().and_then(|trouble| trouble.borrow_and_update().clone()) {
             return Err(not_sent(why.to_string()));
         }
         let line = tokio::select! {
@@ -166,7 +167,7 @@ impl Pool {
             why = told(&mut trouble) => return Err(not_sent(why)),
         };
         match line {
-            Ok(line) => Ok(Dedicated { line, trouble, partial: Vec::new() }),
+            Ok(line) => Ok(Dedicated { line, trouble, waits: false, partial: Vec::new() }),
             Err(RunError::User(why)) => Err(not_sent(why)),
             Err(RunError::TimedOut) => {
                 let known = self.last_error.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -177,7 +178,8 @@ impl Pool {
 }
 
 /// The next trouble of the node, as soon as there is one.
-async fn told(trouble: &mut watch::Receiver<Trouble>) -> String {
+async fn told(trouble: &mut Option<watch::Receiver<Trouble>>) -> String {
+    let Some(trouble) = trouble else { return std::future::pending().await };
     match trouble.wait_for(Option::is_some).await {
         Ok(why) => why.as_deref().unwrap_or_default().to_owned(),
         Err(_) => "it left the topology".into(),
@@ -187,9 +189,23 @@ async fn told(trouble: &mut watch::Receiver<Trouble>) -> String {
 /// See the head of this file.
 pub(crate) struct Dedicated {
     line: PooledConnection<'static, Dialer>,
-    trouble: watch::Receiver<Trouble>,
+    /// What ends every wait for the node; `None` after [`Dedicated::outlast`].
+    trouble: Option<watch::Receiver<Trouble>>,
+    /// What was asked waits for something to happen.
+    waits: bool,
     /// Bytes of replies that were read and not passed on.
     partial: Vec<u8>,
+}
+
+impl Drop for Dedicated {
+    fn drop(&mut self) {
+        let node_works = self.trouble.as_ref().is_none_or(|trouble| trouble.borrow().is_none());
+        if self.line.doubtful && self.waits && node_works {
+            // a node that is awake forgets what waits together with its connection: no fence is needed, and a thousand
+            // clients that leave at once would make as many
+            self.line.identity = None;
+        }
+    }
 }
 
 impl Dedicated {
@@ -205,6 +221,7 @@ impl Dedicated {
     /// [`Lost`]: NOTSENT, as the last byte was not taken.
     pub(crate) async fn send(&mut self, mut bytes: &[u8], patience: Patience) -> Result<(), Lost> {
         self.line.doubtful = true;
+        self.waits = patience == Patience::Unlimited;
         let not_sent = |why: String| Lost { fate: Fate::NotSent, why };
         while !bytes.is_empty() {
             match self.line.stream.try_write(bytes) {
@@ -223,6 +240,23 @@ impl Dedicated {
             }
         }
         Ok(())
+    }
+
+    /// Waits until the next reply begins. Nothing is lost when the wait is broken off.
+    ///
+    /// # Errors
+    /// [`Lost`]: UNKNOWN.
+    pub(crate) async fn begins(&mut self, patience: Patience) -> Result<(), Lost> {
+        while self.partial.is_empty() {
+            self.read(patience).await?;
+        }
+        Ok(())
+    }
+
+    /// From now on neither that the node leaves the topology nor that it is down for others ends a wait: whoever calls
+    /// this waits for an answer that is due, and has bounds of its own.
+    pub(crate) fn outlast(&mut self) {
+        self.trouble = None;
     }
 
     /// Reads the next reply and passes it to `to`: at once when it is short, in pieces and no faster than they are
@@ -313,7 +347,7 @@ fn unknown(why: String) -> Lost {
 /// that nothing is read by another (law I1).
 async fn within<R>(
     patience: Patience,
-    trouble: &mut watch::Receiver<Trouble>,
+    trouble: &mut Option<watch::Receiver<Trouble>>,
     what: impl Future<Output = R>,
 ) -> Result<R, String> {
     let limited = async {

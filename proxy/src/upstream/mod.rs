@@ -24,10 +24,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 
-use crate::resp::Protocol;
+use crate::resp::{Protocol, encode};
 use crate::settings::NodeSpec;
 use crate::stats::NodeStats;
 use dedicated::{Dialer, Pool};
@@ -56,8 +57,13 @@ pub(crate) struct Node<T: ReplyTo> {
     pools: RefCell<HashMap<Lane, Pool>>,
     fences: Fences,
     trouble: watch::Sender<Trouble>,
+    /// Held by whoever asks by [`Node::errand`]; the last failure.
+    errands: tokio::sync::Mutex<Option<(Instant, Lost)>>,
     context: Rc<LinkContext<T>>,
 }
+
+/// Longest answer to an errand, in bytes.
+const ERRAND_BYTES: usize = 4096;
 
 impl<T: ReplyTo + 'static> Node<T> {
     /// Starts to connect at once, so that the first command finds a connection.
@@ -70,6 +76,7 @@ impl<T: ReplyTo + 'static> Node<T> {
             pools: RefCell::default(),
             fences: Fences::default(),
             trouble: watch::Sender::default(),
+            errands: tokio::sync::Mutex::default(),
             context,
         };
         node.link(Lane::default());
@@ -104,21 +111,52 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// # Errors
     /// [`Lost`] with nothing sent: the node is not usable, or there is no connection to be had.
     pub(crate) async fn dedicated(&self, lane: Lane) -> Result<Dedicated, Lost> {
-        let pool = {
-            let mut pools = self.pools.borrow_mut();
-            let pool = pools.entry(lane).or_insert_with(|| {
-                Pool::new(Dialer {
-                    spec: Arc::clone(&self.spec),
-                    stats: Arc::clone(&self.stats),
-                    fences: self.fences.clone(),
-                    scripts: Arc::clone(&self.context.scripts),
-                    timeouts: self.context.timeouts,
-                    lane,
-                })
-            });
-            pool.clone()
+        let pool = self.pool(lane);
+        pool.get(Some(self.trouble.subscribe())).await
+    }
+
+    fn pool(&self, lane: Lane) -> Pool {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(lane).or_insert_with(|| {
+            Pool::new(Dialer {
+                spec: Arc::clone(&self.spec),
+                stats: Arc::clone(&self.stats),
+                fences: self.fences.clone(),
+                scripts: Arc::clone(&self.context.scripts),
+                timeouts: self.context.timeouts,
+                lane,
+            })
+        });
+        pool.clone()
+    }
+
+    /// Asks the node something about its connections, even when it has left the topology. One after the other, so that
+    /// a thousand who ask at once need one connection; a failure answers all who are in line.
+    ///
+    /// # Errors
+    /// [`Lost`], after the operation timeout at the latest when nobody is before.
+    pub(crate) async fn errand(&self, words: &[&str]) -> Result<Vec<u8>, Lost> {
+        let since = Instant::now();
+        let mut failed = self.errands.lock().await;
+        if let Some((at, lost)) = &*failed
+            && *at >= since
+        {
+            return Err(lost.clone());
+        }
+        let mut request = Vec::new();
+        encode::array(&mut request, words.len());
+        words.iter().for_each(|word| encode::bulk(&mut request, word.as_bytes()));
+        let patience = Patience::Limited(self.context.timeouts.operation);
+        let result = async {
+            let mut connection = self.pool(Lane::default()).get(None).await?;
+            connection.send(&request, patience).await?;
+            let reply = connection.gather(ERRAND_BYTES, patience).await?;
+            connection.settle();
+            Ok(reply)
         };
-        pool.get(self.trouble.subscribe()).await
+        let result = result.await;
+        *failed = result.as_ref().err().map(|lost: &Lost| (Instant::now(), lost.clone()));
+        result
     }
 
     /// Whether this is how the topology now describes the node.

@@ -57,7 +57,7 @@ const CLIENT: &[Command] = &[
     ROW.refused("client|tracking", -3, rules::CONNECTION, "6.0.0", "Switches invalidation messages")
         .session(),
     ROW.refused("client|trackinginfo", 2, rules::CONNECTION, "6.2.0", "State of the tracking").session(),
-    ROW.refused("client|unblock", -3, rules::CONNECTION, "5.0.0", "Wakes a client that waits")
+    ROW.local("client|unblock", -3, Local::ClientUnblock, "5.0.0", "Wakes a client that waits")
         .admin()
         .session(),
     ROW.refused("client|unpause", 2, rules::CONNECTION, "6.2.0", "Ends CLIENT PAUSE").admin().session(),

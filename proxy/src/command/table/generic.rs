@@ -75,10 +75,10 @@ pub(super) const ROWS: &[Command] = &[
         .fast()
         .uses(REMOVE)
         .split(Join::Sum),
-    ROW.refused("wait", 3, rules::BLOCKING, "3.0.0", "Waits until replicas have the writes")
+    ROW.refused("wait", 3, rules::REPLICAS, "3.0.0", "Waits until replicas have the writes")
         .noscript()
         .only(Categories::CONNECTION),
-    ROW.refused("waitaof", 4, rules::BLOCKING, "7.2.0", "Waits until writes are on disk")
+    ROW.refused("waitaof", 4, rules::REPLICAS, "7.2.0", "Waits until writes are on disk")
         .blocking()
         .only(Categories::CONNECTION),
 ];

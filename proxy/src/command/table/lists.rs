@@ -1,12 +1,11 @@
 //! Rows of the list commands.
 //!
-//! Those that wait for an element are refused: they need a connection of their own.
+//! Those that wait for an element do so on a connection of the client's own.
 
 use super::super::bits::Categories;
 use super::super::build::Family;
 use super::super::build::uses::{ALL_BUT_LAST, INSERT, KEY, LOOK, TAKE, TRIM, TWO};
 use super::super::row::{Command, Group, Keys, NumKeysRule};
-use super::rules;
 
 const ROW: Family = Family::new(Group::List, Categories::LIST);
 
@@ -18,32 +17,27 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("blmove", 6, TWO, "6.2.0", "LMOVE that waits for an element")
         .denyoom()
         .noscript()
-        .blocking()
+        .waits()
         .uses(TAKE)
-        .then(INSERT)
-        .refused_by(rules::BLOCKING),
+        .then(INSERT),
     ROW.write("blmpop", -5, POP_WAITING, "7.0.0", "LMPOP that waits for an element")
-        .blocking()
+        .waits()
         .movable()
-        .uses(TAKE)
-        .refused_by(rules::BLOCKING),
+        .uses(TAKE),
     ROW.write("blpop", -3, ALL_BUT_LAST, "2.0.0", "LPOP that waits for an element")
         .noscript()
-        .blocking()
-        .uses(TAKE)
-        .refused_by(rules::BLOCKING),
+        .waits()
+        .uses(TAKE),
     ROW.write("brpop", -3, ALL_BUT_LAST, "2.0.0", "RPOP that waits for an element")
         .noscript()
-        .blocking()
-        .uses(TAKE)
-        .refused_by(rules::BLOCKING),
+        .waits()
+        .uses(TAKE),
     ROW.write("brpoplpush", 4, TWO, "2.2.0", "RPOPLPUSH that waits for an element")
         .denyoom()
         .noscript()
-        .blocking()
+        .waits()
         .uses(TAKE)
-        .then(INSERT)
-        .refused_by(rules::BLOCKING),
+        .then(INSERT),
     ROW.read("lindex", 3, KEY, "1.0.0", "Element at an index").lookup(),
     ROW.write("linsert", 5, KEY, "2.2.0", "Inserts an element beside another").denyoom().uses(INSERT),
     ROW.read("llen", 2, KEY, "1.0.0", "Length of a list").fast().uses(LOOK),

@@ -3,8 +3,9 @@
 /// MULTI and its kin.
 pub(super) const TRANSACTION: &str =
     "transactions need a connection of their own, which Ringway does not give yet";
-/// Commands that wait.
-pub(super) const BLOCKING: &str = "waiting needs a connection of its own, which Ringway does not give yet";
+/// WAIT and WAITAOF. Replicas of which nodes, and having which writes, one number could not say truthfully.
+pub(super) const REPLICAS: &str =
+    "it is about one connection's writes to one server; clients of Ringway share connections to many";
 /// SUBSCRIBE and its kin.
 pub(super) const PUBSUB: &str = "publish and subscribe is not supported yet";
 /// KEYS.

@@ -1,12 +1,11 @@
 //! Rows of the sorted set commands.
 //!
-//! Those that wait for a member are refused: they need a connection of their own.
+//! Those that wait for a member do so on a connection of the client's own.
 
 use super::super::bits::Categories;
 use super::super::build::Family;
 use super::super::build::uses::{ALL_BUT_LAST, KEY, LOOK, MODIFY, READ, REPLACE, TAKE, TRIM, TWO};
 use super::super::row::{Command, Group, Keys, NumKeysRule};
-use super::rules;
 
 const ROW: Family = Family::new(Group::SortedSet, Categories::SORTEDSET);
 
@@ -18,22 +17,19 @@ const POP_WAITING: Keys = Keys::NumKeys { at: 2, destination: false, rule: NumKe
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.write("bzmpop", -5, POP_WAITING, "7.0.0", "ZMPOP that waits for a member")
-        .blocking()
+        .waits()
         .movable()
-        .uses(TAKE)
-        .refused_by(rules::BLOCKING),
+        .uses(TAKE),
     ROW.write("bzpopmax", -3, ALL_BUT_LAST, "5.0.0", "ZPOPMAX that waits for a member")
         .noscript()
-        .blocking()
+        .waits()
         .fast()
-        .uses(TAKE)
-        .refused_by(rules::BLOCKING),
+        .uses(TAKE),
     ROW.write("bzpopmin", -3, ALL_BUT_LAST, "5.0.0", "ZPOPMIN that waits for a member")
         .noscript()
-        .blocking()
+        .waits()
         .fast()
-        .uses(TAKE)
-        .refused_by(rules::BLOCKING),
+        .uses(TAKE),
     ROW.write("zadd", -4, KEY, "1.2.0", "Adds members or changes their score").denyoom().fast(),
     ROW.read("zcard", 2, KEY, "1.2.0", "Number of members").fast().uses(LOOK),
     ROW.read("zcount", 4, KEY, "2.0.0", "Number of members in a range of scores").fast(),

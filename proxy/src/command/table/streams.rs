@@ -21,11 +21,9 @@ pub(super) const ROWS: &[Command] = &[
     ROW.read("xlen", 2, KEY, "5.0.0", "Number of entries").fast().uses(LOOK),
     ROW.read("xpending", -3, KEY, "5.0.0", "Entries a group has not finished"),
     ROW.read("xrange", -4, KEY, "5.0.0", "Entries in a range"),
-    ROW.read("xread", -4, Keys::Streams { options: 1 }, "5.0.0", "New entries of streams")
-        .blocking()
-        .movable(),
+    ROW.read("xread", -4, Keys::Streams { options: 1 }, "5.0.0", "New entries of streams").waits().movable(),
     ROW.write("xreadgroup", -7, Keys::Streams { options: 4 }, "5.0.0", "New entries for a consumer")
-        .blocking()
+        .waits()
         .movable()
         .uses(READ),
     ROW.read("xrevrange", -4, KEY, "5.0.0", "Entries in a range, newest first"),

@@ -1,0 +1,457 @@
+//! Commands that wait for something to happen (BLPOP and its kin, XREAD and XREADGROUP with BLOCK), and CLIENT UNBLOCK.
+//!
+//! ```text
+//!   begin ─► connection of its own ─► sent ─► waits ─┬─ the reply begins ─► it is passed on
+//!                  ▲                                 ├─ CLIENT UNBLOCK ───► the node is asked for it; its reply is passed on
+//!                  │                                 └─ the keys moved ───► the node is asked to end the wait
+//!                  └── with the rest of the time, at the new owner ◄── nil, nothing was taken ──┴─► else passed on
+//! ```
+//! How long a command waits is the node's to say, as is every error. The node alone ends a wait that is to end without
+//! its client: it knows whether an element is on its way, so that none is lost in between. A client that leaves takes
+//! its connection with it, which ends the wait as in Redis.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
+
+use super::exclusive::{self, Noted, Permit};
+use super::session::{self, refuse};
+use super::{Client, Inner, Reading, SlotRef};
+use crate::command::{self, Command, Keys};
+use crate::error::{self, Failure, Fate};
+use crate::resp::request::parse_number;
+use crate::resp::{Args, Span, encode};
+use crate::route::{self, Placed};
+use crate::stats::Outcome;
+use crate::upstream::{Dedicated, Lane, Lost, Node, Patience, ReplyTo};
+use crate::worker::{ToWorker, Worker};
+
+/// How long a reply that must be on its way is waited for before the node is asked again: it may not have read the
+/// command yet when it is asked to end the wait.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+/// Longest reply that says that nothing happened, in bytes.
+const NIL_BYTES: usize = 1024;
+/// The least that is left of a timeout, in milliseconds: 0 would be for ever.
+const LEAST_MS: u64 = 1;
+
+/// Who waits on one worker, and the epoch that those who wait look at.
+#[derive(Default)]
+pub(crate) struct Waits {
+    clients: RefCell<HashMap<u64, UnboundedSender<Order>>>,
+    epoch: watch::Sender<u64>,
+}
+
+impl Waits {
+    /// Keys may have moved.
+    pub(crate) fn topology_changed(&self, epoch: u64) {
+        self.epoch.send_replace(epoch);
+    }
+
+    /// Passes an order on; it is dropped when the client does not wait here.
+    fn order(&self, client: u64, order: Order) {
+        if let Some(to) = self.clients.borrow().get(&client) {
+            // whoever has just stopped waiting drops it
+            let _ = to.send(order);
+        }
+    }
+}
+
+/// `CLIENT UNBLOCK` for a client.
+struct Order {
+    /// TIMEOUT or ERROR: what the client is to be answered.
+    reason: &'static str,
+    /// Whether the client waited.
+    answer: oneshot::Sender<bool>,
+}
+
+/// Begins a command that may wait; false when it must wait for those before it.
+pub(super) fn begin(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    args: Args<'_>,
+) -> bool {
+    if !command::blocks(command, &args) {
+        return session::send(client, inner, command, args);
+    }
+    if !inner.pipeline.is_empty() {
+        inner.session.hold();
+        return false;
+    }
+    if inner.reading != Reading::Open {
+        // the client has ended its side, or the proxy drains: nobody waits for it any more
+        inner.reading = Reading::Refused;
+        return true;
+    }
+    let node = match owner(&client.worker, command, &args) {
+        Ok((node, epoch)) => {
+            inner.session.follows(epoch, true);
+            node
+        }
+        Err(text) => {
+            refuse(client, inner, command, &text);
+            return true;
+        }
+    };
+    let Some(permit) = exclusive::permit(client) else {
+        refuse(client, inner, command, exclusive::TOO_MANY);
+        return true;
+    };
+    let (lane, id) = (inner.session.lane(), inner.session.id);
+    let request = Request { frame: args.frame().into(), spans: args.spans().into() };
+    exclusive::run(client, inner, args.frame().len(), true, |to| {
+        Wait::new(to, id, command, lane, request, node, permit).run()
+    });
+    true
+}
+
+/// The node that all keys of a command lie on, and the epoch that says so.
+fn owner(worker: &Worker, command: &Command, args: &Args<'_>) -> Result<(Rc<Node<SlotRef>>, u64), String> {
+    let routes = worker.routes();
+    let scratch = &mut *worker.scratch.borrow_mut();
+    let placed = route::place(&routes.topology, command, args, scratch);
+    scratch.shrink();
+    match placed {
+        Placed::Node(index) => Ok((routes.node(index), routes.topology.epoch())),
+        Placed::Split(_) => Err(error::CROSSSLOT.into()),
+        Placed::Refused(text) => Err(text),
+    }
+}
+
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`; false when it must wait for the commands before it.
+pub(super) fn unblock(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    args: Args<'_>,
+) -> bool {
+    if !inner.pipeline.is_empty() {
+        inner.session.hold();
+        return false;
+    }
+    let (id, reason) = match wish(args) {
+        Ok(wish) => wish,
+        Err(text) => {
+            refuse(client, inner, command, text);
+            return true;
+        }
+    };
+    exclusive::run(client, inner, args.frame().len(), false, |to| async move {
+        let worker = &to.client.worker;
+        let mut awaited = Vec::new();
+        for other in &worker.shared.workers {
+            let (answer, receiver) = oneshot::channel();
+            let order = move |worker: &Rc<Worker>| worker.waits.order(id, Order { reason, answer });
+            if other.sender.send(ToWorker::Run(Box::new(order))).is_ok() {
+                awaited.push(receiver);
+            }
+        }
+        let mut waited = false;
+        for receiver in awaited {
+            waited |= receiver.await.unwrap_or(false);
+        }
+        worker.stats.local.count(command, Outcome::Ok);
+        to.reply(if waited { b":1\r\n" } else { b":0\r\n" }, true);
+    });
+    true
+}
+
+/// What `CLIENT UNBLOCK` asks for: a client's number and how it is to be answered.
+fn wish(args: Args<'_>) -> Result<(u64, &'static str), &'static str> {
+    let reason = match args.get(3) {
+        _ if args.len() > 4 => {
+            return Err(
+                "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
+            );
+        }
+        None => "TIMEOUT",
+        Some(word) if word.eq_ignore_ascii_case(b"timeout") => "TIMEOUT",
+        Some(word) if word.eq_ignore_ascii_case(b"error") => "ERROR",
+        Some(_) => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
+    };
+    let id = args.get(2).and_then(parse_number).ok_or("ERR value is not an integer or out of range")?;
+    // no client has a negative number
+    Ok((u64::try_from(id).unwrap_or(u64::MAX), reason))
+}
+
+/// A request as it came, to be written again with the rest of its time.
+struct Request {
+    frame: Box<[u8]>,
+    spans: Box<[Span]>,
+}
+
+impl Request {
+    fn args(&self) -> Args<'_> {
+        Args::new(&self.frame, &self.spans)
+    }
+
+    /// The request with what is left of its timeout, or why it cannot be asked again as if nothing had happened.
+    fn after(&self, command: &Command, elapsed: Duration) -> Result<Vec<u8>, &'static str> {
+        let args = self.args();
+        let streams = matches!(command.keys, Keys::Streams { .. });
+        if streams && self.reads_from_now(command) {
+            return Err("the stream is read on another node now, where '$' could miss entries");
+        }
+        let at = command::timeout_position(command, &args);
+        let rest = at
+            .and_then(|at| rest_of(args.get(at)?, if streams { 1 } else { 1000 }, elapsed))
+            .ok_or("what is left of the timeout cannot be told")?;
+        let mut frame = Vec::with_capacity(self.frame.len());
+        encode::array(&mut frame, args.len());
+        for (index, argument) in args.iter().enumerate() {
+            encode::bulk(&mut frame, if Some(index) == at { rest.as_bytes() } else { argument });
+        }
+        Ok(frame)
+    }
+
+    /// Whether XREAD reads a stream from `$`: the entries after the moment in which it is asked.
+    fn reads_from_now(&self, command: &Command) -> bool {
+        let (args, mut keys) = (self.args(), Vec::new());
+        if command::key_positions(command, &args, &mut keys).is_err() {
+            return false;
+        }
+        // one ID for each key, behind the last key
+        let first = keys.last().map_or(0, |last| *last as usize + 1);
+        (first..args.len()).any(|at| args.get(at) == Some(b"$"))
+    }
+}
+
+/// What is left of a timeout of `text` units, in the same units; 0 is for ever.
+fn rest_of(text: &[u8], unit_ms: u64, elapsed: Duration) -> Option<String> {
+    let total: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    if total == 0.0 {
+        return Some("0".into());
+    }
+    let left = total * unit_ms as f64 - elapsed.as_millis() as f64;
+    let left = (left.is_finite().then_some(left)?.ceil() as u64).max(LEAST_MS);
+    Some(if unit_ms == 1 { left.to_string() } else { format!("{}.{:03}", left / 1000, left % 1000) })
+}
+
+/// How the wait at one node ended.
+enum End {
+    /// The client has its reply.
+    Answered(Outcome),
+    /// Nothing was taken, and the client is to wait at the new owner of its keys.
+    LetGo,
+}
+
+/// What ends a look at the connection.
+enum Event {
+    Topology,
+    Order(Order),
+    Begun(Result<(), Lost>),
+}
+
+/// A client that waits.
+struct Wait {
+    to: SlotRef,
+    /// The client's number.
+    id: u64,
+    command: &'static Command,
+    lane: Lane,
+    request: Request,
+    node: Rc<Node<SlotRef>>,
+    since: Instant,
+    /// Whether any node has got the command.
+    asked: bool,
+    orders: UnboundedReceiver<Order>,
+    changes: watch::Receiver<u64>,
+    _permit: Permit,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let worker = &self.to.client.worker;
+        worker.waits.clients.borrow_mut().remove(&self.id);
+        worker.stats.blocked_changed(-1);
+    }
+}
+
+impl Wait {
+    fn new(
+        to: SlotRef,
+        id: u64,
+        command: &'static Command,
+        lane: Lane,
+        request: Request,
+        node: Rc<Node<SlotRef>>,
+        permit: Permit,
+    ) -> Self {
+        let worker = &to.client.worker;
+        let (sender, orders) = unbounded_channel();
+        worker.waits.clients.borrow_mut().insert(id, sender);
+        worker.stats.blocked_changed(1);
+        let changes = worker.waits.epoch.subscribe();
+        let since = Instant::now();
+        Self { to, id, command, lane, request, node, since, asked: false, orders, changes, _permit: permit }
+    }
+
+    async fn run(mut self) {
+        let mut frame: Vec<u8> = self.request.frame.to_vec();
+        loop {
+            match self.at_node(&frame).await {
+                Ok(End::Answered(outcome)) => return self.node.stats.commands.count(self.command, outcome),
+                Ok(End::LetGo) => {}
+                // the node left before it got the command
+                Err(lost) if lost.fate == Fate::NotSent && self.has_moved() => {}
+                Err(lost) => return self.lost(&lost),
+            }
+            match self.elsewhere() {
+                Ok(rest) => frame = rest,
+                Err(text) => return self.unblocked(&text),
+            }
+        }
+    }
+
+    /// Has the node that owns the keys run the command, and waits with it.
+    async fn at_node(&mut self, frame: &[u8]) -> Result<End, Lost> {
+        let mut connection = self.node.dedicated(self.lane).await?;
+        connection.send(frame, Patience::Unlimited).await?;
+        self.asked = true;
+        loop {
+            let event = tokio::select! {
+                biased;
+                // before the trouble that the same change means for the connection to a node that left
+                _ = self.changes.changed() => Event::Topology,
+                Some(order) = self.orders.recv() => Event::Order(order),
+                begun = connection.begins(Patience::Unlimited) => Event::Begun(begun),
+            };
+            match event {
+                Event::Begun(begun) => {
+                    begun?;
+                    return self.pass_on(connection).await;
+                }
+                Event::Topology if !self.has_moved() => {}
+                Event::Topology => {
+                    let ended =
+                        self.end_wait(&mut connection, "TIMEOUT", "its keys moved to another node").await?;
+                    return if ended {
+                        self.let_go(connection).await
+                    } else {
+                        self.pass_on(connection).await
+                    };
+                }
+                Event::Order(Order { reason, answer }) => {
+                    let ended = self.end_wait(&mut connection, reason, "CLIENT UNBLOCK ended the wait").await;
+                    // if the node cannot be asked the client waits no longer all the same
+                    let _ = answer.send(!matches!(ended, Ok(false)));
+                    ended?;
+                    return self.pass_on(connection).await;
+                }
+            }
+        }
+    }
+
+    /// Passes the reply on that has begun or is about to.
+    async fn pass_on(&self, mut connection: Dedicated) -> Result<End, Lost> {
+        let noted = Noted { to: &self.to, is_error: Cell::new(None) };
+        connection.reply(&noted, self.patience()).await?;
+        connection.settle();
+        let is_error = noted.is_error.get() == Some(true);
+        Ok(End::Answered(if is_error { Outcome::Error } else { Outcome::Ok }))
+    }
+
+    /// Takes the nil of a wait that the node has ended because it was asked to.
+    async fn let_go(&self, mut connection: Dedicated) -> Result<End, Lost> {
+        let reply = connection.gather(NIL_BYTES, self.patience()).await?;
+        connection.settle();
+        if matches!(&*reply, b"*-1\r\n" | b"$-1\r\n" | b"_\r\n") {
+            return Ok(End::LetGo);
+        }
+        self.to.reply(&reply, true);
+        Ok(End::Answered(if reply.starts_with(b"-") { Outcome::Error } else { Outcome::Ok }))
+    }
+
+    /// Asks the node to end the wait. False when it had ended before: then its reply has begun.
+    async fn end_wait(&self, connection: &mut Dedicated, reason: &str, because: &str) -> Result<bool, Lost> {
+        connection.outlast();
+        let refused = |why: &str| Lost {
+            fate: Fate::Unknown,
+            why: format!("{because}, and it could not be asked about it: {why}"),
+        };
+        let id = connection.id().ok_or_else(|| refused("it does not number its connections"))?.to_string();
+        let limit = Instant::now() + self.to.client.worker.shared.settings.timeouts.operation;
+        loop {
+            let answer = self.node.errand(&["CLIENT", "UNBLOCK", &id, reason]).await;
+            match answer.as_deref() {
+                Ok(b":1\r\n") => return Ok(true),
+                Ok(b":0\r\n") => {}
+                Ok(other) => return Err(refused(&words(other))),
+                Err(lost) => return Err(refused(&lost.why)),
+            }
+            match tokio::time::timeout(ASK_AGAIN, connection.begins(Patience::Unlimited)).await {
+                Ok(begun) => return begun.map(|()| false),
+                Err(_) if Instant::now() > limit => return Err(refused("it neither waits nor answers")),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether another node, or none alone, owns the keys now.
+    fn has_moved(&self) -> bool {
+        let now = owner(&self.to.client.worker, self.command, &self.request.args());
+        !now.is_ok_and(|(node, _)| Rc::ptr_eq(&node, &self.node))
+    }
+
+    /// Goes on at the node that owns the keys now: what to ask it, or why the wait must end.
+    fn elsewhere(&mut self) -> Result<Vec<u8>, String> {
+        let args = self.request.args();
+        let (node, _) = owner(&self.to.client.worker, self.command, &args)
+            .map_err(|_| "its keys lie on several nodes now".to_owned())?;
+        self.node = node;
+        if !self.asked {
+            return Ok(self.request.frame.to_vec());
+        }
+        self.request.after(self.command, self.since.elapsed()).map_err(str::to_owned)
+    }
+
+    /// How long a node may be silent when an answer is due.
+    fn patience(&self) -> Patience {
+        Patience::Limited(self.to.client.worker.shared.settings.timeouts.operation)
+    }
+
+    fn lost(&self, Lost { fate, why }: &Lost) {
+        let outcome = match fate {
+            Fate::NotSent => Outcome::NotSent,
+            Fate::Unknown => Outcome::Unknown,
+        };
+        self.node.stats.commands.count(self.command, outcome);
+        self.to.fail(Failure { fate: *fate, node: &self.node.spec, why });
+    }
+
+    /// Ends the wait by an error that is the proxy's own; no node has taken anything.
+    fn unblocked(&self, why: &str) {
+        self.to.client.worker.stats.local.count(self.command, Outcome::Error);
+        let mut reply = Vec::new();
+        encode::error(&mut reply, &format!("UNBLOCKED the topology changed: {why}; nothing was taken"));
+        self.to.reply(&reply, true);
+    }
+}
+
+/// A node's words, short.
+fn words(reply: &[u8]) -> String {
+    let line = reply.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    String::from_utf8_lossy(&line[..line.len().min(128)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_a_timeout_is_never_for_ever() {
+        let after = |text: &str, unit, ms| rest_of(text.as_bytes(), unit, Duration::from_millis(ms));
+        assert_eq!(after("0", 1000, 5000).as_deref(), Some("0"));
+        assert_eq!(after("0", 1, 5000).as_deref(), Some("0"));
+        assert_eq!(after("10", 1000, 2500).as_deref(), Some("7.500"));
+        assert_eq!(after("0.75", 1000, 500).as_deref(), Some("0.250"));
+        assert_eq!(after("1", 1000, 5000).as_deref(), Some("0.001"));
+        assert_eq!(after("1500", 1, 400).as_deref(), Some("1100"));
+        assert_eq!(after("1500", 1, 1500).as_deref(), Some("1"));
+        assert_eq!(after("0x10", 1000, 1), None);
+    }
+}
