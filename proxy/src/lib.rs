@@ -20,7 +20,7 @@ mod route;
 mod scripts;
 pub mod settings;
 #[cfg(test)]
-mod simulation;
+mod simulation_tests;
 pub mod stats;
 pub mod topology;
 mod turn;
