@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test bench ratchet fuzz soak test-clients
+.PHONY: help deps up test bench ratchet fuzz soak sabotage test-clients
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ soak: ## everything at once with all oracles on; MINUTES=n (10)
 
 fuzz: ## libFuzzer on every parser, one minute each; SECONDS=n TARGET=name (needs cargo-fuzz)
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
+
+sabotage: deps ## plants bugs into a copy and demands that a test catches each
+	@scripts/sabotage.py
 
 test-clients: deps ## redis-py, ioredis, node-redis and redis-benchmark against the proxy (needs python3 and npm)
 	@tests/clients/run.sh

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Plants one bug after the other into a copy of the sources and demands that a test catches each.
+
+An oracle that stays silent then is worthless. Each bug is a small change of one file, so that the product itself
+carries no hooks for it; a change that no longer fits the code is an error as well.
+
+  sabotage.py            all bugs; exit code 1 when one is not caught
+  sabotage.py NAME…      only these
+  sabotage.py --list     what there is
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COPY = ROOT / "target" / "sabotage"
+#: How long a test may take to notice, in seconds; compiling is not counted.
+PATIENCE = 300
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A change of one file, and the tests that must fail with it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+CORE = ("test", "-p", "ringway-proxy", "--lib", "simulation")
+
+
+def end_to_end(*names: str) -> tuple[str, ...]:
+    return ("test", "--test", "e2e", "--", *names)
+
+
+BUGS = (
+    Bug(
+        "replies leave in the order in which they come",
+        "proxy/src/client/pipeline.rs",
+        "if at == 0 && matches!(slot.state, State::Waiting | State::Leaving) {",
+        "if matches!(slot.state, State::Waiting | State::Leaving) {",
+        CORE,
+    ),
+    Bug(
+        "a written command is told to be unsent",
+        "proxy/src/upstream/exchange.rs",
+        "let fate = if front.end <= self.written { Fate::Unknown } else { Fate::NotSent };",
+        "let fate = Fate::NotSent;",
+        CORE,
+    ),
+    Bug(
+        "a command that was written in part is kept and its rest sent",
+        "proxy/src/upstream/exchange.rs",
+        "if keep && front.start >= self.written {",
+        "if keep && front.end > self.written {",
+        CORE,
+    ),
+    Bug(
+        "a reply that nobody awaits is given to the next who asks",
+        "proxy/src/upstream/exchange.rs",
+        "self.queue.front().filter(|entry| entry.end <= self.written).ok_or(Violation::Stray)?;",
+        "self.queue.front().ok_or(Violation::Stray)?;",
+        end_to_end("b3_"),
+    ),
+    Bug(
+        "some writes are sent twice",
+        "proxy/src/client/session.rs",
+        "let number = inner.pipeline.wait(args.frame().len());",
+        "if command.is_write() && args.frame().len() % 5 == 0 {\n"
+        "                let twin = SlotRef { client: Rc::clone(client), number: u64::MAX / 2, part: 0 };\n"
+        "                let _ = link.send(args.frame(), twin, command);\n"
+        "            }\n"
+        "            let number = inner.pipeline.wait(args.frame().len());",
+        end_to_end("soak::a_few"),
+    ),
+    Bug(
+        "the fence is left out",
+        "proxy/src/upstream/greeting.rs",
+        "for Identity { id, address } in fences {",
+        "for Identity { id, address } in fences.iter().take(0) {",
+        end_to_end("a4_"),
+    ),
+    Bug(
+        "a missing line break behind an argument is overlooked",
+        "proxy/src/resp/request.rs",
+        "Some(_) => return Err(RequestError::ExpectedLineBreak),\n                None",
+        "Some(_) => {}\n                None",
+        end_to_end("d2_"),
+    ),
+    Bug(
+        "a client that left keeps its descriptor",
+        "proxy/src/client/mod.rs",
+        "self.worker.stats.clients_changed(-1);\n",
+        "self.worker.stats.clients_changed(-1);\n        std::mem::forget(Rc::clone(&self));\n",
+        end_to_end("i9_"),
+    ),
+    Bug(
+        "workers go on with the topology that they began with",
+        "proxy/src/worker.rs",
+        "if !current {\n            self.connect_nodes();",
+        "if !current && self.clients.borrow().is_empty() {\n            self.connect_nodes();",
+        end_to_end("traffic::", "topology::"),
+    ),
+    Bug(
+        "a client goes over to new connections without waiting for the old",
+        "proxy/src/client/session.rs",
+        "self.barrier = !nothing_awaited;\n        if nothing_awaited {\n            self.epoch = epoch;\n        }\n        nothing_awaited",
+        "self.epoch = epoch;\n        let _ = nothing_awaited;\n        true",
+        end_to_end("attacks::"),
+    ),
+    Bug(
+        "a failed part is left out of the joined reply",
+        "proxy/src/route/join.rs",
+        "if let Some(text) = failed {",
+        "if let Some(text) = failed.filter(|_| self.used == 0) {",
+        CORE,
+    ),
+    Bug(
+        "a stalled node is waited for",
+        "proxy/src/upstream/link.rs",
+        "if !self.exchange.borrow().is_stalled(now, limit) {",
+        "if !self.exchange.borrow().is_stalled(now, limit * 1000) {",
+        end_to_end("a3_a_stalled"),
+    ),
+)
+
+
+def copy_sources() -> None:
+    """The committed and the uncommitted sources, without what was built."""
+    COPY.mkdir(parents=True, exist_ok=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    for name in listed.stdout.splitlines():
+        source, target = ROOT / name, COPY / name
+        if source.is_file():
+            content = source.read_bytes()
+            # what has not changed keeps its time, so that it is not compiled again
+            if not target.exists() or target.read_bytes() != content:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+                target.chmod(source.stat().st_mode)
+
+
+def cargo(*words: str, limit: float | None = None) -> tuple[int | None, str]:
+    """Exit code (None when it took too long) and the output."""
+    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / "sabotage-build"), "RUST_BACKTRACE": "0"}
+    process = subprocess.Popen(
+        ["cargo", *words], cwd=COPY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        output, _ = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        return None, output
+    return process.returncode, output
+
+
+def caught(bug: Bug) -> str | None:
+    """Why the bug counts as caught, or None."""
+    place = COPY / bug.file
+    good = place.read_text()
+    if good.count(bug.old) != 1:
+        raise SystemExit(f"sabotage: '{bug.name}' no longer fits {bug.file}; mend the list in {Path(__file__).name}")
+    place.write_text(good.replace(bug.old, bug.new))
+    try:
+        split = bug.tests.index("--") if "--" in bug.tests else len(bug.tests)
+        built, output = cargo(*bug.tests[:split], "--no-run")
+        if built != 0:
+            raise SystemExit(f"sabotage: '{bug.name}' does not compile:\n{output[-3000:]}")
+        code, output = cargo(*bug.tests, limit=PATIENCE)
+        if code is None:
+            return "a test that does not end"
+        failed = [line.split()[1] for line in output.splitlines() if line.startswith("test ") and line.endswith("FAILED")]
+        return ", ".join(failed[:3]) if code != 0 and failed else None
+    finally:
+        place.write_text(good)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="parts of the bugs' names")
+    parser.add_argument("--list", action="store_true")
+    arguments = parser.parse_args()
+    chosen = [bug for bug in BUGS if not arguments.names or any(name in bug.name for name in arguments.names)]
+    if arguments.list:
+        print("\n".join(f"{bug.name}  ({bug.file})" for bug in BUGS))
+        return 0
+    copy_sources()
+    silent = 0
+    for bug in chosen:
+        begin = time.monotonic()
+        by = caught(bug)
+        silent += by is None
+        print(f"{'caught' if by else 'NOT CAUGHT'}  {bug.name}: {by or 'no test fails'}  ({time.monotonic() - begin:.0f} s)", flush=True)
+    print(f"{len(chosen)} bugs, {silent} not caught")
+    return 1 if silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
