@@ -247,6 +247,44 @@ fn c8_a_client_that_leaves_while_it_waits_takes_nothing_with_it() {
 }
 
 #[test]
+fn c8_a_client_that_leaves_much_unread_behind_takes_nothing_with_it() {
+    let cluster = Cluster::start(1);
+    let mut client = waiter(cluster.client(), "BLPOP queue 0");
+    wait_until_waiting(&cluster.nodes[0], 1);
+    // more than is read ahead, and no more than the kernel takes
+    client.send(&bulk_request(&["PING"]).repeat(7_000));
+    drop(client);
+    wait_until_waiting(&cluster.nodes[0], 0);
+    assert_eq!(cluster.client().text(&["RPUSH", "queue", "kept"]), ":1\r\n");
+}
+
+#[test]
+fn c2_a_half_closed_client_gets_what_is_there_already_and_waits_for_nothing() {
+    let cluster = Cluster::start(1);
+    let mut other = cluster.client();
+    for _ in 0..50 {
+        other.call(&["RPUSH", "queue", "a", "b"]);
+        let mut client = cluster.client();
+        let lines: [&[&str]; 5] = [
+            &["PING"],
+            &["BLPOP", "queue", "0"],
+            &["BRPOP", "queue", "0"],
+            &["BLPOP", "queue", "0"],
+            &["RPUSH", "queue", "never"],
+        ];
+        client.send(&lines.iter().flat_map(|args| bulk_request(args)).collect::<Vec<u8>>());
+        client.finish_sending();
+        let expected = [b"+PONG\r\n".to_vec(), popped("queue", "a"), popped("queue", "b")].concat();
+        assert_eq!(String::from_utf8_lossy(&client.rest()), String::from_utf8_lossy(&expected));
+    }
+    assert_eq!(other.text(&["EXISTS", "queue"]), ":0\r\n");
+    wait_for("the clients to be forgotten", || {
+        let snapshot = cluster.control().snapshot();
+        (snapshot.client_connections, snapshot.blocked_clients) == (1, 0)
+    });
+}
+
+#[test]
 fn c8_more_than_the_limit_are_answered_an_error() {
     let cluster = Cluster::start_with(1, |settings| settings.limits.dedicated_connections = 2).with_admin();
     let server = &cluster.nodes[0];

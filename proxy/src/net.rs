@@ -6,7 +6,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
@@ -64,6 +65,13 @@ impl Stream {
                 (result, None) => return Poll::Ready(result),
             }
         }
+    }
+
+    /// Whether the other end has said that nothing more comes, behind whatever was not read yet.
+    pub(crate) fn is_read_closed(&self) -> bool {
+        let ready = pin!(self.inner.ready(Interest::READABLE));
+        let ready = ready.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Writes once, if the kernel takes anything; `WouldBlock` and short counts mean: wait for

@@ -7,8 +7,8 @@
 //!                  └── with the rest of the time, at the new owner ◄── nil, nothing was taken ──┴─► else passed on
 //! ```
 //! How long a command waits is the node's to say, as is every error. The node alone ends a wait that is to end without
-//! its client: it knows whether an element is on its way, so that none is lost in between. A client that leaves takes
-//! its connection with it, which ends the wait as in Redis.
+//! its client: it knows whether an element is on its way, so that none is lost in between. So too when a client ends its
+//! side or the proxy drains; a client that resets takes its connection with it, which ends the wait as in Redis.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -51,21 +51,29 @@ impl Waits {
         self.epoch.send_replace(epoch);
     }
 
-    /// Passes an order on; it is dropped when the client does not wait here.
-    fn order(&self, client: u64, order: Order) {
-        if let Some(to) = self.clients.borrow().get(&client) {
-            // whoever has just stopped waiting drops it
-            let _ = to.send(order);
-        }
+    /// Passes an order on, which is dropped when the client does not wait here. Whether it does.
+    fn order(&self, client: u64, order: Order) -> bool {
+        self.clients.borrow().get(&client).is_some_and(|to| to.send(order).is_ok())
+    }
+
+    /// Nobody waits for what `client` asked: the wait ends, and with it the connection to the client. False when it
+    /// does not wait.
+    pub(super) fn leave(&self, client: u64) -> bool {
+        self.order(client, Order::Leave)
     }
 }
 
-/// `CLIENT UNBLOCK` for a client.
-struct Order {
-    /// TIMEOUT or ERROR: what the client is to be answered.
-    reason: &'static str,
-    /// Whether the client waited.
-    answer: oneshot::Sender<bool>,
+/// What a client that waits is told by others.
+enum Order {
+    /// `CLIENT UNBLOCK`.
+    Unblock {
+        /// TIMEOUT or ERROR: what the client is to be answered.
+        reason: &'static str,
+        /// Whether it waited.
+        answer: oneshot::Sender<bool>,
+    },
+    /// The client has ended its side, or the proxy drains.
+    Leave,
 }
 
 /// Begins a command that may wait; false when it must wait for those before it.
@@ -81,11 +89,6 @@ pub(super) fn begin(
     if !inner.pipeline.is_empty() {
         inner.session.hold();
         return false;
-    }
-    if inner.reading != Reading::Open {
-        // the client has ended its side, or the proxy drains: nobody waits for it any more
-        inner.reading = Reading::Refused;
-        return true;
     }
     let node = match owner(&client.worker, command, &args) {
         Ok((node, epoch)) => {
@@ -106,6 +109,10 @@ pub(super) fn begin(
     exclusive::run(client, inner, args.frame().len(), true, |to| {
         Wait::new(to, id, command, lane, request, node, permit).run()
     });
+    if inner.reading != Reading::Open {
+        // what is there already is still answered
+        client.worker.waits.leave(id);
+    }
     true
 }
 
@@ -145,7 +152,9 @@ pub(super) fn unblock(
         let mut awaited = Vec::new();
         for other in &worker.shared.workers {
             let (answer, receiver) = oneshot::channel();
-            let order = move |worker: &Rc<Worker>| worker.waits.order(id, Order { reason, answer });
+            let order = move |worker: &Rc<Worker>| {
+                worker.waits.order(id, Order::Unblock { reason, answer });
+            };
             if other.sender.send(ToWorker::Run(Box::new(order))).is_ok() {
                 awaited.push(receiver);
             }
@@ -180,7 +189,7 @@ fn wish(args: Args<'_>) -> Result<(u64, &'static str), &'static str> {
 
 /// A request as it came, to be written again with the rest of its time.
 struct Request {
-    frame: Box<[u8]>,
+    frame: Rc<[u8]>,
     spans: Box<[Span]>,
 }
 
@@ -190,7 +199,7 @@ impl Request {
     }
 
     /// The request with what is left of its timeout, or why it cannot be asked again as if nothing had happened.
-    fn after(&self, command: &Command, elapsed: Duration) -> Result<Vec<u8>, &'static str> {
+    fn after(&self, command: &Command, elapsed: Duration) -> Result<Rc<[u8]>, &'static str> {
         let args = self.args();
         let streams = matches!(command.keys, Keys::Streams { .. });
         if streams && self.reads_from_now(command) {
@@ -205,7 +214,7 @@ impl Request {
         for (index, argument) in args.iter().enumerate() {
             encode::bulk(&mut frame, if Some(index) == at { rest.as_bytes() } else { argument });
         }
-        Ok(frame)
+        Ok(frame.into())
     }
 
     /// Whether XREAD reads a stream from `$`: the entries after the moment in which it is asked.
@@ -235,8 +244,10 @@ fn rest_of(text: &[u8], unit_ms: u64, elapsed: Duration) -> Option<String> {
 enum End {
     /// The client has its reply.
     Answered(Outcome),
-    /// Nothing was taken, and the client is to wait at the new owner of its keys.
+    /// Nothing was taken: the client may wait elsewhere, or leave.
     LetGo,
+    /// Nothing was taken, and the client has left.
+    Left,
 }
 
 /// What ends a look at the connection.
@@ -291,11 +302,12 @@ impl Wait {
     }
 
     async fn run(mut self) {
-        let mut frame: Vec<u8> = self.request.frame.to_vec();
+        let mut frame = Rc::clone(&self.request.frame);
         loop {
             match self.at_node(&frame).await {
                 Ok(End::Answered(outcome)) => return self.node.stats.commands.count(self.command, outcome),
                 Ok(End::LetGo) => {}
+                Ok(End::Left) => return self.leave(),
                 // the node left before it got the command
                 Err(lost) if lost.fate == Fate::NotSent && self.has_moved() => {}
                 Err(lost) => return self.lost(&lost),
@@ -335,12 +347,19 @@ impl Wait {
                         self.pass_on(connection).await
                     };
                 }
-                Event::Order(Order { reason, answer }) => {
+                Event::Order(Order::Unblock { reason, answer }) => {
                     let ended = self.end_wait(&mut connection, reason, "CLIENT UNBLOCK ended the wait").await;
                     // if the node cannot be asked the client waits no longer all the same
                     let _ = answer.send(!matches!(ended, Ok(false)));
                     ended?;
                     return self.pass_on(connection).await;
+                }
+                Event::Order(Order::Leave) => {
+                    if !self.end_wait(&mut connection, "TIMEOUT", "the wait was to end").await? {
+                        return self.pass_on(connection).await;
+                    }
+                    let end = self.let_go(connection).await?;
+                    return Ok(if matches!(end, End::LetGo) { End::Left } else { end });
                 }
             }
         }
@@ -398,13 +417,13 @@ impl Wait {
     }
 
     /// Goes on at the node that owns the keys now: what to ask it, or why the wait must end.
-    fn elsewhere(&mut self) -> Result<Vec<u8>, String> {
+    fn elsewhere(&mut self) -> Result<Rc<[u8]>, String> {
         let args = self.request.args();
         let (node, _) = owner(&self.to.client.worker, self.command, &args)
             .map_err(|_| "its keys lie on several nodes now".to_owned())?;
         self.node = node;
         if !self.asked {
-            return Ok(self.request.frame.to_vec());
+            return Ok(Rc::clone(&self.request.frame));
         }
         self.request.after(self.command, self.since.elapsed()).map_err(str::to_owned)
     }
@@ -412,6 +431,16 @@ impl Wait {
     /// How long a node may be silent when an answer is due.
     fn patience(&self) -> Patience {
         Patience::Limited(self.to.client.worker.shared.settings.timeouts.operation)
+    }
+
+    /// Ends the client without a reply, as Redis does with one that leaves while it waits.
+    fn leave(&self) {
+        let client = &self.to.client;
+        let inner = &mut *client.inner.borrow_mut();
+        inner.reading = Reading::Refused;
+        inner.pipeline.unwait(&mut client.worker.spare.borrow_mut());
+        client.worker.stats.replies_dropped.add(1);
+        client.wake();
     }
 
     fn lost(&self, Lost { fate, why }: &Lost) {

@@ -49,6 +49,15 @@ pub(super) fn permit(client: &Client) -> Option<Permit> {
     std::sync::Arc::clone(&client.worker.shared.dedicated).try_acquire_owned().ok()
 }
 
+/// Whether a client that waits has ended its side behind more input than is read ahead; looked for now and then.
+pub(super) fn has_left(client: &Client, inner: &Inner) -> bool {
+    let waits = inner.session.running.as_ref().is_some_and(|running| running.ends_with_client);
+    waits
+        && inner.pending.len() >= READ_AHEAD_BYTES
+        && !inner.pipeline.is_empty()
+        && client.stream.is_read_closed()
+}
+
 /// Runs `work`, which must answer the slot that it is given. The caller has seen to it that nothing waits before it.
 pub(super) fn run<F: Future<Output = ()> + 'static>(
     client: &Rc<Client>,

@@ -163,8 +163,9 @@ impl Client {
         }
         // what waits for something to happen is not waited for
         let waits = inner.session.running.as_ref().is_some_and(|running| running.ends_with_client);
+        let id = inner.session.id;
         drop(inner);
-        if waits && !self.inner.borrow().pipeline.is_empty() {
+        if waits && !self.inner.borrow().pipeline.is_empty() && !self.worker.waits.leave(id) {
             return self.close();
         }
         self.wake();
@@ -270,7 +271,9 @@ impl Client {
             match self.stream.poll_read(cx, buffer) {
                 Poll::Pending => break,
                 Poll::Ready(Err(_)) => return Err(()),
-                Poll::Ready(Ok(0)) if ends_with_client => return Err(()),
+                Poll::Ready(Ok(0)) if ends_with_client && !self.worker.waits.leave(inner.session.id) => {
+                    return Err(());
+                }
                 Poll::Ready(Ok(0)) => inner.reading = Reading::Ended,
                 Poll::Ready(Ok(len)) => {
                     self.worker.stats.client_bytes_in.add(len as u64);
@@ -476,6 +479,7 @@ impl Client {
         if over(inner.stuck_since, limits.reply_stuck)
             || over(inner.incomplete_since, limits.command_incomplete)
             || over(inner.session.stranger_since(), limits.authentication)
+            || exclusive::has_left(self, &inner)
         {
             drop(inner);
             return self.close();

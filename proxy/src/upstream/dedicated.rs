@@ -199,7 +199,7 @@ pub(crate) struct Dedicated {
 
 impl Drop for Dedicated {
     fn drop(&mut self) {
-        let node_works = self.trouble.as_ref().is_none_or(|trouble| trouble.borrow().is_none());
+        let node_works = self.trouble.as_ref().is_some_and(|trouble| trouble.borrow().is_none());
         if self.line.doubtful && self.waits && node_works {
             // a node that is awake forgets what waits together with its connection: no fence is needed, and a thousand
             // clients that leave at once would make as many
