@@ -153,6 +153,44 @@ fn f1_a_node_that_cannot_be_asked_leaves_it_unknown_whether_it_took_an_element()
 }
 
 #[test]
+fn a_node_that_refuses_to_end_a_wait_leaves_it_unknown() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    let id = client.text(&["CLIENT", "ID"]).trim_start_matches(':').trim_end().to_owned();
+    let mut client = waiter(client, "BLPOP k 0");
+    wait_until_waiting(&cluster.nodes[0], 1);
+    let _: () = cluster.nodes[0].call(&["ACL", "SETUSER", "default", "-client|unblock"]);
+    assert_eq!(cluster.client().text(&["CLIENT", "UNBLOCK", &id]), ":1\r\n");
+    let reply = client.text_reply();
+    assert!(reply.starts_with("-UNKNOWN node 'cache-1'") && reply.contains("NOPERM"), "{reply}");
+    // its connection was closed, and with it the wait
+    wait_until_waiting(&cluster.nodes[0], 0);
+    // whoever leaves is not kept by it either
+    let client = waiter(client, "BLPOP k 0");
+    wait_until_waiting(&cluster.nodes[0], 1);
+    drop(client);
+    wait_until_waiting(&cluster.nodes[0], 0);
+    assert_eq!(cluster.client().text(&["RPUSH", "k", "kept"]), ":1\r\n");
+}
+
+#[test]
+fn f1_hundreds_who_wait_go_with_their_keys() {
+    let cluster = Cluster::start(2);
+    let keys: Vec<String> = cluster.keys_of("cache-2", "many:").take(300).collect();
+    let mut clients: Vec<_> =
+        keys.iter().map(|key| (key, waiter(cluster.client(), &format!("BLPOP {key} 0")))).collect();
+    wait_until_waiting(&cluster.nodes[1], keys.len());
+    cluster.apply(specs(&cluster.nodes[..1]));
+    wait_until_waiting(&cluster.nodes[0], keys.len());
+    wait_until_waiting(&cluster.nodes[1], 0);
+    let mut producer = cluster.client();
+    for (key, client) in &mut clients {
+        producer.call(&["RPUSH", key, "v"]);
+        assert_eq!(client.reply(), popped(key, "v"));
+    }
+}
+
+#[test]
 fn client_unblock_reaches_who_waits_at_another_node_now() {
     let cluster = Cluster::start(2);
     let mut client = cluster.client();
