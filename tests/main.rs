@@ -26,4 +26,5 @@ mod split;
 mod tidy;
 mod topology;
 mod traffic;
+mod transactions;
 mod twemproxy;

@@ -192,6 +192,7 @@ fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
     session.protocol = Protocol::Resp2;
     session.database = 0;
     session.mode = Mode::Plain;
+    session.transaction.end(worker);
     session.name = None;
     session.log_out(worker.shared.settings.password.is_none());
     encode::simple(out, "RESET");
@@ -230,13 +231,15 @@ fn client_info(client: &Client, session: &Session) -> String {
         String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
     };
     format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags=N db={} sub=0 psub=0 multi=-1 cmd={} user={} resp={} lib-name={} lib-ver={}\n",
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags={} db={} sub=0 psub=0 multi={} cmd={} user={} resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
         client.stream.local_addr().map(|address| address.to_string()).unwrap_or_default(),
         text(&session.name),
         session.since().elapsed().as_secs(),
+        if session.transaction.queued().is_some() { "x" } else { "N" },
         session.database,
+        session.transaction.queued().map_or(-1, i64::from),
         session.last_command,
         session.user.unwrap_or_default(),
         session.protocol.version(),

@@ -16,6 +16,7 @@ mod local;
 pub(crate) mod pipeline;
 mod session;
 mod slot;
+mod transaction;
 mod workers;
 
 use std::cell::{Cell, RefCell};
@@ -125,6 +126,7 @@ impl Client {
         let mut inner = self.inner.borrow_mut();
         self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
         inner.session.running = None;
+        inner.session.transaction.end(&self.worker);
         inner.pipeline = Pipeline::default();
         inner.pending = Vec::new();
     }

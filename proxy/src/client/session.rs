@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::exclusive::Running;
+use super::transaction::{self, Transaction};
 use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
 use crate::error::{self, Failure, Fate};
@@ -21,6 +22,8 @@ use crate::worker::Routes;
 pub(super) enum Mode {
     /// Commands are independent of each other.
     Plain,
+    /// Between MULTI and EXEC.
+    Queueing,
 }
 
 /// One client's state between two commands.
@@ -32,6 +35,7 @@ pub(super) struct Session {
     /// What `SELECT` chose.
     pub(super) database: u32,
     pub(super) mode: Mode,
+    pub(super) transaction: Transaction,
     /// What runs on a connection of its own; no other command is handled meanwhile.
     pub(super) running: Option<Running>,
     pub(super) name: Option<Box<[u8]>>,
@@ -57,6 +61,7 @@ impl Session {
             protocol: Protocol::Resp2,
             database: 0,
             mode: Mode::Plain,
+            transaction: Transaction::default(),
             running: None,
             name: None,
             library: None,
@@ -141,6 +146,9 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
         Ok(command) => command,
         Err(error) => {
             client.worker.stats.commands_read.add(1);
+            if transaction::rejected(client, inner, transaction::meant(&error), &error.to_string()) {
+                return true;
+            }
             // Redis tells strangers nothing but that they are strangers
             if inner.session.is_authenticated() {
                 client.answer(inner, |out| error.write_reply(out));
@@ -159,7 +167,14 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
     inner.session.last_command = command.full_name;
     if !inner.session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) {
         client.worker.stats.commands_read.add(1);
-        refuse(client, inner, command, error::NOAUTH);
+        if !transaction::rejected(client, inner, Some(command), error::NOAUTH) {
+            refuse(client, inner, command, error::NOAUTH);
+        }
+        return true;
+    }
+    if inner.session.mode != Mode::Plain && transaction::takes(command) {
+        client.worker.stats.commands_read.add(1);
+        transaction::queue(client, inner, command, args);
         return true;
     }
     match command.route {
@@ -175,6 +190,11 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
         }
         Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
         Route::Scan => all_nodes::scan(client, inner, command, args),
+        Route::Transaction(step) => {
+            if !transaction::run(client, inner, command, step, args) {
+                return false;
+            }
+        }
         Route::Local(Local::Quit) => {
             local::answer(client, inner, command, Local::Quit, args);
             inner.reading = Reading::Refused;

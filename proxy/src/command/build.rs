@@ -8,7 +8,7 @@
 //! ```
 
 use super::bits::{Categories, Flags, KeyUse};
-use super::route::{Join, Local, Route};
+use super::route::{Join, Local, Route, Transaction};
 use super::row::{Command, CommandId, Group, Keys};
 
 /// What the rows of one data type have in common.
@@ -81,6 +81,18 @@ impl Family {
         summary: &'static str,
     ) -> Command {
         self.row(name, arity, Keys::None, since, summary).route(Route::AllNodes(join))
+    }
+
+    /// A command without keys that is a step of a transaction.
+    pub(super) const fn transaction(
+        self,
+        name: &'static str,
+        arity: i16,
+        step: Transaction,
+        since: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        self.row(name, arity, Keys::None, since, summary).route(Route::Transaction(step))
     }
 
     /// A command without keys that nobody answers.

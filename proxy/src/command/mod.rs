@@ -26,7 +26,7 @@ pub use describe::describe;
 pub use key_error::KeyError;
 pub use keys::{blocks, key_positions, timeout_position};
 pub use resolve::{ResolveError, resolve};
-pub use route::{Join, Local, Route};
+pub use route::{Join, Local, Route, Transaction};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};
 pub use specs::{Begin, Find, KeySpec};
 pub use support::support_table_markdown;

@@ -14,6 +14,8 @@ pub enum Route {
     AllNodes(Join),
     /// One page of one node's keys; the cursor names the node, and the next one when this one is done (SCAN).
     Scan,
+    /// A step of a transaction: the proxy queues, a node runs the whole block (MULTI, WATCH, EXEC).
+    Transaction(Transaction),
     /// The proxy itself.
     Local(Local),
     /// Nobody: the rule says why, in words that follow "refused:" or a colon.
@@ -41,6 +43,17 @@ pub enum Join {
     Draw,
     /// A cursor and keys of one node, with the cursor made one over all nodes (SCAN).
     Page,
+}
+
+/// The steps of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each variant is the command of the same name")]
+pub enum Transaction {
+    Multi,
+    Exec,
+    Discard,
+    Watch,
+    Unwatch,
 }
 
 /// What the proxy answers itself.

@@ -62,8 +62,9 @@ fn rank(route: Route) -> u8 {
         Route::Split(_) => 2,
         Route::AllNodes(_) => 3,
         Route::Scan => 4,
-        Route::Local(_) => 5,
-        Route::Refused(_) => 6,
+        Route::Transaction(_) => 5,
+        Route::Local(_) => 6,
+        Route::Refused(_) => 7,
     }
 }
 
@@ -74,6 +75,7 @@ fn way(route: Route) -> String {
         Route::Split(_) => "split and joined".into(),
         Route::AllNodes(_) => "on all nodes, joined".into(),
         Route::Scan => "node after node".into(),
+        Route::Transaction(_) => "as one block on the node of its keys".into(),
         Route::Local(_) => "answered by Ringway".into(),
         Route::Refused(rule) => format!("refused: {rule}"),
     }

@@ -7,6 +7,7 @@ mod alike;
 pub(crate) mod join;
 pub(crate) mod keyspace;
 pub(crate) mod scan;
+pub(crate) mod together;
 
 use sha1::{Digest, Sha1};
 
@@ -71,7 +72,9 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
         let Owner::Node(node) = topology.owner(args.get(position as usize).unwrap_or_default());
         scratch.owners.push(node);
     }
-    let Some(&first) = scratch.owners.first() else { return place_keyless(topology, command, args) };
+    let Some(&first) = scratch.owners.first() else {
+        return Placed::Node(place_keyless(topology, command, args));
+    };
     if scratch.owners.iter().all(|owner| *owner == first) {
         return Placed::Node(first);
     }
@@ -83,14 +86,14 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
 
 /// A script without keys may run anywhere; the same script always runs on the same node, whether it is called by
 /// its text or by its SHA-1, so that a script that was loaded by running it is found again.
-fn place_keyless(topology: &Topology, command: &Command, args: &Args<'_>) -> Placed {
+fn place_keyless(topology: &Topology, command: &Command, args: &Args<'_>) -> NodeIndex {
     let what = args.get(1).unwrap_or_default();
     let name = match command.name {
         "eval" | "eval_ro" => hex(&Sha1::digest(what)),
         _ => what.to_ascii_lowercase(),
     };
     let Owner::Node(node) = topology.owner(&name);
-    Placed::Node(node)
+    node
 }
 
 fn hex(bytes: &[u8]) -> Vec<u8> {

@@ -191,7 +191,7 @@ pub(crate) struct Dedicated {
     line: PooledConnection<'static, Dialer>,
     /// What ends every wait for the node; `None` after [`Dedicated::outlast`].
     trouble: Option<watch::Receiver<Trouble>>,
-    /// What was asked waits for something to happen.
+    /// What was asked waits for something to happen, or is answered and lasts.
     waits: bool,
     /// Bytes of replies that were read and not passed on.
     partial: Vec<u8>,
@@ -212,6 +212,24 @@ impl Dedicated {
     /// What the node calls this connection (`CLIENT ID`), if it tells.
     pub(crate) fn id(&self) -> Option<i64> {
         self.line.identity.as_ref().map(Identity::id)
+    }
+
+    /// Looks whether a connection that was kept for a while can still be used.
+    ///
+    /// # Errors
+    /// [`Lost`]: NOTSENT, as nothing was sent.
+    pub(crate) fn check(&mut self) -> Result<(), Lost> {
+        let known = self.trouble.as_ref().and_then(|trouble| trouble.borrow().clone());
+        let mut byte = [0];
+        let came = self.line.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte);
+        let why = match (known, came) {
+            (None, Poll::Pending) => return Ok(()),
+            (Some(why), _) => why.to_string(),
+            (None, Poll::Ready(Err(error))) => error.to_string(),
+            (None, Poll::Ready(Ok(_))) => "it closed the connection that watched the keys".into(),
+        };
+        self.line.doubtful = true;
+        Err(Lost { fate: Fate::NotSent, why })
     }
 
     /// Sends requests. Each of their replies must be read, then [`Dedicated::settle`] called, or the connection is
@@ -318,9 +336,11 @@ impl Dedicated {
         self.line.doubtful = !self.partial.is_empty();
     }
 
-    /// Something of what was asked lasts (a watched key): the connection is closed unless it is settled later.
+    /// Everything is answered, but something of it lasts (a watched key): the connection is closed unless it is settled
+    /// later, and what lasts ends with it.
     pub(crate) fn taint(&mut self) {
         self.line.doubtful = true;
+        self.waits = true;
     }
 
     async fn read(&mut self, patience: Patience) -> Result<(), Lost> {

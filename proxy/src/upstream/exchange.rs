@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::block::Block;
 use crate::command::Command;
 use crate::error::Fate;
 use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
@@ -33,11 +34,10 @@ pub(crate) trait ReplyTo {
     fn fail(&self, failure: crate::error::Failure<'_>);
 }
 
-/// One command on its way.
+/// One command on its way, or one block of commands.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
-    /// Who asked for what; nobody for a probe.
-    asked: Option<Asked<T>>,
+    asked: Asked<T>,
     at: Instant,
     /// Stream offset of its first byte.
     start: u64,
@@ -45,44 +45,75 @@ pub(crate) struct Entry<T> {
     end: u64,
 }
 
+/// Who asked for what.
 #[derive(Debug)]
-struct Asked<T> {
-    to: T,
-    command: &'static Command,
+enum Asked<T> {
+    /// One command, one reply.
+    One { to: T, command: &'static Command },
+    /// A transaction, of whose replies only the last is passed on.
+    Block(Box<Block<T>>),
+    /// Nobody: a probe.
+    Probe,
 }
 
 impl<T: ReplyTo> Entry<T> {
     /// Tells whoever asked that no reply will come; returns the command.
     pub(crate) fn fail(&self, failure: crate::error::Failure<'_>) -> Option<&'static Command> {
-        let asked = self.asked.as_ref()?;
-        asked.to.fail(failure);
-        Some(asked.command)
+        match &self.asked {
+            Asked::One { to, command } => {
+                to.fail(failure);
+                Some(command)
+            }
+            Asked::Block(block) => Some(block.fail(failure)),
+            Asked::Probe => None,
+        }
+    }
+
+    /// Whether a reply may come now: to a whole command, or to one inside of a block whose end is on its way.
+    #[inline]
+    fn awaits_reply(&self, written: u64) -> bool {
+        self.end <= written || self.awaits_early_reply(written)
+    }
+
+    #[cold]
+    fn awaits_early_reply(&self, written: u64) -> bool {
+        matches!(&self.asked, Asked::Block(block) if self.start < written && !block.is_at_last())
     }
 
     /// Passes on a piece of the reply.
     #[inline]
     fn pass(&self, bytes: &[u8]) {
-        if let Some(asked) = &self.asked {
-            asked.to.reply(bytes, false);
+        match &self.asked {
+            Asked::One { to, .. } => to.reply(bytes, false),
+            Asked::Block(block) => block.pass(bytes),
+            Asked::Probe => {}
         }
     }
 
-    /// Passes on the end of the reply, or all of it; `known` is what the observer may see of it.
+    /// Passes on the end of the reply, or all of it; `known` is what the observer may see of it. Returns whether it was
+    /// the last one that is awaited.
     #[inline]
     fn finish(
-        &self,
+        &mut self,
         bytes: &[u8],
         known: &[u8],
         done: &mut impl FnMut(&'static Command, Instant, &[u8]),
-    ) -> Result<(), Violation> {
-        match &self.asked {
-            Some(asked) => {
-                asked.to.reply(bytes, true);
-                done(asked.command, self.at, known);
-                Ok(())
+    ) -> Result<bool, Violation> {
+        match &mut self.asked {
+            Asked::One { to, command } => {
+                to.reply(bytes, true);
+                done(command, self.at, known);
+                Ok(true)
             }
-            None if bytes == b"+PONG\r\n" => Ok(()),
-            None => Err(Violation::Probe),
+            Asked::Block(block) => match block.finish(bytes, known) {
+                Some(known) => {
+                    done(block.command, self.at, known);
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
+            Asked::Probe if bytes == b"+PONG\r\n" => Ok(true),
+            Asked::Probe => Err(Violation::Probe),
         }
     }
 }
@@ -144,17 +175,22 @@ impl<T: ReplyTo> Exchange<T> {
     /// The bytes appended since the last commit are one command.
     #[inline]
     pub(crate) fn commit(&mut self, to: T, command: &'static Command, at: Instant) {
-        self.commit_entry(Some(Asked { to, command }), at);
+        self.commit_entry(Asked::One { to, command }, at);
+    }
+
+    /// The bytes appended since the last commit are one block of commands.
+    pub(crate) fn commit_block(&mut self, block: Block<T>, at: Instant) {
+        self.commit_entry(Asked::Block(Box::new(block)), at);
     }
 
     /// Asks the node whether it is there, on nobody's behalf.
     pub(crate) fn probe(&mut self, at: Instant) {
         self.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
-        self.commit_entry(None, at);
+        self.commit_entry(Asked::Probe, at);
     }
 
     #[inline]
-    fn commit_entry(&mut self, asked: Option<Asked<T>>, at: Instant) {
+    fn commit_entry(&mut self, asked: Asked<T>, at: Instant) {
         let end = self.written + (self.out.len() - self.out_at) as u64;
         self.queue.push_back(Entry { asked, at, start: self.open, end });
         self.open = end;
@@ -205,8 +241,11 @@ impl<T: ReplyTo> Exchange<T> {
     /// reply.
     #[inline]
     pub(crate) fn long_reply_backlog(&self) -> Option<usize> {
-        let asked = self.queue.front().filter(|_| self.streaming)?.asked.as_ref()?;
-        Some(asked.to.backlog())
+        match &self.queue.front().filter(|_| self.streaming)?.asked {
+            Asked::One { to, .. } => Some(to.backlog()),
+            Asked::Block(block) => block.backlog(),
+            Asked::Probe => None,
+        }
     }
 
     /// Whether a long reply is being passed on.
@@ -245,8 +284,9 @@ impl<T: ReplyTo> Exchange<T> {
     ) -> Result<(), Violation> {
         self.progress = now;
         while !bytes.is_empty() {
-            let front =
-                self.queue.front().filter(|entry| entry.end <= self.written).ok_or(Violation::Stray)?;
+            let written = self.written;
+            let front = self.queue.front_mut().filter(|entry| entry.awaits_reply(written));
+            let front = front.ok_or(Violation::Stray)?;
             if !self.partial.is_empty() || self.streaming {
                 bytes = self.received_more(bytes, &mut done)?;
                 continue;
@@ -254,8 +294,9 @@ impl<T: ReplyTo> Exchange<T> {
             match self.scanner.scan(bytes)? {
                 ReplyScan::Complete(len) => {
                     let (reply, rest) = bytes.split_at(len);
-                    front.finish(reply, reply, &mut done)?;
-                    self.queue.pop_front();
+                    if front.finish(reply, reply, &mut done)? {
+                        self.queue.pop_front();
+                    }
                     bytes = rest;
                 }
                 ReplyScan::Partial(used) => {
@@ -275,14 +316,14 @@ impl<T: ReplyTo> Exchange<T> {
         bytes: &'b [u8],
         done: &mut impl FnMut(&'static Command, Instant, &[u8]),
     ) -> Result<&'b [u8], Violation> {
-        let Some(front) = self.queue.front() else { return Err(Violation::Stray) };
+        let Some(front) = self.queue.front_mut() else { return Err(Violation::Stray) };
         // inside a long string nothing need be gathered
         if self.streaming && self.partial.is_empty() {
             match self.scanner.scan(bytes)? {
                 ReplyScan::Complete(len) => {
                     let (piece, rest) = bytes.split_at(len);
-                    front.finish(piece, LONG_REPLY, done)?;
-                    self.finish_front();
+                    let answered = front.finish(piece, LONG_REPLY, done)?;
+                    self.finish_reply(answered);
                     return Ok(rest);
                 }
                 ReplyScan::Partial(len) => {
@@ -302,8 +343,9 @@ impl<T: ReplyTo> Exchange<T> {
                 let end = self.scanned + len;
                 let too_much = self.partial.len() - end;
                 let reply = &self.partial[..end];
-                front.finish(reply, if self.streaming { LONG_REPLY } else { reply }, done)?;
-                self.finish_front();
+                let known = if self.streaming { LONG_REPLY } else { reply };
+                let answered = front.finish(reply, known, done)?;
+                self.finish_reply(answered);
                 Ok(&bytes[taken.len() - too_much..])
             }
             ReplyScan::Partial(used) => {
@@ -314,8 +356,10 @@ impl<T: ReplyTo> Exchange<T> {
         }
     }
 
-    fn finish_front(&mut self) {
-        self.queue.pop_front();
+    fn finish_reply(&mut self, answered: bool) {
+        if answered {
+            self.queue.pop_front();
+        }
         self.streaming = false;
         self.scanned = 0;
         self.partial.clear();

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
+use super::block::Block;
 use super::conversation::End;
 use super::exchange::{Exchange, ReplyTo};
 use super::greeting::{Fences, Greeting, Identity, greet};
@@ -176,6 +177,14 @@ impl<T: ReplyTo + 'static> Link<T> {
     #[inline]
     pub(crate) fn commit(self: &Rc<Self>, to: T, command: &'static Command) {
         self.exchange.borrow_mut().commit(to, command, self.context.turn.now());
+        self.mark_dirty();
+    }
+
+    /// The bytes appended since the last commit are one block of commands: `before` replies are awaited and dropped, the
+    /// one after them goes to `to` and counts for `command`.
+    pub(crate) fn commit_block(self: &Rc<Self>, to: T, command: &'static Command, before: u64) {
+        let block = Block::new(to, command, before, Arc::clone(&self.spec));
+        self.exchange.borrow_mut().commit_block(block, self.context.turn.now());
         self.mark_dirty();
     }
 

@@ -10,12 +10,14 @@
 //! a [`ReplyTo`].
 
 mod backoff;
+mod block;
 mod conversation;
 mod dedicated;
 pub(crate) mod exchange;
 mod greeting;
 mod link;
 
+pub(crate) use block::refusal;
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
 pub(crate) use exchange::ReplyTo;
 pub(crate) use link::{Link, LinkContext, Sent};

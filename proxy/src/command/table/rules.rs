@@ -1,8 +1,5 @@
 //! Why commands are refused, one text per reason; clients read them behind the command's name, users in the README.
 
-/// MULTI and its kin.
-pub(super) const TRANSACTION: &str =
-    "transactions need a connection of their own, which Ringway does not give yet";
 /// WAIT and WAITAOF. Replicas of which nodes, and having which writes, one number could not say truthfully.
 pub(super) const REPLICAS: &str =
     "it is about one connection's writes to one server; clients of Ringway share connections to many";

@@ -1,29 +1,29 @@
 //! Rows of transactions.
 //!
-//! All need a session of their own on one node, so all are refused for now.
+//! The proxy queues what stands between MULTI and EXEC; one node runs it as one block.
 
 use super::super::bits::{Categories, Flags};
 use super::super::build::Family;
 use super::super::build::uses::{ALL, LOOK};
+use super::super::route::{Route, Transaction};
 use super::super::row::{Command, Group};
-use super::rules;
 
 const ROW: Family = Family::new(Group::Transactions, Categories::TRANSACTION);
 
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
-    ROW.refused("discard", 1, rules::TRANSACTION, "2.0.0", "Drops a transaction")
+    ROW.transaction("discard", 1, Transaction::Discard, "2.0.0", "Drops a transaction")
         .session()
         .fast()
         .allow_busy(),
-    ROW.refused("exec", 1, rules::TRANSACTION, "1.2.0", "Runs a transaction")
+    ROW.transaction("exec", 1, Transaction::Exec, "1.2.0", "Runs a transaction")
         .session()
         .flag(Flags::SKIP_SLOWLOG),
-    ROW.refused("multi", 1, rules::TRANSACTION, "1.2.0", "Begins a transaction")
+    ROW.transaction("multi", 1, Transaction::Multi, "1.2.0", "Begins a transaction")
         .session()
         .fast()
         .allow_busy(),
-    ROW.refused("unwatch", 1, rules::TRANSACTION, "2.2.0", "Forgets the watched keys")
+    ROW.transaction("unwatch", 1, Transaction::Unwatch, "2.2.0", "Forgets the watched keys")
         .session()
         .fast()
         .allow_busy(),
@@ -32,5 +32,5 @@ pub(super) const ROWS: &[Command] = &[
         .fast()
         .allow_busy()
         .uses(LOOK)
-        .refused_by(rules::TRANSACTION),
+        .route(Route::Transaction(Transaction::Watch)),
 ];

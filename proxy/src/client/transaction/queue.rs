@@ -1,0 +1,214 @@
+//! The commands between MULTI and EXEC, as the bytes in which they will be sent. No IO.
+
+use crate::command::{self, Command, Local, Route, Transaction};
+use crate::resp::request::{RequestBounds, RequestScanner, Scan};
+use crate::resp::{Args, Span};
+use crate::route::Scratch;
+use crate::route::together::{Together, is_publish};
+use crate::topology::Topology;
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+/// A transaction beyond the bound.
+const TOO_LARGE: &str = "ERR the transaction is too large (limits.command_bytes)";
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// `MULTI` and the commands behind each other.
+    block: Vec<u8>,
+    commands: u32,
+    /// A command was refused: EXEC will not run the others.
+    failed: bool,
+    /// The topology by which `together` holds.
+    epoch: u64,
+    together: Together,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { block: MULTI.to_vec(), commands: 0, failed: false, epoch: 0, together: Together::default() }
+    }
+}
+
+impl Queue {
+    /// Adds a command; returns where all of them lie. Once one was refused none is kept any more.
+    ///
+    /// # Errors
+    /// The reply line without its leading `-`; the transaction has failed.
+    pub(super) fn add(
+        &mut self,
+        topology: &Topology,
+        command: &Command,
+        args: &Args<'_>,
+        scratch: &mut Scratch,
+        limit: usize,
+    ) -> Result<Together, String> {
+        let frame = args.frame();
+        if self.block.len() + frame.len() + EXEC.len() > limit {
+            return Err(TOO_LARGE.into());
+        }
+        let mut together = self.place(topology, scratch)?;
+        together.add(topology, command, args, scratch)?;
+        self.together = together;
+        self.epoch = topology.epoch();
+        if !self.failed {
+            self.block.extend_from_slice(frame);
+            self.commands += 1;
+        }
+        Ok(together)
+    }
+
+    /// Where the commands lie by `topology`, which may be another than the one by which they were queued (law I8).
+    ///
+    /// # Errors
+    /// The reply line without its leading `-`: they no longer lie together.
+    pub(super) fn place(&self, topology: &Topology, scratch: &mut Scratch) -> Result<Together, String> {
+        if self.epoch == topology.epoch() || self.commands == 0 {
+            return Ok(self.together);
+        }
+        let mut together = Together::default();
+        each_request(&self.block[MULTI.len()..], |args| match command::resolve(&args) {
+            Ok(command) => together.add(topology, command, &args, scratch),
+            Err(error) => Err(error.to_string()),
+        })?;
+        Ok(together)
+    }
+
+    /// A command was refused; what was queued is let go.
+    pub(super) fn fail(&mut self) {
+        self.failed = true;
+        self.block = MULTI.to_vec();
+    }
+
+    /// Whether a command was refused.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// How many commands were queued.
+    pub(super) fn commands(&self) -> u32 {
+        self.commands
+    }
+
+    /// The whole block, from `MULTI` to `EXEC`.
+    pub(super) fn into_block(mut self) -> Vec<u8> {
+        self.block.extend_from_slice(EXEC);
+        self.block
+    }
+}
+
+/// Visits requests that stand behind each other; each was scanned before.
+pub(super) fn each_request<E>(
+    mut bytes: &[u8],
+    mut visit: impl FnMut(Args<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let bounds = RequestBounds { authenticated: true, command_bytes: usize::MAX };
+    let mut spans: Vec<Span> = Vec::new();
+    while let Ok(Scan::Request(len)) = RequestScanner::default().scan(bytes, bounds, &mut spans) {
+        let (frame, rest) = bytes.split_at(len);
+        visit(Args::new(frame, &spans))?;
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// Why a command cannot stand between MULTI and EXEC, in words that follow "refused inside MULTI:". A command that
+/// waits elsewhere does not wait there.
+pub(super) fn barred(command: &Command) -> Option<&'static str> {
+    match command.route {
+        Route::Key
+        | Route::Waiting
+        | Route::Split(_)
+        | Route::Local(Local::Ping | Local::Echo | Local::Time)
+        | Route::Transaction(Transaction::Unwatch) => None,
+        _ if is_publish(command) => None,
+        Route::AllNodes(_) | Route::Scan => Some("it concerns all nodes, a transaction runs on one"),
+        Route::Local(_) => Some("Ringway answers it, not the node that runs the transaction"),
+        Route::Refused(rule) => Some(rule),
+        _ => Some("it would change the connection to the node, which clients of Ringway share"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error;
+    use crate::resp::encode;
+    use crate::settings::{NodeSpec, TopologySpec};
+    use crate::topology::Owner;
+    use ringway_ring::RingConfig;
+
+    const LIMIT: usize = 1 << 20;
+
+    fn topology(epoch: u64, names: &[&str]) -> Topology {
+        let nodes = names.iter().map(|name| NodeSpec::new(*name, format!("{name}:1"))).collect();
+        Topology::build(epoch, TopologySpec { ring: RingConfig::default(), nodes }).unwrap()
+    }
+
+    fn add(queue: &mut Queue, topology: &Topology, parts: &[&str], limit: usize) -> Result<(), String> {
+        let mut frame = Vec::new();
+        encode::array(&mut frame, parts.len());
+        parts.iter().for_each(|part| encode::bulk(&mut frame, part.as_bytes()));
+        each_request(&frame, |args| {
+            let command = command::resolve(&args).unwrap();
+            queue.add(topology, command, &args, &mut Scratch::default(), limit).map(drop)
+        })
+    }
+
+    fn owner(topology: &Topology, key: &str) -> u16 {
+        let Owner::Node(node) = topology.owner(key.as_bytes());
+        node.0
+    }
+
+    #[test]
+    fn the_block_is_what_came_between_multi_and_exec() {
+        let topology = topology(1, &["a"]);
+        let mut queue = Queue::default();
+        add(&mut queue, &topology, &["INCR", "n"], LIMIT).unwrap();
+        add(&mut queue, &topology, &["PING"], LIMIT).unwrap();
+        assert_eq!(queue.commands(), 2);
+        let expected =
+            "*1\r\n$5\r\nMULTI\r\n*2\r\n$4\r\nINCR\r\n$1\r\nn\r\n*1\r\n$4\r\nPING\r\n*1\r\n$4\r\nEXEC\r\n";
+        assert_eq!(String::from_utf8(queue.into_block()).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_block_beyond_the_bound_is_refused() {
+        let topology = topology(1, &["a"]);
+        let mut queue = Queue::default();
+        add(&mut queue, &topology, &["SET", "k", "v"], 100).unwrap();
+        assert_eq!(add(&mut queue, &topology, &["SET", "k", &"v".repeat(40)], 100).unwrap_err(), TOO_LARGE);
+        queue.fail();
+        add(&mut queue, &topology, &["SET", "k", "v"], 100).unwrap();
+        assert!(
+            queue.has_failed() && queue.block == MULTI,
+            "nothing is kept for an EXEC that will not run it"
+        );
+    }
+
+    #[test]
+    fn i8_another_topology_places_what_is_queued_anew() {
+        let before = topology(1, &["a"]);
+        let after = topology(2, &["a", "b"]);
+        let on = |node| (0..).map(|n| format!("k{n}")).find(|key| owner(&after, key) == node).unwrap();
+        let (stays, moves) = (on(0), on(1));
+        let mut queue = Queue::default();
+        add(&mut queue, &before, &["SET", &moves, "1"], LIMIT).unwrap();
+        let moved = queue.place(&after, &mut Scratch::default()).unwrap();
+        assert_eq!(moved.fixed().map(|node| node.0), Some(1));
+        add(&mut queue, &before, &["SET", &stays, "1"], LIMIT).unwrap();
+        assert_eq!(queue.place(&after, &mut Scratch::default()).unwrap_err(), error::CROSSSLOT);
+        assert_eq!(add(&mut queue, &after, &["GET", &stays], LIMIT).unwrap_err(), error::CROSSSLOT);
+        assert!(queue.place(&before, &mut Scratch::default()).is_ok());
+    }
+
+    #[test]
+    fn what_concerns_the_connection_or_all_nodes_is_barred() {
+        for row in command::all().filter(|row| !row.is_container()) {
+            let free = ["ping", "echo", "time", "unwatch"].contains(&row.full_name);
+            let keyed = matches!(row.route, Route::Key | Route::Waiting | Route::Split(_));
+            assert_eq!(barred(row).is_none(), free || keyed || is_publish(row), "{}", row.full_name);
+        }
+    }
+}
