@@ -21,6 +21,8 @@ mod node_errors;
 mod pipeline;
 mod redis_rs;
 mod resources;
+mod server_commands;
+mod server_info;
 mod soak;
 mod split;
 mod tidy;

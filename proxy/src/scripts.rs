@@ -1,17 +1,51 @@
-//! Scripts that clients made known, kept for nodes that join or restart later.
+//! Scripts and functions that clients made known, kept for nodes that join or restart later.
 //!
 //! ```text
-//!   SCRIPT LOAD ──► all nodes          a new connection to a node: AUTH …, SCRIPT LOAD for each kept one, PING
+//!   SCRIPT LOAD ────► all nodes          a new connection to a node: AUTH …, SCRIPT LOAD for each kept script,
+//!   FUNCTION LOAD ──► all nodes ok                                   FUNCTION LOAD for each kept library, PING
 //!        └──► kept (bounded) ──────────►
 //! ```
 //! Only what SCRIPT LOAD named is kept, not what EVAL ran: a script that EVAL made known is lost with its node, as
-//! with a single server. Loading is idempotent, so every connection may do it. Nothing here is on the way of a
-//! command with keys.
+//! with a single server. Loading a script is idempotent and a library is loaded without REPLACE, which a node that has
+//! it refuses: so every connection may do it. A library is kept when all nodes took it, since loading can fail; it is
+//! forgotten when its deletion is sent, so that no connection brings it back. Nothing here is on the way of a command
+//! with keys.
+
+mod payload;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::{SCRIPT_BYTES, SCRIPTS};
+use crate::resp::inline;
+
+/// Something to load on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// A script's text.
+    Script(Arc<[u8]>),
+    /// A library's code.
+    Library(Arc<[u8]>),
+}
+
+impl Known {
+    /// The request that makes it known.
+    pub(crate) fn request(&self) -> [&[u8]; 3] {
+        match self {
+            Known::Script(text) => [b"SCRIPT", b"LOAD", text],
+            Known::Library(code) => [b"FUNCTION", b"LOAD", code],
+        }
+    }
+}
+
+/// What all nodes have learned, to be taken over when they have said so.
+#[derive(Debug)]
+pub(crate) enum Lesson {
+    /// FUNCTION LOAD: the code.
+    Library(Box<[u8]>),
+    /// FUNCTION RESTORE: the payload of FUNCTION DUMP, and whether it takes the place of all there was.
+    Dump(Box<[u8]>, bool),
+}
 
 /// See the head of this file. Shared by all workers.
 #[derive(Debug, Default)]
@@ -19,37 +53,55 @@ pub(crate) struct Scripts(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Oldest first.
-    scripts: VecDeque<Arc<[u8]>>,
-    bytes: usize,
+    scripts: Shelf,
+    libraries: Shelf,
 }
 
 impl Scripts {
     /// Keeps a script; the oldest make room.
     pub(crate) fn keep(&self, script: &[u8]) {
-        if script.len() > SCRIPT_BYTES {
-            return;
-        }
-        let mut kept = self.kept();
-        match kept.scripts.iter().position(|known| **known == *script) {
-            Some(at) => drop(kept.scripts.remove(at)),
-            None => kept.bytes += script.len(),
-        }
-        kept.scripts.push_back(script.into());
-        while kept.scripts.len() > SCRIPTS || kept.bytes > SCRIPT_BYTES {
-            let oldest = kept.scripts.pop_front().map_or(0, |script| script.len());
-            kept.bytes -= oldest;
-        }
+        self.kept().scripts.put(script, |known| known == script);
     }
 
-    /// Forgets all, as SCRIPT FLUSH does.
+    /// Forgets all scripts, as SCRIPT FLUSH does.
     pub(crate) fn forget(&self) {
-        *self.kept() = Kept::default();
+        self.kept().scripts = Shelf::default();
     }
 
-    /// All that are kept, oldest first.
-    pub(crate) fn all(&self) -> Vec<Arc<[u8]>> {
-        self.kept().scripts.iter().cloned().collect()
+    /// Keeps libraries; the oldest make room.
+    pub(crate) fn learn(&self, lesson: &Lesson) {
+        let mut kept = self.kept();
+        let libraries = match lesson {
+            Lesson::Library(code) => vec![code.to_vec()],
+            Lesson::Dump(payload, alone) => {
+                if *alone {
+                    kept.libraries = Shelf::default();
+                }
+                // a form that is newer than this code: nodes that join later cannot be told
+                payload::libraries(payload).unwrap_or_default()
+            }
+        };
+        for code in &libraries {
+            let name = library_name(code);
+            kept.libraries.put(code, |known| library_name(known) == name);
+        }
+    }
+
+    /// Forgets one library, as FUNCTION DELETE does.
+    pub(crate) fn forget_library(&self, name: &[u8]) {
+        self.kept().libraries.take(|known| library_name(known).as_deref() == Some(name));
+    }
+
+    /// Forgets all libraries, as FUNCTION FLUSH does.
+    pub(crate) fn forget_libraries(&self) {
+        self.kept().libraries = Shelf::default();
+    }
+
+    /// All that are kept, scripts first, of each the oldest first.
+    pub(crate) fn all(&self) -> Vec<Known> {
+        let kept = self.kept();
+        let scripts = kept.scripts.texts.iter().cloned().map(Known::Script);
+        scripts.chain(kept.libraries.texts.iter().cloned().map(Known::Library)).collect()
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -57,9 +109,52 @@ impl Scripts {
     }
 }
 
+/// The name in the first line of a library, `#!lua name=…`.
+fn library_name(code: &[u8]) -> Option<Vec<u8>> {
+    let line = code.split(|byte| *byte == b'\n').next()?;
+    let words = inline::split(line).ok()?;
+    words.iter().find_map(|word| word.strip_prefix(b"name=").map(<[u8]>::to_vec))
+}
+
+/// Texts within bounds, the oldest first.
+#[derive(Debug, Default)]
+struct Shelf {
+    texts: VecDeque<Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Shelf {
+    /// Puts a text on, in the place of those that are the same to it.
+    fn put(&mut self, text: &[u8], is_same: impl Fn(&[u8]) -> bool) {
+        self.take(is_same);
+        if text.len() > SCRIPT_BYTES {
+            return;
+        }
+        self.bytes += text.len();
+        self.texts.push_back(text.into());
+        while self.texts.len() > SCRIPTS || self.bytes > SCRIPT_BYTES {
+            let oldest = self.texts.pop_front().map_or(0, |text| text.len());
+            self.bytes -= oldest;
+        }
+    }
+
+    fn take(&mut self, is_this: impl Fn(&[u8]) -> bool) {
+        self.texts.retain(|known| !is_this(known));
+        self.bytes = self.texts.iter().map(|text| text.len()).sum();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn texts(scripts: &Scripts) -> Vec<Arc<[u8]>> {
+        let all = scripts.all().into_iter();
+        all.map(|known| match known {
+            Known::Script(text) | Known::Library(text) => text,
+        })
+        .collect()
+    }
 
     #[test]
     fn i6_the_newest_are_kept_within_number_and_bytes() {
@@ -68,7 +163,7 @@ mod tests {
             scripts.keep(format!("return {number}").as_bytes());
         }
         scripts.keep(b"return 20");
-        let all = scripts.all();
+        let all = texts(&scripts);
         assert_eq!(
             (all.len(), &*all[0], &*all[SCRIPTS - 1]),
             (SCRIPTS, &b"return 10"[..], &b"return 20"[..])
@@ -80,6 +175,25 @@ mod tests {
         scripts.forget();
         assert!(scripts.all().is_empty());
         scripts.keep(b"x");
-        assert_eq!(scripts.kept().bytes, 1);
+        assert_eq!(scripts.kept().scripts.bytes, 1);
+    }
+
+    #[test]
+    fn a_library_takes_the_place_of_the_one_of_its_name() {
+        let scripts = Scripts::default();
+        let learn = |code: &[u8]| scripts.learn(&Lesson::Library(code.into()));
+        learn(b"#!lua name=one\nold");
+        learn(b"#!lua name=two\nx");
+        learn(b"#!lua  \"name=one\"\nnew");
+        scripts.keep(b"return 1");
+        let known = scripts.all();
+        assert_eq!(known[0].request(), [&b"SCRIPT"[..], b"LOAD", b"return 1"]);
+        assert_eq!(known[1].request(), [&b"FUNCTION"[..], b"LOAD", b"#!lua name=two\nx"]);
+        assert_eq!(known[2].request(), [&b"FUNCTION"[..], b"LOAD", b"#!lua  \"name=one\"\nnew"]);
+        scripts.forget_library(b"two");
+        scripts.forget_library(b"none");
+        assert_eq!(scripts.all().len(), 2);
+        scripts.forget_libraries();
+        assert_eq!(texts(&scripts), [Arc::from(&b"return 1"[..])]);
     }
 }

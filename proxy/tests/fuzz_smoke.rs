@@ -3,6 +3,7 @@
 //! `RINGWAY_FUZZ_SECONDS` says how long each target runs; `make fuzz` searches on with libFuzzer, which sees what is
 //! covered. A failure prints the input; add it to `proxy/fuzz/corpus`.
 
+#[allow(unreachable_pub, reason = "public for the fuzz targets, which are another crate")]
 #[path = "../fuzz/src/properties.rs"]
 mod properties;
 

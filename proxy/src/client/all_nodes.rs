@@ -5,18 +5,21 @@
 //!         └──► node 1 :4 ┴─► :7           SCAN c ──► the node of c …   ──► the next node …            ──► 0
 //! ```
 //! All or a named failure (law I4): if one node cannot be used, none gets the command. One snapshot of the topology
-//! serves a command from here to its reply (law I8). Nothing of this is on the way of a command with keys.
+//! serves a command from here to its reply (law I8), and none overtakes what its client sent before (law I2). INFO is
+//! the exception that answers for the nodes it can reach. Nothing of this is on the way of a command with keys.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::session::{not_sent, refuse};
-use super::{Client, Inner, SlotRef};
+use super::{Client, Inner, SlotRef, info};
 use crate::command::{self, Command, Join};
+use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
-use crate::route::join::Over;
+use crate::route::join::{About, Over};
 use crate::route::keyspace::DRAWS;
 use crate::route::scan;
+use crate::scripts::Lesson;
 use crate::topology::{NodeIndex, Topology};
 use crate::upstream::Link;
 
@@ -28,51 +31,83 @@ type ClientLink = Rc<Link<SlotRef>>;
 /// One request to a node, and the row under which it is counted.
 type Request<'a> = (&'a [u8], &'static Command);
 
-/// Sends a command to every node.
+/// Sends a command to every node; false when it must wait for the commands before it.
 pub(super) fn send(
     client: &Rc<Client>,
     inner: &mut Inner,
     command: &'static Command,
     join: Join,
     args: Args<'_>,
-) {
+) -> bool {
     if let Some(why) = command.guarded.filter(|_| !client.worker.shared.settings.allows(command)) {
-        return refuse(client, inner, command, &guarded(command, why));
+        refuse(client, inner, command, &guarded(command, why));
+        return true;
+    }
+    if join == Join::Info {
+        return info::send(client, inner, command, args);
     }
     let (topology, links) = every_link(client, inner);
+    if !order(inner, &topology) {
+        return false;
+    }
     if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
-        return not_sent(client, inner, command, unusable);
+        not_sent(client, inner, command, unusable);
+        return true;
     }
     match join {
         Join::Draw => {
             // part numbers are 16 bits wide, which thousands of nodes fill
             let draws = DRAWS.min((usize::from(u16::MAX) / links.len()).saturating_sub(1));
             if draws == 0 {
-                return refuse(client, inner, command, TOO_MANY_NODES);
+                refuse(client, inner, command, TOO_MANY_NODES);
+                return true;
             }
             let size = command::find_full(b"dbsize").unwrap_or(command);
             let mut requests: Vec<Request<'_>> = vec![(args.frame(), command); 1 + draws];
             requests[0] = (b"*1\r\n$6\r\nDBSIZE\r\n", size);
-            gather(client, inner, command, join, topology, &links, &requests);
+            let over = Over { topology, about: About::Nothing };
+            gather(client, inner, command, join, over, &links, &requests);
         }
         _ => {
             remember(client, command, args);
-            gather(client, inner, command, join, topology, &links, &[(args.frame(), command)]);
+            let over = Over { topology, about: about(client, command, args) };
+            gather(client, inner, command, join, over, &links, &[(args.frame(), command)]);
         }
     }
+    true
 }
 
-/// Nodes that join or restart later are told of the scripts that were loaded.
+/// Nodes that join or restart later are told of the scripts that were loaded, and not of what was deleted.
 fn remember(client: &Client, command: &Command, args: Args<'_>) {
     let scripts = &client.worker.shared.scripts;
     match command.full_name {
         "script|load" => scripts.keep(args.get(2).unwrap_or_default()),
         "script|flush" if is_flush(args) => scripts.forget(),
+        "function|delete" => scripts.forget_library(args.get(2).unwrap_or_default()),
+        "function|flush" if is_flush(args) => scripts.forget_libraries(),
         _ => {}
     }
 }
 
-/// Whether servers take it for a SCRIPT FLUSH; to any other they answer an error.
+/// What the join of the replies must know of the request.
+fn about(client: &Client, command: &Command, args: Args<'_>) -> About {
+    let is = |at: usize, word: &[u8]| args.get(at).is_some_and(|given| given.eq_ignore_ascii_case(word));
+    let last = args.get(args.len() - 1).unwrap_or_default();
+    let lesson = match command.full_name {
+        "config|get" => return About::Names(args.iter().skip(2).map(Box::from).collect()),
+        "slowlog|get" => {
+            // any other count is refused by the nodes
+            let count = args.get(2).map_or(Some(10), parse_number).unwrap_or(-1);
+            return About::Most(usize::try_from(count).unwrap_or(usize::MAX));
+        }
+        "function|load" => Lesson::Library(last.into()),
+        "function|restore" => Lesson::Dump(args.get(2).unwrap_or_default().into(), is(3, b"flush")),
+        _ => return About::Nothing,
+    };
+    About::Lesson(Arc::clone(&client.worker.shared.scripts), lesson)
+}
+
+/// Whether servers take it for a SCRIPT FLUSH or FUNCTION FLUSH; to any other they answer an error.
 fn is_flush(args: Args<'_>) -> bool {
     let is = |word: &[u8]| args.get(2).is_some_and(|mode| mode.eq_ignore_ascii_case(word));
     args.len() == 2 || args.len() == 3 && (is(b"sync") || is(b"async"))
@@ -86,8 +121,14 @@ fn guarded(command: &Command, why: &str) -> String {
     )
 }
 
+/// Whether a command for the nodes of `topology` may be sent now: as with keys, not before its client's commands for
+/// nodes of an earlier one are answered.
+pub(super) fn order(inner: &mut Inner, topology: &Topology) -> bool {
+    inner.session.follows(topology.epoch(), inner.pipeline.is_empty())
+}
+
 /// The topology and the connections to its nodes, in their order.
-fn every_link(client: &Rc<Client>, inner: &Inner) -> (Arc<Topology>, Vec<ClientLink>) {
+pub(super) fn every_link(client: &Rc<Client>, inner: &Inner) -> (Arc<Topology>, Vec<ClientLink>) {
     let routes = client.worker.routes();
     let nodes = (0..routes.topology.nodes().len()).map(|at| NodeIndex(at as u16));
     let links = nodes.map(|node| routes.link(node, inner.session.lane())).collect();
@@ -100,17 +141,19 @@ fn gather(
     inner: &mut Inner,
     command: &'static Command,
     join: Join,
-    topology: Arc<Topology>,
+    over: Over,
     links: &[ClientLink],
     requests: &[Request<'_>],
 ) {
-    // scripts and functions are no keys, so that the command's flags do not tell
-    let changes = command.is_write() || matches!(join, Join::Same | Join::Ok);
+    // scripts, settings and logs are no keys, so that the command's flags do not tell
+    let changes = command.is_write()
+        || matches!(join, Join::Same | Join::Ok | Join::Said)
+        || command.full_name == "latency|reset";
     let limit = client.worker.shared.settings.limits.reply_hard_bytes;
     // what is sent to all counts for all: many nodes are as good as many commands
     let cost = links.len() * requests.iter().map(|(frame, _)| frame.len()).sum::<usize>();
     let mut joining = client.worker.spare.borrow_mut().joining();
-    joining.begin_over(join, changes, links.len() * requests.len(), limit, Over { topology, place: 0 });
+    joining.begin_over(join, changes, links.len() * requests.len(), limit, over);
     let number = inner.pipeline.join(cost, joining);
     for (round, (frame, row)) in requests.iter().enumerate() {
         for (at, link) in links.iter().enumerate() {
@@ -121,18 +164,31 @@ fn gather(
     }
 }
 
-/// Sends SCAN to the node that its cursor names, with that node's own cursor.
-pub(super) fn scan(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) {
+/// Sends SCAN to the node that its cursor names, with that node's own cursor; false when it must wait for the commands
+/// before it.
+pub(super) fn scan(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    args: Args<'_>,
+) -> bool {
     let (topology, link, page) = {
         let routes = client.worker.routes();
+        if !order(inner, &routes.topology) {
+            return false;
+        }
         let page = match scan::page(&routes.topology, args.get(1).unwrap_or_default()) {
             Ok(page) => page,
-            Err(text) => return refuse(client, inner, command, text),
+            Err(text) => {
+                refuse(client, inner, command, text);
+                return true;
+            }
         };
         (Arc::clone(&routes.topology), routes.link(page.node, inner.session.lane()), page)
     };
     if !link.is_usable() {
-        return not_sent(client, inner, command, &link);
+        not_sent(client, inner, command, &link);
+        return true;
     }
     link.append(|out| {
         encode::array(out, args.len());
@@ -142,7 +198,9 @@ pub(super) fn scan(client: &Rc<Client>, inner: &mut Inner, command: &'static Com
     });
     let limit = client.worker.shared.settings.limits.reply_hard_bytes;
     let mut joining = client.worker.spare.borrow_mut().joining();
-    joining.begin_over(Join::Page, false, 1, limit, Over { topology, place: page.place });
+    let over = Over { topology, about: About::Place(page.place) };
+    joining.begin_over(Join::Page, false, 1, limit, over);
     let number = inner.pipeline.join(args.frame().len(), joining);
     link.commit(SlotRef { client: Rc::clone(client), number, part: 0 }, command);
+    true
 }

@@ -62,7 +62,9 @@ fn write_answer(
         Local::Select => return select(worker, session, argument(1), out),
         Local::Reset => reset(worker, session, out),
         Local::Time => time(out),
-        Local::Info => encode::verbatim(out, session.protocol, &info(worker, args)),
+        Local::Role => role(out),
+        Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut()),
+        Local::AclWhoami => encode::bulk(out, session.user.unwrap_or_default().as_bytes()),
         Local::ClientId => encode::integer(out, session.id as i64),
         Local::ClientGetName => match &session.name {
             Some(name) => encode::bulk(out, name),
@@ -205,6 +207,28 @@ fn time(out: &mut Vec<u8>) {
     encode::bulk(out, now.subsec_micros().to_string().as_bytes());
 }
 
+/// A primary without replicas: those of the nodes are a matter between servers.
+fn role(out: &mut Vec<u8>) {
+    encode::array(out, 3);
+    encode::bulk(out, b"master");
+    encode::integer(out, 0);
+    encode::array(out, 0);
+}
+
+/// A ring with three nodes and a key; behind it the version, as Redis has it.
+fn lolwut() -> String {
+    let ring = [
+        r"         .-o-.",
+        r"      .'       '.",
+        r"     /           \",
+        r"    |             o   <- your key",
+        r"     \           /",
+        r"      o.       .'",
+        r"         '-.-'",
+    ];
+    format!("{}\n\nRedis ver. {REDIS_VERSION}, Ringway ver. {}\n", ring.join("\n"), env!("CARGO_PKG_VERSION"))
+}
+
 /// A name without spaces and control characters; an empty one takes the name away.
 fn checked_name(name: &[u8], what: &str) -> Result<Option<Box<[u8]>>, String> {
     if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
@@ -246,78 +270,4 @@ fn client_info(client: &Client, session: &Session) -> String {
         text(&session.library),
         text(&session.library_version),
     )
-}
-
-/// The page that `INFO` shows: the proxy's own figures; those of the nodes are theirs to tell.
-fn info(worker: &Worker, args: Args<'_>) -> String {
-    let wanted = |section: &str| {
-        args.len() == 1
-            || args.iter().skip(1).any(|name| {
-                name.eq_ignore_ascii_case(section.as_bytes())
-                    || ["all", "default", "everything"]
-                        .iter()
-                        .any(|all| name.eq_ignore_ascii_case(all.as_bytes()))
-            })
-    };
-    let mut page = String::new();
-    let mut section = |name: &str, lines: Vec<String>| {
-        if wanted(name) {
-            if !page.is_empty() {
-                page.push_str("\r\n");
-            }
-            page += &format!("# {name}\r\n");
-            lines.iter().for_each(|line| page += &format!("{line}\r\n"));
-        }
-    };
-    let shared = &worker.shared;
-    let stats = crate::stats::snapshot(shared.workers.iter().map(|worker| &*worker.stats));
-    let topology = shared.topology.load();
-    section(
-        "Server",
-        vec![
-            format!("redis_version:{REDIS_VERSION}"),
-            "redis_mode:standalone".into(),
-            format!("ringway_version:{}", env!("CARGO_PKG_VERSION")),
-            format!("process_id:{}", std::process::id()),
-            format!("tcp_port:{}", shared.local_addr.port()),
-            format!("uptime_in_seconds:{}", shared.started.elapsed().as_secs()),
-            format!("io_threads_active:{}", shared.workers.len()),
-        ],
-    );
-    section(
-        "Clients",
-        vec![
-            format!("connected_clients:{}", stats.client_connections),
-            format!("maxclients:{}", shared.settings.limits.clients),
-        ],
-    );
-    section("Persistence", vec!["loading:0".into()]);
-    section(
-        "Stats",
-        vec![
-            format!("total_commands_processed:{}", stats.commands_read),
-            format!("total_net_input_bytes:{}", stats.client_bytes_in),
-            format!("total_net_output_bytes:{}", stats.client_bytes_out),
-            format!("keyspace_hits:{}", stats.nodes.iter().map(|node| node.hits).sum::<u64>()),
-            format!("keyspace_misses:{}", stats.nodes.iter().map(|node| node.misses).sum::<u64>()),
-        ],
-    );
-    section("Replication", vec!["role:master".into(), "connected_slaves:0".into()]);
-    section("Cluster", vec!["cluster_enabled:0".into()]);
-    let mut nodes = vec![format!("topology_epoch:{}", topology.epoch())];
-    for (at, node) in topology.nodes().iter().enumerate() {
-        let state = stats
-            .nodes
-            .iter()
-            .find(|known| known.name == node.name)
-            .map_or("connecting", |n| n.state.label());
-        nodes.push(format!(
-            "node{at}:name={},address={},state={state},share_percent={:.2}",
-            node.name,
-            node.address,
-            topology.ring().share(at) * 100.0
-        ));
-    }
-    section("Nodes", nodes);
-    page
 }

@@ -12,6 +12,7 @@
 mod all_nodes;
 mod blocking;
 mod exclusive;
+mod info;
 mod local;
 pub(crate) mod pipeline;
 mod session;

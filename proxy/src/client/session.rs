@@ -188,8 +188,16 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
                 return false;
             }
         }
-        Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
-        Route::Scan => all_nodes::scan(client, inner, command, args),
+        Route::AllNodes(join) => {
+            if !all_nodes::send(client, inner, command, join, args) {
+                return false;
+            }
+        }
+        Route::Scan => {
+            if !all_nodes::scan(client, inner, command, args) {
+                return false;
+            }
+        }
         Route::Transaction(step) => {
             if !transaction::run(client, inner, command, step, args) {
                 return false;

@@ -10,7 +10,8 @@ pub enum Route {
     Waiting,
     /// One part to each node that owns some of the keys; the replies are joined.
     Split(Join),
-    /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it.
+    /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it, but for
+    /// INFO, which tells of those that can.
     AllNodes(Join),
     /// One page of one node's keys; the cursor names the node, and the next one when this one is done (SCAN).
     Scan,
@@ -35,8 +36,26 @@ pub enum Join {
     Same,
     /// The first node's reply if all agree but for the order of what they list (FUNCTION LIST).
     Alike,
-    /// An array of integers, each the least that any node gave (SCRIPT EXISTS: 1 is 1 everywhere).
+    /// The least integer that any node gave, or an array of such (SCRIPT EXISTS: 1 is 1 everywhere; LASTSAVE).
     Least,
+    /// The status lines of all nodes, each once (BGSAVE).
+    Said,
+    /// The texts of all nodes below each other, each under the name of its node (MEMORY DOCTOR).
+    Texts,
+    /// The settings in which the nodes agree (CONFIG GET).
+    Settings,
+    /// The entries of all nodes, the latest first (SLOWLOG GET).
+    SlowLog,
+    /// The samples of all nodes by time, the worst of each second (LATENCY HISTORY).
+    History,
+    /// The last and the worst sample of each event on any node (LATENCY LATEST).
+    Latest,
+    /// Distributions added up (LATENCY HISTOGRAM).
+    Histogram,
+    /// Figures added up, ratios made anew, the rest left out (MEMORY STATS).
+    Memory,
+    /// The page about the proxy and its nodes (INFO).
+    Info,
     /// The arrays of keys behind each other, without the keys that the ring gives to another node (KEYS).
     Keys,
     /// One key out of several drawn from every node, by the sizes of the nodes (RANDOMKEY).
@@ -68,7 +87,9 @@ pub enum Local {
     Select,
     Reset,
     Time,
-    Info,
+    Role,
+    Lolwut,
+    AclWhoami,
     ClientId,
     ClientGetName,
     ClientSetName,

@@ -118,8 +118,8 @@ mod tests {
             assert!(text.contains(&name), "{name}");
         }
         assert!(text.lines().skip(2).all(|line| line.matches('|').count() == 4), "{text}");
-        assert!(text.contains("FLUSHALL (when allowed)") && text.contains("| SCAN | node after node |"));
-        assert!(text.contains("HGETEX (8.0)") && text.contains("ACL …"));
+        assert!(text.contains("CONFIG SET (when allowed)") && text.contains("| SCAN | node after node |"));
+        assert!(text.contains("HGETEX (8.0)") && text.contains("CLUSTER …"));
         assert_eq!(newer_than_7_0("7.0.5"), None);
     }
 }

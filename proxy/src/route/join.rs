@@ -16,9 +16,10 @@ use std::sync::Arc;
 use crate::command;
 use crate::error::Fate;
 use crate::resp::{encode, reply};
+use crate::scripts::{Lesson, Scripts};
 use crate::topology::{NodeIndex, Topology};
 
-use super::{alike, keyspace};
+use super::{alike, info, keyspace, servers};
 
 /// The joined reply would be too long.
 const TOO_LONG: &str = "ERR the joined reply is longer than limits.reply_hard_bytes";
@@ -46,8 +47,25 @@ enum PartState {
 pub(crate) struct Over {
     /// Part `i` went to node `i`, modulo the number of nodes.
     pub(crate) topology: Arc<Topology>,
+    /// What the replies alone do not say.
+    pub(crate) about: About,
+}
+
+/// What the join must know of the request, for the few that need it.
+#[derive(Debug)]
+pub(crate) enum About {
+    /// Nothing: the replies say it all.
+    Nothing,
     /// SCAN: where the one node stands in the order of the scan.
-    pub(crate) place: u32,
+    Place(u32),
+    /// INFO: the page that the nodes' figures come onto.
+    Page(Box<info::Page>),
+    /// CONFIG GET: the names that were asked for.
+    Names(Vec<Box<[u8]>>),
+    /// SLOWLOG GET: no more entries than this.
+    Most(usize),
+    /// What nodes that come later are to know as well, once all nodes know it.
+    Lesson(Arc<Scripts>, Lesson),
 }
 
 /// A command in parts that waits for their replies.
@@ -171,6 +189,14 @@ impl Joining {
 
     /// Appends the joined reply.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        if let Some(Over { topology, about: About::Page(page) }) =
+            self.over.as_ref().filter(|_| !self.overflowed)
+        {
+            // a page about nodes is wanted most when some of them fail
+            let answered = |part: &Part| part.state == PartState::Answered;
+            let replies = self.parts().iter().map(|part| answered(part).then_some(part.reply.as_slice()));
+            return info::join(out, page, topology, replies);
+        }
         if let Some(text) = self.failure() {
             return encode::error(out, &text);
         }
@@ -182,14 +208,28 @@ impl Joining {
             command::Join::Same => self.same(out),
             command::Join::Alike => self.alike(out),
             command::Join::Least => self.least(out),
-            command::Join::Keys | command::Join::Draw | command::Join::Page => self.over_keys(out),
+            command::Join::Said => servers::said(out, self.replies()),
+            command::Join::History => servers::history(out, self.replies()),
+            command::Join::Latest => servers::latest(out, self.replies()),
+            command::Join::Histogram => servers::histogram(out, self.replies()),
+            command::Join::Memory => servers::memory(out, self.replies()),
+            command::Join::Keys
+            | command::Join::Draw
+            | command::Join::Page
+            | command::Join::Texts
+            | command::Join::Settings
+            | command::Join::SlowLog
+            | command::Join::Info => self.over_nodes(out),
         };
         if joined.is_none() {
             out.truncate(before);
-            encode::error(
+            return encode::error(
                 out,
                 "UNKNOWN a node's reply to a part of the command cannot be joined; parts of it ran",
             );
+        }
+        if let Some(Over { about: About::Lesson(scripts, lesson), .. }) = &self.over {
+            scripts.learn(lesson);
         }
     }
 
@@ -271,6 +311,12 @@ impl Joining {
     }
 
     fn least(&self, out: &mut Vec<u8>) -> Option<()> {
+        if let Some(first) = reply::integer(self.replies().next()?) {
+            let least =
+                self.replies().try_fold(first, |least, next| Some(least.min(reply::integer(next)?)))?;
+            encode::integer(out, least);
+            return Some(());
+        }
         let mut replies = self.replies().map(reply::elements);
         let mut least: Vec<i64> = replies.next()??.map(reply::integer).collect::<Option<_>>()?;
         for reply in replies {
@@ -287,15 +333,26 @@ impl Joining {
         Some(())
     }
 
-    fn over_keys(&self, out: &mut Vec<u8>) -> Option<()> {
-        let over = self.over.as_ref()?;
-        match self.kind {
-            command::Join::Keys => keyspace::keys(out, &over.topology, self.replies()),
-            command::Join::Page => keyspace::page(out, &over.topology, over.place, self.replies().next()?),
-            _ => {
-                let random = RandomState::new().build_hasher().finish();
-                keyspace::draw(out, &over.topology, self.replies(), random)
+    /// Joins for which it counts which node said what.
+    fn over_nodes(&self, out: &mut Vec<u8>) -> Option<()> {
+        let Over { topology, about } = self.over.as_ref()?;
+        match (self.kind, about) {
+            (command::Join::Keys, _) => keyspace::keys(out, topology, self.replies()),
+            (command::Join::Texts, _) => servers::texts(out, topology, self.replies()),
+            (command::Join::Page, About::Place(place)) => {
+                keyspace::page(out, topology, *place, self.replies().next()?)
             }
+            (command::Join::Settings, About::Names(names)) => {
+                servers::settings(out, topology, names, self.replies())
+            }
+            (command::Join::SlowLog, About::Most(most)) => {
+                servers::slow_log(out, topology, *most, self.replies())
+            }
+            (command::Join::Draw, _) => {
+                let random = RandomState::new().build_hasher().finish();
+                keyspace::draw(out, topology, self.replies(), random)
+            }
+            _ => None,
         }
     }
 

@@ -73,7 +73,7 @@ fn joined_over(kind: Join, write: bool, replies: &[Result<&[u8], Fate>]) -> Stri
     let spec = TopologySpec { ring: RingConfig::default(), nodes: nodes.collect() };
     let topology = Arc::new(Topology::build(1, spec).unwrap());
     let mut joining = Joining::default();
-    joining.begin_over(kind, write, replies.len(), 1 << 20, Over { topology, place: 0 });
+    joining.begin_over(kind, write, replies.len(), 1 << 20, Over { topology, about: About::Nothing });
     for (part, reply) in replies.iter().enumerate() {
         match reply {
             Ok(bytes) => joining.reply(part, bytes, true),
@@ -98,6 +98,8 @@ fn a_script_exists_where_all_nodes_have_it() {
     let out =
         joined_over(Join::Least, false, &[Ok(b"*3\r\n:1\r\n:0\r\n:1\r\n"), Ok(b"*3\r\n:1\r\n:1\r\n:0\r\n")]);
     assert_eq!(out, "*3\r\n:1\r\n:0\r\n:0\r\n");
+    assert_eq!(joined_over(Join::Least, false, &[Ok(b":7\r\n"), Ok(b":5\r\n"), Ok(b":6\r\n")]), ":5\r\n");
+    assert!(joined_over(Join::Least, false, &[Ok(b":7\r\n"), Ok(b"+x\r\n")]).starts_with("-UNKNOWN"));
     let out = joined_over(Join::Least, false, &[Ok(b"*1\r\n:1\r\n"), Ok(b"*2\r\n:1\r\n:1\r\n")]);
     assert!(out.starts_with("-UNKNOWN"));
 }

@@ -4,9 +4,12 @@
 //! knows a connection nor a client.
 
 mod alike;
+pub(crate) mod info;
 pub(crate) mod join;
 pub(crate) mod keyspace;
+mod pieces;
 pub(crate) mod scan;
+mod servers;
 pub(crate) mod together;
 
 use sha1::{Digest, Sha1};

@@ -56,6 +56,11 @@ impl ScanOrder {
         let at = self.places.binary_search_by_key(&place, |(known, _)| *known).ok()?;
         self.places.get(at).map(|(_, node)| *node)
     }
+
+    /// The place of a node, found by looking at all.
+    pub(crate) fn place(&self, node: NodeIndex) -> Option<u32> {
+        self.places.iter().find(|(_, known)| *known == node).map(|(place, _)| *place)
+    }
 }
 
 fn hash(node: &NodeSpec) -> u32 {

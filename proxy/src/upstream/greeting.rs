@@ -2,8 +2,8 @@
 //!
 //! `AUTH` or `HELLO 3 AUTH`, `SELECT` for another database than 0, then `CLIENT ID` and `CLIENT INFO`. If an earlier connection was given up with writes
 //! unanswered, `CLIENT KILL` for it: a node that was asleep must not run them after newer ones. It names number and
-//! address, since a node that was restarted gives the same numbers to others. Then the scripts that clients loaded, so
-//! that `EVALSHA` works on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node
+//! address, since a node that was restarted gives the same numbers to others. Then the scripts and functions that
+//! clients loaded, so that `EVALSHA` and `FCALL` work on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node
 //! that loads, or is full, or wants a password is not taken for a working one.
 
 use std::collections::VecDeque;
@@ -16,6 +16,7 @@ use super::Lane;
 use crate::net::Stream;
 use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
 use crate::resp::{Protocol, encode};
+use crate::scripts::Known;
 use crate::settings::Credentials;
 
 /// A connection as its node knows it.
@@ -70,7 +71,7 @@ pub(crate) struct Greeting<'a> {
     pub(crate) credentials: &'a Credentials,
     pub(crate) lane: Lane,
     pub(crate) fences: &'a [Identity],
-    pub(crate) scripts: &'a [Arc<[u8]>],
+    pub(crate) scripts: &'a [Known],
 }
 
 /// What each request of the greeting is for.
@@ -148,7 +149,7 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
     for Identity { id, address } in fences {
         request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string(), "ADDR", address]);
     }
-    scripts.iter().for_each(|script| request_bytes(Step::Script, &[b"SCRIPT", b"LOAD", script]));
+    scripts.iter().for_each(|script| request_bytes(Step::Script, &script.request()));
     request_bytes(Step::Ping, &[b"PING"]);
     steps
 }
@@ -160,7 +161,7 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         }
         // without them there is no fence, which only a stalled node would need
         (Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
-        // a script that is none, or that the node refuses: EVALSHA will say so
+        // a script that is none, or that the node refuses: EVALSHA will say so; a library that the node has already
         (Step::Script, _) => Ok(()),
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Select, _) => Err(format!("it refuses the database: {}", quote(reply))),
@@ -245,7 +246,7 @@ mod tests {
     fn a_fence_stands_before_the_ping() {
         let mut out = Vec::new();
         let fence = Identity { id: 7, address: "127.0.0.1:5".into() };
-        let scripts = [Arc::from(&b"return 1"[..])];
+        let scripts = [Known::Script((*b"return 1").into())];
         let lane = Lane { protocol: Protocol::Resp2, database: 3 };
         let greeting =
             Greeting { credentials: &Credentials::default(), lane, fences: &[fence], scripts: &scripts };

@@ -28,5 +28,18 @@ pub(super) const MONITOR: &str = "would show the commands of other clients";
 pub(super) const DEBUG: &str = "a tool for developers of the server";
 /// Everything an operator does to one server.
 pub(super) const ONE_SERVER: &str = "concerns one server; connect to the node";
+/// BGSAVE and BGREWRITEAOF.
+pub(super) const ALL_FORK: &str = "it makes every node fork and write all its data to disk at once";
+/// SAVE.
+pub(super) const ALL_STOP: &str = "it stops every node until all its data are on disk, BGSAVE does not";
+/// CONFIG SET, CONFIG REWRITE and CONFIG RESETSTAT.
+pub(super) const ALL_SETTINGS: &str = "it changes how all nodes run, for every client";
+/// SHUTDOWN.
+pub(super) const STOP: &str = "it would stop every node at once; stop a node where it runs";
+/// SWAPDB.
+pub(super) const SWAP: &str =
+    "nodes cannot exchange databases at one moment; clients would see parts of both meanwhile";
+/// LATENCY GRAPH.
+pub(super) const GRAPH: &str = "draws one server; LATENCY HISTORY has the samples of all nodes";
 /// CLUSTER and its kin.
 pub(super) const CLUSTER: &str = "Ringway is not a Redis Cluster node";

@@ -1,6 +1,7 @@
 //! Rows about a server as a whole.
 //!
-//! A few have a meaning for the proxy itself or name a key; the others are for a node's operator, who asks the node.
+//! What can be told or done of all nodes together goes to all of them; what would disturb every client waits until the
+//! operator allows it; the rest is for a node's operator, who asks the node.
 
 use super::super::bits::{Categories, Flags};
 use super::super::build::Family;
@@ -14,11 +15,13 @@ const ROW: Family = Family::new(Group::Server, Categories::EMPTY);
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.container("acl", "6.0.0", "Commands about users and their rights", ACL),
-    ROW.refused("bgrewriteaof", 1, rules::ONE_SERVER, "1.0.0", "Rewrites the append-only file")
+    ROW.everywhere("bgrewriteaof", 1, Join::Said, "1.0.0", "Rewrites the append-only file")
+        .guarded(rules::ALL_FORK)
         .admin()
         .noscript()
         .no_async_loading(),
-    ROW.refused("bgsave", -1, rules::ONE_SERVER, "1.0.0", "Saves to disk in the background")
+    ROW.everywhere("bgsave", -1, Join::Said, "1.0.0", "Saves to disk in the background")
+        .guarded(rules::ALL_FORK)
         .admin()
         .noscript()
         .no_async_loading(),
@@ -44,15 +47,15 @@ pub(super) const ROWS: &[Command] = &[
         .guarded(rules::ALL_DATA)
         .writes()
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE)),
-    ROW.local("info", -1, Local::Info, "1.0.0", "State and statistics").anytime().also(Categories::DANGEROUS),
-    ROW.refused("lastsave", 1, rules::ONE_SERVER, "1.0.0", "Time of the last save to disk")
+    ROW.everywhere("info", -1, Join::Info, "1.0.0", "State and statistics")
+        .anytime()
+        .also(Categories::DANGEROUS),
+    ROW.everywhere("lastsave", 1, Join::Least, "1.0.0", "Time since when every node is saved to disk")
         .anytime()
         .fast()
         .also(Categories::ADMIN.with(Categories::DANGEROUS)),
     ROW.container("latency", "2.8.13", "Commands about slow events", LATENCY),
-    ROW.refused("lolwut", -1, rules::ONE_SERVER, "5.0.0", "Draws a picture and names the version")
-        .reads()
-        .fast(),
+    ROW.local("lolwut", -1, Local::Lolwut, "5.0.0", "Draws a picture and names the version").reads().fast(),
     ROW.container("memory", "4.0.0", "Commands about memory", MEMORY),
     ROW.container("module", "4.0.0", "Commands about modules", MODULE),
     ROW.refused("monitor", 1, rules::MONITOR, "1.0.0", "Shows every command as it arrives").admin().session(),
@@ -76,16 +79,17 @@ pub(super) const ROWS: &[Command] = &[
         .uses(REPLACE)
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE))
         .refused_by(rules::CLUSTER),
-    ROW.refused("role", 1, rules::REPLICATION, "2.8.12", "Role of a server in replication")
+    ROW.local("role", 1, Local::Role, "2.8.12", "Role in replication: a primary without replicas")
         .session()
         .fast()
         .also(Categories::ADMIN.with(Categories::DANGEROUS)),
-    ROW.refused("save", 1, rules::ONE_SERVER, "1.0.0", "Saves to disk and waits")
+    ROW.everywhere("save", 1, Join::Ok, "1.0.0", "Saves to disk and waits")
+        .guarded(rules::ALL_STOP)
         .admin()
         .noscript()
         .no_async_loading()
         .flag(Flags::NO_MULTI),
-    ROW.refused("shutdown", -1, rules::ONE_SERVER, "1.0.0", "Stops a server")
+    ROW.refused("shutdown", -1, rules::STOP, "1.0.0", "Stops a server")
         .admin()
         .session()
         .allow_busy()
@@ -96,7 +100,7 @@ pub(super) const ROWS: &[Command] = &[
         .no_async_loading()
         .stale(),
     ROW.container("slowlog", "2.2.12", "Commands about the log of slow commands", SLOWLOG),
-    ROW.refused("swapdb", 3, rules::ONE_DATABASE, "4.0.0", "Exchanges two databases")
+    ROW.refused("swapdb", 3, rules::SWAP, "4.0.0", "Exchanges two databases")
         .writes()
         .fast()
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE)),
@@ -116,14 +120,14 @@ const ACL: &[Command] = &[
         .session(),
     ROW.refused("acl|genpass", -2, rules::USERS, "6.0.0", "A random password").session(),
     ROW.refused("acl|getuser", 3, rules::USERS, "6.0.0", "Rights of a user").admin().session(),
-    ROW.refused("acl|help", 2, rules::USERS, "6.0.0", "Lists the subcommands").anytime(),
+    ROW.help("acl|help", "6.0.0"),
     ROW.refused("acl|list", 2, rules::USERS, "6.0.0", "All users as rules").admin().session(),
     ROW.refused("acl|load", 2, rules::USERS, "6.0.0", "Reads the users from their file").admin().session(),
     ROW.refused("acl|log", -2, rules::USERS, "6.0.0", "Recent refusals").admin().session(),
     ROW.refused("acl|save", 2, rules::USERS, "6.0.0", "Writes the users to their file").admin().session(),
     ROW.refused("acl|setuser", -3, rules::USERS, "6.0.0", "Creates or changes a user").admin().session(),
     ROW.refused("acl|users", 2, rules::USERS, "6.0.0", "Names of all users").admin().session(),
-    ROW.refused("acl|whoami", 2, rules::USERS, "6.0.0", "User of this connection").session(),
+    ROW.local("acl|whoami", 2, Local::AclWhoami, "6.0.0", "User of this connection").session(),
 ];
 
 const COMMAND: &[Command] = &[
@@ -149,49 +153,50 @@ const COMMAND: &[Command] = &[
 ];
 
 const CONFIG: &[Command] = &[
-    ROW.refused("config|get", -3, rules::ONE_SERVER, "2.0.0", "Values of settings").admin().session(),
-    ROW.refused("config|help", 2, rules::ONE_SERVER, "5.0.0", "Lists the subcommands").anytime(),
-    ROW.refused("config|resetstat", 2, rules::ONE_SERVER, "2.0.0", "Sets the statistics to zero")
+    ROW.everywhere("config|get", -3, Join::Settings, "2.0.0", "Values of settings").admin().session(),
+    ROW.help("config|help", "5.0.0"),
+    ROW.everywhere("config|resetstat", 2, Join::Ok, "2.0.0", "Sets the statistics to zero")
+        .guarded(rules::ALL_SETTINGS)
         .admin()
         .session(),
-    ROW.refused("config|rewrite", 2, rules::ONE_SERVER, "2.8.0", "Writes the settings to their file")
+    ROW.everywhere("config|rewrite", 2, Join::Ok, "2.8.0", "Writes the settings to their file")
+        .guarded(rules::ALL_SETTINGS)
         .admin()
         .session(),
-    ROW.refused("config|set", -4, rules::ONE_SERVER, "2.0.0", "Changes settings").admin().session(),
+    ROW.everywhere("config|set", -4, Join::Ok, "2.0.0", "Changes settings")
+        .guarded(rules::ALL_SETTINGS)
+        .admin()
+        .session(),
 ];
 
 const LATENCY: &[Command] = &[
-    ROW.refused("latency|doctor", 2, rules::ONE_SERVER, "2.8.13", "Advice about slow events")
+    ROW.everywhere("latency|doctor", 2, Join::Texts, "2.8.13", "Advice about slow events").admin().session(),
+    ROW.refused("latency|graph", 3, rules::GRAPH, "2.8.13", "Slow events drawn in text").admin().session(),
+    ROW.help("latency|help", "2.8.13"),
+    ROW.everywhere("latency|histogram", -2, Join::Histogram, "7.0.0", "Distribution of times per command")
         .admin()
         .session(),
-    ROW.refused("latency|graph", 3, rules::ONE_SERVER, "2.8.13", "Slow events drawn in text")
+    ROW.everywhere("latency|history", 3, Join::History, "2.8.13", "Past measurements of an event")
         .admin()
         .session(),
-    ROW.refused("latency|help", 2, rules::ONE_SERVER, "2.8.13", "Lists the subcommands").anytime(),
-    ROW.refused("latency|histogram", -2, rules::ONE_SERVER, "7.0.0", "Distribution of times per command")
+    ROW.everywhere("latency|latest", 2, Join::Latest, "2.8.13", "Last measurement of every event")
         .admin()
         .session(),
-    ROW.refused("latency|history", 3, rules::ONE_SERVER, "2.8.13", "Past measurements of an event")
-        .admin()
-        .session(),
-    ROW.refused("latency|latest", 2, rules::ONE_SERVER, "2.8.13", "Last measurement of every event")
-        .admin()
-        .session(),
-    ROW.refused("latency|reset", -2, rules::ONE_SERVER, "2.8.13", "Forgets measurements").admin().session(),
+    ROW.everywhere("latency|reset", -2, Join::Sum, "2.8.13", "Forgets measurements").admin().session(),
 ];
 
 const MEMORY: &[Command] = &[
-    ROW.refused("memory|doctor", 2, rules::ONE_SERVER, "4.0.0", "Advice about memory"),
+    ROW.everywhere("memory|doctor", 2, Join::Texts, "4.0.0", "Advice about memory"),
     ROW.help("memory|help", "4.0.0"),
-    ROW.refused("memory|malloc-stats", 2, rules::ONE_SERVER, "4.0.0", "Statistics of the allocator"),
-    ROW.refused("memory|purge", 2, rules::ONE_SERVER, "4.0.0", "Gives unused memory back"),
-    ROW.refused("memory|stats", 2, rules::ONE_SERVER, "4.0.0", "Where memory goes"),
+    ROW.everywhere("memory|malloc-stats", 2, Join::Texts, "4.0.0", "Statistics of the allocator"),
+    ROW.everywhere("memory|purge", 2, Join::Ok, "4.0.0", "Gives unused memory back"),
+    ROW.everywhere("memory|stats", 2, Join::Memory, "4.0.0", "Where memory goes"),
     ROW.read("memory|usage", -3, SUBKEY, "4.0.0", "Bytes a key takes up").uses(LOOK),
 ];
 
 const MODULE: &[Command] = &[
-    ROW.refused("module|help", 2, rules::ONE_SERVER, "5.0.0", "Lists the subcommands").anytime(),
-    ROW.refused("module|list", 2, rules::ONE_SERVER, "4.0.0", "Loaded modules").admin().noscript(),
+    ROW.help("module|help", "5.0.0"),
+    ROW.everywhere("module|list", 2, Join::Alike, "4.0.0", "Loaded modules").admin().noscript(),
     ROW.refused("module|load", -3, rules::ONE_SERVER, "4.0.0", "Loads a module")
         .admin()
         .noscript()
@@ -207,10 +212,10 @@ const MODULE: &[Command] = &[
 ];
 
 const SLOWLOG: &[Command] = &[
-    ROW.refused("slowlog|get", -2, rules::ONE_SERVER, "2.2.12", "Entries of the slow log").admin().anytime(),
-    ROW.refused("slowlog|help", 2, rules::ONE_SERVER, "6.2.0", "Lists the subcommands").anytime(),
-    ROW.refused("slowlog|len", 2, rules::ONE_SERVER, "2.2.12", "Number of entries in the slow log")
+    ROW.everywhere("slowlog|get", -2, Join::SlowLog, "2.2.12", "Entries of the slow log").admin().anytime(),
+    ROW.help("slowlog|help", "6.2.0"),
+    ROW.everywhere("slowlog|len", 2, Join::Sum, "2.2.12", "Number of entries in the slow log")
         .admin()
         .anytime(),
-    ROW.refused("slowlog|reset", 2, rules::ONE_SERVER, "2.2.12", "Empties the slow log").admin().anytime(),
+    ROW.everywhere("slowlog|reset", 2, Join::Ok, "2.2.12", "Empties the slow log").admin().anytime(),
 ];
