@@ -15,6 +15,7 @@ mod connection;
 mod data_types;
 mod differential;
 mod distribution;
+mod emulate;
 mod faults;
 mod metrics;
 mod node_errors;

@@ -132,6 +132,12 @@ fn command_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
             own.chain(of_nodes).collect(),
         ),
         family(
+            "ringway_emulated_total",
+            "Commands whose reply was computed from the answers of several nodes (multi_key: emulate).",
+            MetricType::COUNTER,
+            snapshot.emulated.iter().map(|(command, value)| count(&[("command", command)], *value)).collect(),
+        ),
+        family(
             "ringway_command_seconds",
             "Time from a command's arrival to its node's whole reply.",
             MetricType::HISTOGRAM,

@@ -40,6 +40,7 @@ struct Stats {
     replies: u64,
     replies_dropped: u64,
     proxy_commands: Commands,
+    emulated: BTreeMap<&'static str, u64>,
     nodes: Vec<Node>,
 }
 
@@ -122,6 +123,7 @@ fn gather(api: &Api, topology: &Topology, snapshot: Snapshot) -> Stats {
         replies: snapshot.replies,
         replies_dropped: snapshot.replies_dropped,
         proxy_commands: commands(&snapshot.local),
+        emulated: snapshot.emulated,
         nodes,
     }
 }

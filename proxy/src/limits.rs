@@ -17,6 +17,9 @@ pub struct Limits {
     pub reply_soft_bytes: usize,
     /// Reply bytes kept for a client that does not read; beyond it the client is closed.
     pub reply_hard_bytes: usize,
+    /// Bytes that nodes may answer to the parts of one command that is computed over several nodes; beyond it the
+    /// reply is an error. It bounds how long computing keeps other clients of the worker waiting, too.
+    pub emulate_bytes: usize,
     /// How long a client may leave replies unread without taking a single byte.
     pub reply_stuck: Duration,
     /// Bytes of one whole command.
@@ -44,6 +47,7 @@ impl Default for Limits {
             pipeline_bytes: 1 << 20,
             reply_soft_bytes: 1 << 20,
             reply_hard_bytes: 256 << 20,
+            emulate_bytes: 16 << 20,
             reply_stuck: Duration::from_secs(60),
             command_bytes: 1 << 30,
             command_incomplete: Duration::from_secs(60),

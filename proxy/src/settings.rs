@@ -86,6 +86,30 @@ impl Default for Timeouts {
     }
 }
 
+/// What happens to commands that only read, whose keys lie on several nodes and whose reply could be computed from what
+/// each node has: SUNION, ZINTER, PFCOUNT and the like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MultiKey {
+    /// They are refused, as everything else over several nodes that cannot be split.
+    #[default]
+    Refuse,
+    /// Their reply is computed from parts that are read one after the other, so that it is not atomic.
+    Emulate,
+}
+
+impl MultiKey {
+    /// All values, in the order in which they are listed for users.
+    pub const ALL: [MultiKey; 2] = [MultiKey::Refuse, MultiKey::Emulate];
+
+    /// The word in the configuration file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MultiKey::Refuse => "refuse",
+            MultiKey::Emulate => "emulate",
+        }
+    }
+}
+
 /// Everything a proxy needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -107,6 +131,8 @@ pub struct Settings {
     /// Names of commands that are refused unless they stand here, letters in any case: those of
     /// [`crate::command::guarded`]. Other names change nothing.
     pub allowed_commands: Vec<String>,
+    /// Commands that read keys of several nodes.
+    pub multi_key: MultiKey,
 }
 
 impl Settings {
@@ -127,6 +153,7 @@ impl Settings {
             limits: Limits::default(),
             password: None,
             allowed_commands: Vec::new(),
+            multi_key: MultiKey::default(),
         }
     }
 }

@@ -85,6 +85,32 @@ impl CommandCounters {
     }
 }
 
+/// Counts per command.
+#[derive(Debug)]
+pub struct CountPerCommand(Box<[Counter]>);
+
+impl CountPerCommand {
+    fn new() -> Self {
+        Self((0..command::command_count()).map(|_| Counter::default()).collect())
+    }
+
+    /// Counts one command.
+    pub fn count(&self, command: &Command) {
+        if let Some(counter) = self.0.get(command.id().index()) {
+            counter.add(1);
+        }
+    }
+
+    fn add_to(&self, sums: &mut BTreeMap<&'static str, u64>) {
+        for command in command::all() {
+            let count = self.0.get(command.id().index()).map_or(0, Counter::get);
+            if count > 0 {
+                *sums.entry(command.full_name).or_default() += count;
+            }
+        }
+    }
+}
+
 /// Upper bounds of the latency buckets, in microseconds: powers of two from 64 µs to about 16.8 s, so that a
 /// bucket is found by counting leading zeros.
 pub const LATENCY_BOUNDS_US: [u64; 19] = {
@@ -208,6 +234,8 @@ impl NodeStats {
 pub struct WorkerStats {
     /// Commands that the proxy answered itself, by outcome.
     pub local: CommandCounters,
+    /// Commands whose reply was computed over several nodes; what the nodes were asked for is counted there as well.
+    pub emulated: CountPerCommand,
     /// Bytes read from clients.
     pub client_bytes_in: Counter,
     /// Bytes written to clients.
@@ -227,6 +255,7 @@ impl Default for WorkerStats {
     fn default() -> Self {
         Self {
             local: CommandCounters::new(),
+            emulated: CountPerCommand::new(),
             client_bytes_in: Counter::default(),
             client_bytes_out: Counter::default(),
             commands_read: Counter::default(),
@@ -285,6 +314,8 @@ pub struct Snapshot {
     pub blocked_clients: u64,
     /// Commands that the proxy answered itself.
     pub local: Vec<CommandCount>,
+    /// How often each command was computed over several nodes.
+    pub emulated: BTreeMap<&'static str, u64>,
     /// Bytes read from clients.
     pub client_bytes_in: u64,
     /// Bytes written to clients.
@@ -359,6 +390,7 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
         total.replies += worker.replies.get();
         total.replies_dropped += worker.replies_dropped.get();
         worker.local.add_to(&mut local);
+        worker.emulated.add_to(&mut total.emulated);
         for node in worker.nodes() {
             let (sum, commands) = nodes
                 .entry(node.name.clone())

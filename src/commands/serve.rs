@@ -157,6 +157,7 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("listen", a.listen != b.listen),
         ("threads", a.threads != b.threads),
         ("commands.allow", a.allowed_commands != b.allowed_commands),
+        ("multi_key", a.multi_key != b.multi_key),
         ("timeouts", a.timeouts != b.timeouts),
         ("limits", a.limits != b.limits),
         ("auth.password", a.password != b.password),
@@ -185,10 +186,10 @@ mod tests {
         let before = config("");
         assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
         let after = config(
-            "listen: 127.0.0.1:1\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\n\
+            "listen: 127.0.0.1:1\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
              admin: {listen: '127.0.0.1:2', token: y, open_metrics: true}\ntopology_file: t.json\n",
         );
-        let all = "listen threads commands.allow timeouts limits auth.password admin.listen admin.open_metrics admin.token topology_file";
+        let all = "listen threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.token topology_file";
         assert_eq!(needs_restart(&before, &after).join(" "), all);
     }
 

@@ -1,6 +1,7 @@
-//! The section `commands`: which commands are let through that are refused by default.
+//! The section `commands` and the field `multi_key`: what is let through that is refused by default.
 
 use ringway_proxy::command;
+use ringway_proxy::settings::MultiKey;
 
 use super::problem::shown;
 use super::reader::{Reader, Section, nearest};
@@ -39,4 +40,21 @@ pub(crate) fn allowed(reader: &mut Reader, root: &Section<'_>) -> Vec<String> {
         }
     }
     allowed
+}
+
+/// Reads `multi_key`.
+pub(crate) fn multi_key(reader: &mut Reader, root: &Section<'_>) -> MultiKey {
+    let Some(word) = reader.text(root, "multi_key") else { return MultiKey::default() };
+    let known = MultiKey::ALL.into_iter().find(|value| value.name() == word);
+    known.unwrap_or_else(|| {
+        let names = MultiKey::ALL.map(MultiKey::name);
+        let text = format!(
+            "multi_key: '{}' is not known; the nearest value is '{}' (known: {})",
+            shown(word),
+            nearest(word, &names).unwrap_or_default(),
+            names.join(", ")
+        );
+        reader.problem(root.line_of("multi_key"), text);
+        MultiKey::default()
+    })
 }

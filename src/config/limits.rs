@@ -14,6 +14,7 @@ const LIMITS: &[&str] = &[
     "pipeline_bytes",
     "reply_soft_bytes",
     "reply_hard_bytes",
+    "emulate_bytes",
     "reply_stuck",
     "command_bytes",
     "command_incomplete",
@@ -51,6 +52,7 @@ pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
         pipeline_bytes: reader.bytes(&at, "pipeline_bytes", sizes.clone(), default.pipeline_bytes),
         reply_soft_bytes: reader.bytes(&at, "reply_soft_bytes", sizes.clone(), default.reply_soft_bytes),
         reply_hard_bytes: reader.bytes(&at, "reply_hard_bytes", sizes.clone(), default.reply_hard_bytes),
+        emulate_bytes: reader.bytes(&at, "emulate_bytes", sizes.clone(), default.emulate_bytes),
         reply_stuck: reader.duration(&at, "reply_stuck", waits.clone(), default.reply_stuck),
         command_bytes: reader.bytes(&at, "command_bytes", sizes.clone(), default.command_bytes),
         command_incomplete: reader.duration(

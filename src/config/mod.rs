@@ -42,6 +42,7 @@ const FIELDS: &[&str] = &[
     "timeouts",
     "limits",
     "commands",
+    "multi_key",
     "auth",
     "admin",
     "topology_file",
@@ -157,8 +158,18 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
     let allowed_commands = commands::allowed(reader, &at);
-    let settings =
-        Settings { listen, threads, topology, first_epoch: 1, timeouts, limits, password, allowed_commands };
+    let multi_key = commands::multi_key(reader, &at);
+    let settings = Settings {
+        listen,
+        threads,
+        topology,
+        first_epoch: 1,
+        timeouts,
+        limits,
+        password,
+        allowed_commands,
+        multi_key,
+    };
     Config { settings, admin, topology_file }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringway_proxy::limits::Limits;
-use ringway_proxy::settings::Timeouts;
+use ringway_proxy::settings::{MultiKey, Timeouts};
 use ringway_ring::{KeyHash, Placement, RingConfig};
 
 use super::*;
@@ -57,9 +57,19 @@ fn defaults_are_those_of_the_proxy() {
 fn the_example_is_valid_and_shows_the_defaults() {
     let text = include_str!("../../ringway.example.yaml");
     let from_example = config(text);
-    let Settings { listen, threads, topology, first_epoch, timeouts, limits, password, allowed_commands } =
-        from_example.settings;
+    let Settings {
+        listen,
+        threads,
+        topology,
+        first_epoch,
+        timeouts,
+        limits,
+        password,
+        allowed_commands,
+        multi_key,
+    } = from_example.settings;
     assert!(allowed_commands.is_empty());
+    assert_eq!(multi_key, MultiKey::Refuse);
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
     assert_eq!(
         (topology.ring, timeouts, limits),

@@ -124,7 +124,7 @@ fn owner(worker: &Worker, command: &Command, args: &Args<'_>) -> Result<(Rc<Node
     scratch.shrink();
     match placed {
         Placed::Node(index) => Ok((routes.node(index), routes.topology.epoch())),
-        Placed::Split(_) => Err(error::CROSSSLOT.into()),
+        Placed::Split(_) | Placed::Computed(_) => Err(error::CROSSSLOT.into()),
         Placed::Refused(text) => Err(text),
     }
 }

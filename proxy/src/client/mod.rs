@@ -11,6 +11,7 @@
 
 mod all_nodes;
 mod blocking;
+mod emulate;
 mod exclusive;
 mod info;
 mod local;

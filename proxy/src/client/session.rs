@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::exclusive::Running;
 use super::transaction::{self, Transaction};
-use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, local};
+use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::resp::{Args, Protocol, encode};
@@ -259,6 +259,10 @@ pub(super) fn send(
                 inner,
                 &Split { command, join, args, routes: &routes, keys: &scratch.keys, owners: &scratch.owners },
             );
+            scratch.shrink();
+        }
+        Placed::Computed(computed) => {
+            emulate::send(client, inner, command, computed, args, &routes, scratch);
             scratch.shrink();
         }
         Placed::Refused(text) => refuse(client, inner, command, &text),

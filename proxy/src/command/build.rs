@@ -8,7 +8,7 @@
 //! ```
 
 use super::bits::{Categories, Flags, KeyUse};
-use super::route::{Join, Local, Route, Transaction};
+use super::route::{Computed, Join, Local, Route, Transaction};
 use super::row::{Command, CommandId, Group, Keys};
 
 /// What the rows of one data type have in common.
@@ -142,6 +142,7 @@ impl Family {
             keys,
             key_uses: [KeyUse::EMPTY; 3],
             route: Route::Key,
+            computed: None,
             guarded: None,
             lookup: false,
             group: self.group,
@@ -258,6 +259,12 @@ impl Command {
 
     pub(super) const fn split(self, join: Join) -> Self {
         self.route(Route::Split(join))
+    }
+
+    /// Goes to the node of its keys, and where they lie on several can be computed.
+    pub(super) const fn computed(mut self, computed: Computed) -> Self {
+        self.computed = Some(computed);
+        self
     }
 
     /// Refused until the settings allow it; `why` follows "is refused:".

@@ -92,7 +92,7 @@ fn push_range(first: usize, last: usize, step: usize, out: &mut Vec<u32>) {
 }
 
 /// Whether an argument is this option, as C code compares it: any case, and a NUL ends the word.
-fn is_word(arg: &[u8], word: &str) -> bool {
+pub(crate) fn is_word(arg: &[u8], word: &str) -> bool {
     let end = word.len();
     match arg.get(..end) {
         Some(head) => {
@@ -148,7 +148,7 @@ impl NumKeysRule {
 }
 
 /// An integer in the only form Redis accepts: no sign but a minus, no leading zero, no space.
-fn integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),

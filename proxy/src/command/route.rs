@@ -75,6 +75,21 @@ pub enum Transaction {
     Unwatch,
 }
 
+/// What can be computed from what several nodes have, when the settings say so (`multi_key: emulate`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant is the command of the same name")]
+pub enum Computed {
+    SUnion,
+    SInter,
+    SDiff,
+    SInterCard,
+    ZUnion,
+    ZInter,
+    ZDiff,
+    ZInterCard,
+    PfCount,
+}
+
 /// What the proxy answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each variant is the command of the same name")]

@@ -4,7 +4,7 @@
 //! them, where it goes and how its parts are joined. The words that build rows are in `build`.
 
 use super::bits::{Categories, Flags, KeyUse};
-use super::route::Route;
+use super::route::{Computed, Route};
 
 /// The dense number of a row, for arrays of counters. Stable within one build, not between builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +38,8 @@ pub struct Command {
     pub key_uses: [KeyUse; 3],
     /// Where the command goes.
     pub route: Route,
+    /// How its reply is made of several nodes' answers when the settings ask for it; `None` for nearly all.
+    pub computed: Option<Computed>,
     /// Refused until the settings allow it by name, and why so; `None` for nearly all.
     pub guarded: Option<&'static str>,
     /// A nil in the reply (alone or as an element) means that a key or a field was not there.

@@ -42,7 +42,7 @@ fn ways_of(group: Group) -> Vec<(String, Vec<String>)> {
 fn lines_of(command: &Command) -> Vec<(u8, String, String)> {
     let mut lines = Vec::new();
     if !command.is_container() || command.arity == -1 {
-        lines.push((rank(command.route), way(command.route), shown(command)));
+        lines.push((rank(command.route), way_of(command), shown(command)));
     }
     if let Some(first) = command.subcommands.first() {
         let alike = command.subcommands.iter().all(|row| row.route == first.route);
@@ -65,6 +65,13 @@ fn rank(route: Route) -> u8 {
         Route::Transaction(_) => 5,
         Route::Local(_) => 6,
         Route::Refused(_) => 7,
+    }
+}
+
+fn way_of(command: &Command) -> String {
+    match command.computed {
+        Some(_) => format!("{}; computed over nodes when `multi_key: emulate`", way(command.route)),
+        None => way(command.route),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::resp::{encode, reply};
 use crate::scripts::{Lesson, Scripts};
 use crate::topology::{NodeIndex, Topology};
 
-use super::{alike, info, keyspace, servers};
+use super::{alike, emulate, info, keyspace, servers};
 
 /// The joined reply would be too long.
 const TOO_LONG: &str = "ERR the joined reply is longer than limits.reply_hard_bytes";
@@ -84,6 +84,8 @@ pub(crate) struct Joining {
     limit: usize,
     overflowed: bool,
     over: Option<Over>,
+    /// The reply is computed by it rather than joined.
+    plan: Option<emulate::Plan>,
 }
 
 impl Default for Joining {
@@ -99,6 +101,7 @@ impl Default for Joining {
             limit: 0,
             overflowed: false,
             over: None,
+            plan: None,
         }
     }
 }
@@ -140,12 +143,22 @@ impl Joining {
         self.over = Some(over);
     }
 
+    /// Begins to collect the answers from which a plan computes the reply.
+    pub(crate) fn begin_computed(&mut self, plan: emulate::Plan, parts: usize, limit: usize) {
+        self.begin(command::Join::Values, false, &[], parts, limit);
+        self.plan = Some(plan);
+    }
+
     /// Gives memory back after unusually large replies.
     pub(crate) fn shrink(&mut self) {
         const KEEP: usize = 16 * 1024;
         self.over = None;
         self.parts.truncate(64);
-        self.parts.iter_mut().for_each(|part| part.reply.shrink_to(KEEP));
+        for part in &mut self.parts {
+            // what is still in it would keep its memory
+            part.reply.clear();
+            part.reply.shrink_to(KEEP);
+        }
         self.assignment.shrink_to(KEEP);
     }
 
@@ -197,6 +210,9 @@ impl Joining {
             let replies = self.parts().iter().map(|part| answered(part).then_some(part.reply.as_slice()));
             return info::join(out, page, topology, replies);
         }
+        if let Some(plan) = self.plan.take() {
+            return self.compute(&plan, out);
+        }
         if let Some(text) = self.failure() {
             return encode::error(out, &text);
         }
@@ -230,6 +246,22 @@ impl Joining {
         }
         if let Some(Over { about: About::Lesson(scripts, lesson), .. }) = &self.over {
             scripts.learn(lesson);
+        }
+    }
+
+    #[cold]
+    fn compute(&self, plan: &emulate::Plan, out: &mut Vec<u8>) {
+        let lost = self.parts().iter().any(|part| part.state != PartState::Answered);
+        if let Some(text) = self.failure().filter(|_| lost) {
+            return encode::error(out, &text);
+        }
+        if self.overflowed {
+            return encode::error(out, emulate::TOO_LONG);
+        }
+        let before = out.len();
+        if plan.finish(out, self.replies()).is_none() {
+            out.truncate(before);
+            encode::error(out, emulate::NOT_UNDERSTOOD);
         }
     }
 

@@ -4,6 +4,7 @@
 //! knows a connection nor a client.
 
 mod alike;
+pub(crate) mod emulate;
 pub(crate) mod info;
 pub(crate) mod join;
 pub(crate) mod keyspace;
@@ -14,7 +15,7 @@ pub(crate) mod together;
 
 use sha1::{Digest, Sha1};
 
-use crate::command::{self, Command, Keys, Route};
+use crate::command::{self, Command, Computed, Keys, Route};
 use crate::error;
 use crate::resp::Args;
 use crate::topology::{NodeIndex, Owner, Topology};
@@ -26,6 +27,9 @@ pub(crate) enum Placed {
     Node(NodeIndex),
     /// On several nodes; the owner of each key is in [`Scratch::owners`].
     Split(command::Join),
+    /// On several nodes, for a command whose reply can be computed if the settings ask for it, and is refused if not;
+    /// the owner of each key is in [`Scratch::owners`].
+    Computed(Computed),
     /// Nothing is executed; the reply line without its leading `-`.
     Refused(String),
 }
@@ -83,7 +87,10 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
     }
     match command.route {
         Route::Split(join) => Placed::Split(join),
-        _ => Placed::Refused(error::CROSSSLOT.into()),
+        _ => match command.computed {
+            Some(computed) => Placed::Computed(computed),
+            None => Placed::Refused(error::CROSSSLOT.into()),
+        },
     }
 }
 

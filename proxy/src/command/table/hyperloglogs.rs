@@ -1,10 +1,11 @@
 //! Rows of the HyperLogLog commands.
 //!
-//! PFCOUNT and PFMERGE need all their keys on one node.
+//! PFMERGE needs all its keys on one node; PFCOUNT can be computed over several.
 
 use super::super::bits::{Categories, KeyUse};
 use super::super::build::Family;
 use super::super::build::uses::{ALL, INSERT, KEY, READ, SUBKEY};
+use super::super::route::Computed;
 use super::super::row::{Command, Group};
 use super::rules;
 
@@ -14,7 +15,8 @@ const ROW: Family = Family::new(Group::HyperLogLog, Categories::HYPERLOGLOG);
 pub(super) const ROWS: &[Command] = &[
     ROW.write("pfadd", -2, KEY, "2.8.9", "Adds elements to a HyperLogLog").denyoom().fast().uses(INSERT),
     ROW.read("pfcount", -2, ALL, "2.8.9", "Estimated number of different elements")
-        .uses(KeyUse::RW.with(KeyUse::ACCESS)),
+        .uses(KeyUse::RW.with(KeyUse::ACCESS))
+        .computed(Computed::PfCount),
     ROW.write("pfdebug", 3, SUBKEY, "2.8.9", "Looks inside a HyperLogLog")
         .denyoom()
         .admin()

@@ -5,6 +5,7 @@
 use super::super::bits::Categories;
 use super::super::build::Family;
 use super::super::build::uses::{ALL_BUT_LAST, KEY, LOOK, MODIFY, READ, REPLACE, TAKE, TRIM, TWO};
+use super::super::route::Computed;
 use super::super::row::{Command, Group, Keys, NumKeysRule};
 
 const ROW: Family = Family::new(Group::SortedSet, Categories::SORTEDSET);
@@ -33,15 +34,21 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("zadd", -4, KEY, "1.2.0", "Adds members or changes their score").denyoom().fast(),
     ROW.read("zcard", 2, KEY, "1.2.0", "Number of members").fast().uses(LOOK),
     ROW.read("zcount", 4, KEY, "2.0.0", "Number of members in a range of scores").fast(),
-    ROW.read("zdiff", -3, COUNTED, "6.2.0", "Members of only the first sorted set").movable(),
+    ROW.read("zdiff", -3, COUNTED, "6.2.0", "Members of only the first sorted set")
+        .movable()
+        .computed(Computed::ZDiff),
     ROW.write("zdiffstore", -4, COUNTED_INTO, "6.2.0", "Stores members of only the first sorted set")
         .denyoom()
         .movable()
         .uses(REPLACE)
         .then(READ),
     ROW.write("zincrby", 4, KEY, "1.2.0", "Adds to the score of a member").denyoom().fast().uses(MODIFY),
-    ROW.read("zinter", -3, COUNTED, "6.2.0", "Members of all sorted sets").movable(),
-    ROW.read("zintercard", -3, COUNTED, "7.0.0", "Number of members of all sorted sets").movable(),
+    ROW.read("zinter", -3, COUNTED, "6.2.0", "Members of all sorted sets")
+        .movable()
+        .computed(Computed::ZInter),
+    ROW.read("zintercard", -3, COUNTED, "7.0.0", "Number of members of all sorted sets")
+        .movable()
+        .computed(Computed::ZInterCard),
     ROW.write("zinterstore", -4, COUNTED_INTO, "2.0.0", "Stores members of all sorted sets")
         .denyoom()
         .movable()
@@ -71,7 +78,9 @@ pub(super) const ROWS: &[Command] = &[
     ROW.read("zrevrank", 3, KEY, "2.0.0", "Rank of a member from the highest score").fast().lookup(),
     ROW.read("zscan", -3, KEY, "2.8.0", "Walks over members and scores by cursor"),
     ROW.read("zscore", 3, KEY, "1.2.0", "Score of a member").fast().lookup(),
-    ROW.read("zunion", -3, COUNTED, "6.2.0", "Members of any sorted set").movable(),
+    ROW.read("zunion", -3, COUNTED, "6.2.0", "Members of any sorted set")
+        .movable()
+        .computed(Computed::ZUnion),
     ROW.write("zunionstore", -4, COUNTED_INTO, "2.0.0", "Stores members of any sorted set")
         .denyoom()
         .movable()
