@@ -19,7 +19,7 @@ fn check_accepts_a_good_file_and_its_documented_fields() {
             "full.yaml",
             "listen: 127.0.0.1:6380\nthreads: 2\nring: {placement: xxh3, key_hash: null, points: 1024, seed: 0, hash_tag: \"{}\"}\n\
              nodes:\n  - {name: cache-1, address: \"127.0.0.1:7001\", weight: 1, username: null, password: null}\n\
-             timeouts: {connect: 500ms, operation: 1s}\nlimits: {clients: 10000}\nauth: {password: null}\n\
+             timeouts: {connect: 500ms, operation: 1s}\nlimits: {clients: 10000}\nmulti_key: emulate\nauth: {password: null}\n\
              admin: {listen: 127.0.0.1:9380, token: null}\ntopology_file: null\n",
         ),
     ]);
@@ -94,6 +94,10 @@ fn check_refuses_what_cannot_be_meant() {
         (
             "nodes: [{name: a, address: '127.0.0.1:1'}]\nauth: {password: {file: /nowhere/at/all}}\n",
             "/nowhere/at/all",
+        ),
+        (
+            "nodes: [{name: a, address: '127.0.0.1:1'}]\nmulti_key: emulated\n",
+            "bad.yaml:2: multi_key: 'emulated' is not known; the nearest value is 'emulate' (known: refuse, emulate)",
         ),
         ("nodes: [{name: a, address: '127.0.0.1:1'}]\nnodes: []\n", "nodes"),
         ("nodes:\n\t- {name: a}\n", ""),

@@ -255,3 +255,11 @@ fn files_that_are_no_text_are_told() {
         load(&folder.path().join("none"), Depth::Run).unwrap_err().to_string().contains("cannot be read")
     );
 }
+
+#[test]
+fn multi_key_is_one_of_two_words() {
+    assert_eq!(config(&format!("{NODES}multi_key: emulate\n")).settings.multi_key, MultiKey::Emulate);
+    assert_eq!(config(&format!("{NODES}multi_key: null\n")).settings.multi_key, MultiKey::Refuse);
+    expect_after_nodes("multi_key: emulat\n", 1, "'emulat' is not known; the nearest value is 'emulate'");
+    expect_after_nodes("threads: 1\nmulti_key: [emulate]\n", 2, "multi_key is a list; write one value");
+}
