@@ -209,11 +209,6 @@ fn refused_commands_say_by_which_rule_and_reach_no_node() {
     let cluster = Cluster::start(2);
     let mut client = cluster.client();
     let commands = [
-        "SUBSCRIBE c",
-        "PSUBSCRIBE c*",
-        "UNSUBSCRIBE",
-        "PUBLISH c m",
-        "SSUBSCRIBE c",
         "MONITOR",
         "SYNC",
         "PSYNC ? -1",

@@ -20,6 +20,8 @@ mod faults;
 mod metrics;
 mod node_errors;
 mod pipeline;
+mod pubsub;
+mod pubsub_faults;
 mod redis_rs;
 mod resources;
 mod server_commands;

@@ -68,6 +68,7 @@ impl Metrics {
             self.control.last_moved(),
         ));
         families.push(self.bytes(&snapshot));
+        families.extend(subscription_families(&snapshot));
         #[cfg(target_os = "linux")]
         families.extend(prometheus::core::Collector::collect(&self.process));
         // the encoder refuses families without a metric
@@ -148,6 +149,31 @@ fn command_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
             "Reads of keys that the node held (hit) or did not (miss).",
             MetricType::COUNTER,
             lookups.collect(),
+        ),
+    ]
+}
+
+/// What clients listen to.
+fn subscription_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
+    let kinds = ["channel", "pattern", "shard"].iter().zip(&snapshot.subscriptions);
+    let counter =
+        |name: &str, help: &str, value: u64| family(name, help, MetricType::COUNTER, vec![count(&[], value)]);
+    vec![
+        family(
+            "ringway_subscriptions",
+            "Channels, patterns and shard channels that clients listen to, each client's by itself.",
+            MetricType::GAUGE,
+            kinds.map(|(kind, value)| measured(&[("kind", kind)], *value as f64)).collect(),
+        ),
+        counter(
+            "ringway_messages_delivered_total",
+            "Published messages handed to clients.",
+            snapshot.messages_delivered,
+        ),
+        counter(
+            "ringway_subscribers_cut_total",
+            "Clients closed because they left too many messages unread.",
+            snapshot.subscribers_cut,
         ),
     ]
 }

@@ -13,6 +13,7 @@ use ringway_ring::{Diff, diff};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::pubsub::Registry;
 use crate::scripts::Scripts;
 use crate::settings::{Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
@@ -94,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) scripts: Arc<Scripts>,
+    /// How many clients listen to what.
+    pub(crate) registry: Arc<Registry>,
     /// Leave to use connections to nodes that belong to one client for a while.
     pub(crate) dedicated: Arc<Semaphore>,
     pub(crate) listening: AtomicBool,
@@ -129,6 +132,7 @@ impl Shared {
             settings,
             workers,
             scripts: Arc::default(),
+            registry: Arc::default(),
             listening: AtomicBool::new(false),
             local_addr,
             started: Instant::now(),

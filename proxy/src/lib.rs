@@ -15,6 +15,7 @@ mod error;
 pub mod limits;
 mod net;
 mod proxy;
+pub mod pubsub;
 pub mod resp;
 mod route;
 mod scripts;

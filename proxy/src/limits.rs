@@ -35,6 +35,10 @@ pub struct Limits {
     /// Connections to nodes that clients may have for themselves at once, over all workers: for WATCH and for commands
     /// that wait. Beyond it such commands are answered an error.
     pub dedicated_connections: usize,
+    /// Bytes of messages, replies included, kept for a client that subscribes and does not read (Redis: class `pubsub` of
+    /// `client-output-buffer-limit`); beyond it the client is closed, and so too after [`SUBSCRIBER_SOFT_TIME`] with a
+    /// quarter of it. A node's message that is longer is not passed on.
+    pub subscriber_bytes: usize,
     /// Bytes of commands queued for one node and worker that are not yet written; beyond it: NOTSENT.
     pub node_queue_bytes: usize,
 }
@@ -55,11 +59,14 @@ impl Default for Limits {
             drain: Duration::from_secs(10),
             databases: 16,
             dedicated_connections: 2_000,
+            subscriber_bytes: 32 << 20,
             node_queue_bytes: 1 << 30,
         }
     }
 }
 
+/// How long a client may leave a quarter of [`Limits::subscriber_bytes`] unread (Redis: 60 s for 8 MiB).
+pub const SUBSCRIBER_SOFT_TIME: Duration = Duration::from_secs(60);
 /// Most scripts that are kept for nodes that join or restart; loading them all takes a node some 10 ms.
 pub const SCRIPTS: usize = 512;
 /// Most bytes of all those scripts together.

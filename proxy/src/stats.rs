@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::command::{self, Command};
+use crate::command::{self, Command, SubscriptionKind};
 
 /// A number that only its worker increases and anyone may read.
 #[derive(Debug, Default)]
@@ -246,6 +246,11 @@ pub struct WorkerStats {
     pub replies: Counter,
     /// Replies that had lost their client.
     pub replies_dropped: Counter,
+    /// Published messages handed to clients' buffers.
+    pub messages_delivered: Counter,
+    /// Clients closed because they left too many messages unread.
+    pub subscribers_cut: Counter,
+    subscriptions: [AtomicI64; 3],
     clients: AtomicI64,
     blocked: AtomicI64,
     nodes: Mutex<Vec<Arc<NodeStats>>>,
@@ -261,6 +266,9 @@ impl Default for WorkerStats {
             commands_read: Counter::default(),
             replies: Counter::default(),
             replies_dropped: Counter::default(),
+            messages_delivered: Counter::default(),
+            subscribers_cut: Counter::default(),
+            subscriptions: Default::default(),
             clients: AtomicI64::new(0),
             blocked: AtomicI64::new(0),
             nodes: Mutex::new(Vec::new()),
@@ -282,6 +290,11 @@ impl WorkerStats {
     /// Notes that a client of this worker began to wait for something to happen (`1`) or waits no more (`-1`).
     pub fn blocked_changed(&self, by: i64) {
         self.blocked.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Notes that a client listens to one more (`1`) or so many fewer.
+    pub fn subscriptions_changed(&self, kind: SubscriptionKind, by: i64) {
+        self.subscriptions[kind as usize].fetch_add(by, Ordering::Relaxed);
     }
 
     /// The figures for a node, made on first use and kept while the node is used.
@@ -326,6 +339,12 @@ pub struct Snapshot {
     pub replies: u64,
     /// Replies that had lost their client.
     pub replies_dropped: u64,
+    /// Published messages handed to clients.
+    pub messages_delivered: u64,
+    /// Clients closed because they left too many messages unread.
+    pub subscribers_cut: u64,
+    /// What clients listen to now, in the order of [`SubscriptionKind::ALL`].
+    pub subscriptions: [u64; 3],
     /// Per node, by name.
     pub nodes: Vec<NodeSnapshot>,
 }
@@ -389,6 +408,11 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
         total.commands_read += worker.commands_read.get();
         total.replies += worker.replies.get();
         total.replies_dropped += worker.replies_dropped.get();
+        total.messages_delivered += worker.messages_delivered.get();
+        total.subscribers_cut += worker.subscribers_cut.get();
+        for (sum, count) in total.subscriptions.iter_mut().zip(&worker.subscriptions) {
+            *sum += count.load(Ordering::Relaxed).max(0) as u64;
+        }
         worker.local.add_to(&mut local);
         worker.emulated.add_to(&mut total.emulated);
         for node in worker.nodes() {

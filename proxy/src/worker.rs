@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::client::{Client, Parts, SlotRef, Spare, Waits};
+use crate::client::{Client, Hub, Parts, SlotRef, Spare, Waits};
 use crate::control::Shared;
 use crate::net::{Accepted, Stream};
 use crate::resp::Span;
@@ -81,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) parts: RefCell<Parts>,
     pub(crate) spare: RefCell<Spare>,
     pub(crate) waits: Waits,
+    /// Who listens to what.
+    pub(crate) hub: Rc<Hub>,
     links: Rc<LinkContext<SlotRef>>,
     topology: RefCell<arc_swap::Cache<TopologyOf, Arc<Topology>>>,
     routes: RefCell<Routes>,
@@ -129,6 +131,7 @@ impl Worker {
         let worker = Self {
             topology: RefCell::new(arc_swap::Cache::new(TopologyOf(Arc::clone(&shared)))),
             routes: RefCell::new(Routes { topology, nodes: Vec::new() }),
+            hub: Hub::new(&shared, &stats),
             shared,
             stats,
             turn,
@@ -191,7 +194,10 @@ impl Worker {
         while let Some(message) = inbox.recv().await {
             match message {
                 ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
-                ToWorker::TopologyChanged => drop(self.routes()),
+                ToWorker::TopologyChanged => {
+                    drop(self.routes());
+                    self.hub.follow(&self);
+                }
                 ToWorker::Run(what) => what(&self),
                 ToWorker::Drain => break,
                 ToWorker::Stop => return self.let_go(),
@@ -206,6 +212,7 @@ impl Worker {
 
     /// Unties what holds each other, so that everything ends with the runtime.
     fn let_go(&self) {
+        self.hub.let_go();
         self.clients.borrow_mut().clear();
         self.dirty_clients.borrow_mut().clear();
         self.links.dirty.borrow_mut().clear();
@@ -246,6 +253,7 @@ impl Worker {
                 node.each_link(|link| if stood_still { link.forgive(now) } else { link.check(now) });
             }
             drop(retired);
+            self.hub.check(now, stood_still);
             if round % CLIENT_TICKS == 0 {
                 self.clients.borrow().values().for_each(|client| client.check(now));
                 self.retired.borrow_mut().retain(|node| node.is_in_use());

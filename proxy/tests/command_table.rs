@@ -192,7 +192,12 @@ fn command_info_has_the_servers_shape() {
 fn lists_tell_what_works() {
     let list = |parts: &[&str]| texts(&Request::new(parts).described(Protocol::Resp2));
     let names = list(&["COMMAND", "LIST"]);
-    assert!(names.contains("get") && names.contains("xgroup|create") && !names.contains("subscribe"));
+    assert!(
+        names.contains("get")
+            && names.contains("xgroup|create")
+            && names.contains("subscribe")
+            && !names.contains("monitor")
+    );
     let all = Request::new(&["COMMAND"]).described(Protocol::Resp3);
     let count = Request::new(&["COMMAND", "COUNT"]).described(Protocol::Resp2);
     assert_eq!(Value::Integer(all.elements().len() as i64), count);

@@ -22,6 +22,7 @@ const LIMITS: &[&str] = &[
     "drain",
     "databases",
     "dedicated_connections",
+    "subscriber_bytes",
     "node_queue_bytes",
 ];
 
@@ -66,6 +67,7 @@ pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
         databases: u32::try_from(number(reader, &at, "databases", default.databases as usize))
             .unwrap_or(default.databases),
         dedicated_connections: number(reader, &at, "dedicated_connections", default.dedicated_connections),
+        subscriber_bytes: reader.bytes(&at, "subscriber_bytes", sizes.clone(), default.subscriber_bytes),
         node_queue_bytes: reader.bytes(&at, "node_queue_bytes", sizes, default.node_queue_bytes),
     };
     if limits.reply_soft_bytes > limits.reply_hard_bytes {

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::session::{not_sent, refuse};
-use super::{Client, Inner, SlotRef, info};
+use super::{Client, Inner, SlotRef, info, subscriptions};
 use crate::command::{self, Command, Join};
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
@@ -154,6 +154,9 @@ fn gather(
     let cost = links.len() * requests.iter().map(|(frame, _)| frame.len()).sum::<usize>();
     let mut joining = client.worker.spare.borrow_mut().joining();
     joining.begin_over(join, changes, links.len() * requests.len(), limit, over);
+    if matches!(join, Join::Union | Join::Listeners(_) | Join::Patterns) {
+        joining.count(subscriptions::counting(client, links.iter().map(|link| link.spec_arc()), None));
+    }
     let number = inner.pipeline.join(cost, joining);
     for (round, (frame, row)) in requests.iter().enumerate() {
         for (at, link) in links.iter().enumerate() {

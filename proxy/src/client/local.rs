@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::session::{Mode, Session};
-use super::{Client, Inner};
-use crate::command::{Command, Local, describe};
+use super::{Client, Inner, subscriptions};
+use crate::command::{Command, Local, SubscriptionKind, describe};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
 use crate::settings::Secret;
@@ -60,7 +60,10 @@ fn write_answer(
         Local::Hello => return hello(worker, session, args, out),
         Local::Auth => return auth(worker, session, args, out),
         Local::Select => return select(worker, session, argument(1), out),
-        Local::Reset => reset(worker, session, out),
+        Local::Reset => {
+            subscriptions::leave_all(client, session);
+            reset(worker, session, out);
+        }
         Local::Time => time(out),
         Local::Role => role(out),
         Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut()),
@@ -118,6 +121,7 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
         session.name = name;
     }
     session.protocol = protocol;
+    subscriptions::set_mode(session);
     encode::map(out, protocol, 7);
     let mut text = |key: &str, value: &str| {
         encode::bulk(out, key.as_bytes());
@@ -254,15 +258,25 @@ fn client_info(client: &Client, session: &Session) -> String {
     let text = |bytes: &Option<Box<[u8]>>| {
         String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
     };
+    let listens = |kind| session.subscriptions.as_ref().map_or(0, |own| own.len(kind));
     format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags={} db={} sub=0 psub=0 multi={} cmd={} user={} resp={} lib-name={} lib-ver={}\n",
+        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags={} db={} sub={} psub={} ssub={} multi={} cmd={} user={} resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
         client.stream.local_addr().map(|address| address.to_string()).unwrap_or_default(),
         text(&session.name),
         session.since().elapsed().as_secs(),
-        if session.transaction.queued().is_some() { "x" } else { "N" },
+        if session.subscriptions.is_some() {
+            "P"
+        } else if session.transaction.queued().is_some() {
+            "x"
+        } else {
+            "N"
+        },
         session.database,
+        listens(SubscriptionKind::Channel),
+        listens(SubscriptionKind::Pattern),
+        listens(SubscriptionKind::Shard),
         session.transaction.queued().map_or(-1, i64::from),
         session.last_command,
         session.user.unwrap_or_default(),

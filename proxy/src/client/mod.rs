@@ -13,11 +13,13 @@ mod all_nodes;
 mod blocking;
 mod emulate;
 mod exclusive;
+mod hub;
 mod info;
 mod local;
 pub(crate) mod pipeline;
 mod session;
 mod slot;
+mod subscriptions;
 mod transaction;
 mod workers;
 
@@ -35,6 +37,7 @@ use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::worker::Worker;
 pub(crate) use blocking::Waits;
+pub(crate) use hub::Hub;
 use pipeline::Pipeline;
 pub(crate) use pipeline::Spare;
 pub(crate) use session::Parts;
@@ -129,6 +132,7 @@ impl Client {
         self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
         inner.session.running = None;
         inner.session.transaction.end(&self.worker);
+        subscriptions::leave_all(&self, &mut inner.session);
         inner.pipeline = Pipeline::default();
         inner.pending = Vec::new();
     }
@@ -484,6 +488,7 @@ impl Client {
             || over(inner.incomplete_since, limits.command_incomplete)
             || over(inner.session.stranger_since(), limits.authentication)
             || exclusive::has_left(self, &inner)
+            || subscriptions::is_behind(self, &mut inner, now)
         {
             drop(inner);
             return self.close();

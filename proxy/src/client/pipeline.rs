@@ -6,7 +6,8 @@
 //!    ▼
 //!   out: │ released replies, contiguous │ ──one write per turn──► client
 //! ```
-//! The reply to the front slot goes straight to `out`; any other is held until those before it have left.
+//! The reply to the front slot goes straight to `out`; any other is held until those before it have left. Published
+//! messages go to `out` between two replies, whenever the confirmation of their subscription has left.
 //! No IO. Replies for a slot that does not exist are dropped by the caller.
 
 use std::collections::VecDeque;
@@ -90,6 +91,10 @@ pub(crate) struct Pipeline {
     held: usize,
     out: Vec<u8>,
     out_at: usize,
+    /// Published messages that may not leave yet.
+    messages: Vec<u8>,
+    /// Messages wait until all slots before this number have left.
+    messages_from: u64,
     /// Replies that became whole since someone asked.
     finished: u64,
 }
@@ -260,6 +265,32 @@ impl Pipeline {
         if let Some(slot) = self.slots.pop_front() {
             self.cost -= slot.cost as usize;
             self.base += 1;
+            if !self.messages.is_empty() {
+                self.release_messages();
+            }
+        }
+    }
+
+    /// Messages wait until the reply to this command has left: it confirms that they will come.
+    pub(crate) fn messages_wait_for(&mut self, number: u64) {
+        self.messages_from = number + 1;
+    }
+
+    /// A published message, its first byte and the rest; it leaves between two replies.
+    pub(crate) fn message(&mut self, head: u8, rest: &[u8]) {
+        let is_inside = self.slots.front().is_some_and(|slot| matches!(slot.state, State::Leaving));
+        let waits = is_inside || self.base < self.messages_from || !self.messages.is_empty();
+        let out = if waits { &mut self.messages } else { &mut self.out };
+        out.push(head);
+        out.extend_from_slice(rest);
+    }
+
+    /// A reply has left whole: messages may follow it.
+    #[cold]
+    fn release_messages(&mut self) {
+        if self.base >= self.messages_from {
+            self.out.append(&mut self.messages);
+            self.messages = Vec::new();
         }
     }
 
@@ -350,7 +381,7 @@ impl Pipeline {
     /// Bytes of replies that are kept for the client.
     #[inline]
     pub(crate) fn reply_bytes(&self) -> usize {
-        self.out.len() - self.out_at + self.held
+        self.out.len() - self.out_at + self.held + self.messages.len()
     }
 }
 

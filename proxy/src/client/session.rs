@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::exclusive::Running;
+use super::subscriptions::{self, Subscriptions};
 use super::transaction::{self, Transaction};
 use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
@@ -16,14 +17,15 @@ use crate::topology::NodeIndex;
 use crate::upstream::{Lane, Link, Sent};
 use crate::worker::Routes;
 
-/// What decides how commands of this client are treated. Transactions, blocking commands and subscriptions
-/// will be further modes.
+/// What decides how commands of this client are treated. Transactions will be a further mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Commands are independent of each other.
     Plain,
     /// Between MULTI and EXEC.
     Queueing,
+    /// It listens to channels in RESP2, so that few commands are left to it.
+    Subscribed,
 }
 
 /// One client's state between two commands.
@@ -38,6 +40,8 @@ pub(super) struct Session {
     pub(super) transaction: Transaction,
     /// What runs on a connection of its own; no other command is handled meanwhile.
     pub(super) running: Option<Running>,
+    /// What it listens to; nothing when there is nothing.
+    pub(super) subscriptions: Option<Box<Subscriptions>>,
     pub(super) name: Option<Box<[u8]>>,
     pub(super) library: Option<Box<[u8]>>,
     pub(super) library_version: Option<Box<[u8]>>,
@@ -63,6 +67,7 @@ impl Session {
             mode: Mode::Plain,
             transaction: Transaction::default(),
             running: None,
+            subscriptions: None,
             name: None,
             library: None,
             library_version: None,
@@ -172,51 +177,58 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
         }
         return true;
     }
-    if inner.session.mode != Mode::Plain && transaction::takes(command) {
+    if inner.session.mode != Mode::Plain && mode_takes(client, inner, command, args) {
         client.worker.stats.commands_read.add(1);
-        transaction::queue(client, inner, command, args);
         return true;
     }
-    match command.route {
-        Route::Key | Route::Split(_) => {
-            if !send(client, inner, command, args) {
-                return false;
+    let handled = match command.route {
+        Route::Key | Route::Split(_) => send(client, inner, command, args),
+        Route::Waiting => blocking::begin(client, inner, command, args),
+        Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
+        Route::Scan => all_nodes::scan(client, inner, command, args),
+        Route::Transaction(step) => transaction::run(client, inner, command, step, args),
+        Route::Publish(kind) => subscriptions::publish(client, inner, command, kind, args),
+        Route::Subscribe(kind) => {
+            subscriptions::subscribe(client, inner, command, kind, args);
+            true
+        }
+        Route::Unsubscribe(kind) => {
+            subscriptions::unsubscribe(client, inner, command, kind, args);
+            true
+        }
+        Route::Local(Local::ClientUnblock) => blocking::unblock(client, inner, command, args),
+        Route::Local(what) => {
+            local::answer(client, inner, command, what, args);
+            if what == Local::Quit {
+                inner.reading = Reading::Refused;
             }
+            true
         }
-        Route::Waiting => {
-            if !blocking::begin(client, inner, command, args) {
-                return false;
-            }
+        Route::Refused(rule) => {
+            refuse(client, inner, command, &refusal(command, rule));
+            true
         }
-        Route::AllNodes(join) => {
-            if !all_nodes::send(client, inner, command, join, args) {
-                return false;
-            }
-        }
-        Route::Scan => {
-            if !all_nodes::scan(client, inner, command, args) {
-                return false;
-            }
-        }
-        Route::Transaction(step) => {
-            if !transaction::run(client, inner, command, step, args) {
-                return false;
-            }
-        }
-        Route::Local(Local::Quit) => {
-            local::answer(client, inner, command, Local::Quit, args);
-            inner.reading = Reading::Refused;
-        }
-        Route::Local(Local::ClientUnblock) => {
-            if !blocking::unblock(client, inner, command, args) {
-                return false;
-            }
-        }
-        Route::Local(what) => local::answer(client, inner, command, what, args),
-        Route::Refused(rule) => refuse(client, inner, command, &refusal(command, rule)),
+    };
+    if handled {
+        client.worker.stats.commands_read.add(1);
     }
-    client.worker.stats.commands_read.add(1);
-    true
+    handled
+}
+
+/// Whether a command was dealt with because of the client's mode.
+#[cold]
+fn mode_takes(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) -> bool {
+    match inner.session.mode {
+        Mode::Plain => false,
+        Mode::Queueing => {
+            let takes = transaction::takes(command);
+            if takes {
+                transaction::queue(client, inner, command, args);
+            }
+            takes
+        }
+        Mode::Subscribed => subscriptions::intercept(client, inner, command, args),
+    }
 }
 
 fn refusal(command: &Command, rule: &str) -> String {

@@ -27,7 +27,7 @@ pub use key_error::KeyError;
 pub use keys::{blocks, key_positions, timeout_position};
 pub(crate) use keys::{integer, is_word};
 pub use resolve::{ResolveError, resolve};
-pub use route::{Computed, Join, Local, Route, Transaction};
+pub use route::{Computed, Join, Local, Route, SubscriptionKind, Transaction};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};
 pub use specs::{Begin, Find, KeySpec};
 pub use support::support_table_markdown;

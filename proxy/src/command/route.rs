@@ -13,6 +13,12 @@ pub enum Route {
     /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it, but for
     /// INFO, which tells of those that can.
     AllNodes(Join),
+    /// The node that owns the channel; the reply counts clients instead of the proxy's own connections.
+    Publish(SubscriptionKind),
+    /// The client listens from now on (SUBSCRIBE).
+    Subscribe(SubscriptionKind),
+    /// The client listens no more (UNSUBSCRIBE).
+    Unsubscribe(SubscriptionKind),
     /// One page of one node's keys; the cursor names the node, and the next one when this one is done (SCAN).
     Scan,
     /// A step of a transaction: the proxy queues, a node runs the whole block (MULTI, WATCH, EXEC).
@@ -62,6 +68,67 @@ pub enum Join {
     Draw,
     /// A cursor and keys of one node, with the cursor made one over all nodes (SCAN).
     Page,
+    /// The number of clients that got a message (PUBLISH).
+    Receivers,
+    /// The arrays of strings as one, each string once (PUBSUB CHANNELS).
+    Union,
+    /// Channels, each with the number of clients that listen (PUBSUB NUMSUB).
+    Listeners(SubscriptionKind),
+    /// The number of patterns that clients listen to (PUBSUB NUMPAT).
+    Patterns,
+}
+
+/// What a client can listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SubscriptionKind {
+    /// A channel (SUBSCRIBE).
+    Channel,
+    /// All channels that match a pattern (PSUBSCRIBE).
+    Pattern,
+    /// A shard channel, which lives where a key of its name would (SSUBSCRIBE).
+    Shard,
+}
+
+impl SubscriptionKind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [SubscriptionKind; 3] =
+        [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard];
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            SubscriptionKind::Channel => "channel",
+            SubscriptionKind::Pattern => "pattern",
+            SubscriptionKind::Shard => "shard",
+        }
+    }
+
+    /// The command, and the word in its confirmation.
+    pub const fn subscribe(self) -> &'static str {
+        match self {
+            SubscriptionKind::Channel => "subscribe",
+            SubscriptionKind::Pattern => "psubscribe",
+            SubscriptionKind::Shard => "ssubscribe",
+        }
+    }
+
+    /// The command that ends it, and the word in its confirmation.
+    pub const fn unsubscribe(self) -> &'static str {
+        match self {
+            SubscriptionKind::Channel => "unsubscribe",
+            SubscriptionKind::Pattern => "punsubscribe",
+            SubscriptionKind::Shard => "sunsubscribe",
+        }
+    }
+
+    /// The word that a message begins with.
+    pub const fn message(self) -> &'static str {
+        match self {
+            SubscriptionKind::Channel => "message",
+            SubscriptionKind::Pattern => "pmessage",
+            SubscriptionKind::Shard => "smessage",
+        }
+    }
 }
 
 /// The steps of a transaction.

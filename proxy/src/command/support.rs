@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::route::Route;
+use super::route::{Route, SubscriptionKind};
 use super::row::{Command, Group, Keys};
 use super::table::top_level;
 
@@ -63,8 +63,10 @@ fn rank(route: Route) -> u8 {
         Route::AllNodes(_) => 3,
         Route::Scan => 4,
         Route::Transaction(_) => 5,
-        Route::Local(_) => 6,
-        Route::Refused(_) => 7,
+        Route::Publish(_) => 6,
+        Route::Subscribe(_) | Route::Unsubscribe(_) => 7,
+        Route::Local(_) => 8,
+        Route::Refused(_) => 9,
     }
 }
 
@@ -80,6 +82,11 @@ fn way(route: Route) -> String {
         Route::Key => "to the key's node".into(),
         Route::Waiting => "to the key's node, over a connection of the client's own while it waits".into(),
         Route::Split(_) => "split and joined".into(),
+        Route::Publish(_) => "to the channel's node".into(),
+        Route::Subscribe(SubscriptionKind::Shard) | Route::Unsubscribe(SubscriptionKind::Shard) => {
+            "listens to the channel's node".into()
+        }
+        Route::Subscribe(_) | Route::Unsubscribe(_) => "listens to all nodes".into(),
         Route::AllNodes(_) => "on all nodes, joined".into(),
         Route::Scan => "node after node".into(),
         Route::Transaction(_) => "as one block on the node of its keys".into(),

@@ -63,6 +63,14 @@ pub fn array(out: &mut Vec<u8>, len: usize) {
     header(out, b'*', len as i64);
 }
 
+/// The head of a message out of order, with `len` elements to follow: `>` in RESP3, an array in RESP2.
+pub fn push(out: &mut Vec<u8>, protocol: Protocol, len: usize) {
+    match protocol {
+        Protocol::Resp2 => header(out, b'*', len as i64),
+        Protocol::Resp3 => header(out, b'>', len as i64),
+    }
+}
+
 /// The head of a map with `pairs` pairs to follow: `%` in RESP3, a flat array in RESP2.
 pub fn map(out: &mut Vec<u8>, protocol: Protocol, pairs: usize) {
     match protocol {

@@ -19,6 +19,7 @@ use crate::resp::{encode, reply};
 use crate::scripts::{Lesson, Scripts};
 use crate::topology::{NodeIndex, Topology};
 
+use super::counting::Counting;
 use super::{alike, emulate, info, keyspace, servers};
 
 /// The joined reply would be too long.
@@ -86,6 +87,7 @@ pub(crate) struct Joining {
     over: Option<Over>,
     /// The reply is computed by it rather than joined.
     plan: Option<emulate::Plan>,
+    counting: Option<Counting>,
 }
 
 impl Default for Joining {
@@ -102,6 +104,7 @@ impl Default for Joining {
             overflowed: false,
             over: None,
             plan: None,
+            counting: None,
         }
     }
 }
@@ -128,6 +131,7 @@ impl Joining {
         self.used = parts;
         self.waiting = parts;
         (self.held, self.limit, self.overflowed, self.over) = (0, limit, false, None);
+        self.counting = None;
     }
 
     /// Begins to collect the replies of a command that is not split by its keys.
@@ -149,10 +153,15 @@ impl Joining {
         self.plan = Some(plan);
     }
 
+    /// The replies count listeners; the proxy's own connections among them stand for its clients.
+    pub(crate) fn count(&mut self, counting: Counting) {
+        self.counting = Some(counting);
+    }
+
     /// Gives memory back after unusually large replies.
     pub(crate) fn shrink(&mut self) {
         const KEEP: usize = 16 * 1024;
-        self.over = None;
+        (self.over, self.counting) = (None, None);
         self.parts.truncate(64);
         for part in &mut self.parts {
             // what is still in it would keep its memory
@@ -236,6 +245,12 @@ impl Joining {
             | command::Join::Settings
             | command::Join::SlowLog
             | command::Join::Info => self.over_nodes(out),
+            command::Join::Receivers
+            | command::Join::Union
+            | command::Join::Listeners(_)
+            | command::Join::Patterns => {
+                self.counting.as_ref().and_then(|counting| counting.join(self.kind, out, self.replies()))
+            }
         };
         if joined.is_none() {
             out.truncate(before);

@@ -4,6 +4,7 @@
 //! knows a connection nor a client.
 
 mod alike;
+pub(crate) mod counting;
 pub(crate) mod emulate;
 pub(crate) mod info;
 pub(crate) mod join;

@@ -135,6 +135,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         &self.spec
     }
 
+    /// The node, to be kept.
+    pub(crate) fn spec_arc(&self) -> Arc<NodeSpec> {
+        Arc::clone(&self.spec)
+    }
+
     /// This worker's figures of the node.
     pub(crate) fn stats(&self) -> &NodeStats {
         &self.stats

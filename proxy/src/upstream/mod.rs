@@ -5,6 +5,7 @@
 //!        ├─ Link (RESP3)      │
 //!        ├─ …                 └ entry → ReplyTo: whoever asked
 //!        └─ pool of Dedicated: one client at a time, for WATCH and for commands that wait
+//!   Listener ── Hearing: what was asked for, what is said; one per node, for all clients that subscribe
 //! ```
 //! There is one link, and one pool, per [`Lane`], opened on first use. This module never sees a client: replies go to
 //! a [`ReplyTo`].
@@ -15,12 +16,16 @@ mod conversation;
 mod dedicated;
 pub(crate) mod exchange;
 mod greeting;
+mod hearing;
 mod link;
+mod listener;
 
 pub(crate) use block::refusal;
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
 pub(crate) use exchange::ReplyTo;
+pub(crate) use hearing::Message;
 pub(crate) use link::{Link, LinkContext, Sent};
+pub(crate) use listener::{Audience, ListenContext, Listener};
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -1,59 +1,75 @@
 //! Rows of publish and subscribe.
 //!
-//! Shard channels are placed like keys, which the rows already say; all are refused for now.
+//! Channels are placed like keys: PUBLISH goes to one node. A client that subscribes hears all nodes, because scripts and
+//! the nodes themselves publish where they are; shard channels are heard where they live.
 
 use super::super::bits::Categories;
 use super::super::build::Family;
 use super::super::build::uses::CHANNEL;
+use super::super::route::Join;
+use super::super::route::Route::{Publish, Subscribe, Unsubscribe};
+use super::super::route::SubscriptionKind::{Channel, Pattern, Shard};
 use super::super::row::{Command, Group, Keys};
-use super::rules;
 
 const ROW: Family = Family::new(Group::PubSub, Categories::EMPTY);
 
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
-    ROW.refused("psubscribe", -2, rules::PUBSUB, "2.0.0", "Listens to channels that match patterns")
+    ROW.keyed("psubscribe", -2, Keys::None, "2.0.0", "Listens to channels that match patterns")
         .pubsub()
-        .session(),
-    ROW.refused("publish", 3, rules::PUBSUB, "2.0.0", "Sends a message to a channel")
+        .session()
+        .route(Subscribe(Pattern)),
+    ROW.keyed("publish", 3, Keys::None, "2.0.0", "Sends a message to a channel")
         .pubsub()
         .anytime()
-        .fast(),
+        .fast()
+        .route(Publish(Channel)),
     ROW.container("pubsub", "2.8.0", "Commands about channels", PUBSUB),
-    ROW.refused("punsubscribe", -1, rules::PUBSUB, "2.0.0", "Stops listening to patterns").pubsub().session(),
+    ROW.keyed("punsubscribe", -1, Keys::None, "2.0.0", "Stops listening to patterns")
+        .pubsub()
+        .session()
+        .route(Unsubscribe(Pattern)),
     ROW.keyed("spublish", 3, Keys::Channels { first: 1, last: 1 }, "7.0.0", "Sends to a shard channel")
         .pubsub()
         .anytime()
         .fast()
         .uses(CHANNEL)
-        .refused_by(rules::PUBSUB),
+        .route(Publish(Shard)),
     ROW.keyed("ssubscribe", -2, Keys::Channels { first: 1, last: -1 }, "7.0.0", "Listens to shard channels")
         .pubsub()
         .session()
         .uses(CHANNEL)
-        .refused_by(rules::PUBSUB),
-    ROW.refused("subscribe", -2, rules::PUBSUB, "2.0.0", "Listens to channels").pubsub().session(),
+        .route(Subscribe(Shard)),
+    ROW.keyed("subscribe", -2, Keys::None, "2.0.0", "Listens to channels")
+        .pubsub()
+        .session()
+        .route(Subscribe(Channel)),
     ROW.keyed("sunsubscribe", -1, Keys::Channels { first: 1, last: -1 }, "7.0.0", "Leaves shard channels")
         .pubsub()
         .session()
         .uses(CHANNEL)
-        .refused_by(rules::PUBSUB),
-    ROW.refused("unsubscribe", -1, rules::PUBSUB, "2.0.0", "Stops listening to channels").pubsub().session(),
+        .route(Unsubscribe(Shard)),
+    ROW.keyed("unsubscribe", -1, Keys::None, "2.0.0", "Stops listening to channels")
+        .pubsub()
+        .session()
+        .route(Unsubscribe(Channel)),
 ];
 
 const PUBSUB: &[Command] = &[
-    ROW.refused("pubsub|channels", -2, rules::PUBSUB, "2.8.0", "Channels that have listeners")
+    ROW.everywhere("pubsub|channels", -2, Join::Union, "2.8.0", "Channels that have listeners")
         .pubsub()
         .anytime(),
-    ROW.refused("pubsub|help", 2, rules::PUBSUB, "6.2.0", "Lists the subcommands").anytime(),
-    ROW.refused("pubsub|numpat", 2, rules::PUBSUB, "2.8.0", "Number of patterns listened to")
+    ROW.help("pubsub|help", "6.2.0"),
+    ROW.everywhere("pubsub|numpat", 2, Join::Patterns, "2.8.0", "Number of patterns listened to")
         .pubsub()
         .anytime(),
-    ROW.refused("pubsub|numsub", -2, rules::PUBSUB, "2.8.0", "Listeners per channel").pubsub().anytime(),
-    ROW.refused("pubsub|shardchannels", -2, rules::PUBSUB, "7.0.0", "Shard channels listened to")
+    ROW.everywhere("pubsub|numsub", -2, Join::Listeners(Channel), "2.8.0", "Listeners per channel")
         .pubsub()
         .anytime(),
-    ROW.refused("pubsub|shardnumsub", -2, rules::PUBSUB, "7.0.0", "Listeners per shard channel")
+    ROW.everywhere("pubsub|shardchannels", -2, Join::Union, "7.0.0", "Shard channels listened to")
+        .pubsub()
+        .anytime(),
+    ROW.everywhere("pubsub|shardnumsub", -2, Join::Listeners(Shard), "7.0.0", "Listeners per shard channel")
         .pubsub()
         .anytime(),
 ];

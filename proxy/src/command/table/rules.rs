@@ -3,8 +3,6 @@
 /// WAIT and WAITAOF. Replicas of which nodes, and having which writes, one number could not say truthfully.
 pub(super) const REPLICAS: &str =
     "it is about one connection's writes to one server; clients of Ringway share connections to many";
-/// SUBSCRIBE and its kin.
-pub(super) const PUBSUB: &str = "publish and subscribe is not supported yet";
 /// KEYS.
 pub(super) const ALL_KEYS: &str =
     "it gathers every key of every node and stops them meanwhile, SCAN does not";

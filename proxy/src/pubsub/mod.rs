@@ -1,0 +1,14 @@
+//! What publish and subscribe is, apart from clients and connections.
+//!
+//! ```text
+//!   client/subscriptions: commands ─► client/hub: who listens, per worker ─► upstream/listener: one per node
+//!                                          └──────► Registry: how many listen, over all workers ◄── PUBLISH's reply
+//! ```
+//! A [`Topic`] is what a worker listens to, [`glob`] is how patterns match. Nothing here does IO.
+
+pub mod glob;
+mod registry;
+mod topic;
+
+pub(crate) use registry::Registry;
+pub(crate) use topic::Topic;
