@@ -49,6 +49,9 @@ fn the_promised_names_are_there() {
         "ringway_node_share_ratio",
         "ringway_last_change_moved_ratio",
         "ringway_bytes_total",
+        "ringway_subscriptions",
+        "ringway_messages_delivered_total",
+        "ringway_subscribers_cut_total",
     ] {
         assert!(names.contains(name), "{name} is missing in {names:?}");
     }

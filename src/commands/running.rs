@@ -133,7 +133,8 @@ fn raise_descriptor_limit(settings: &mut Settings) {
     };
     let wanted = settings.limits.clients
         + settings.limits.dedicated_connections
-        + 2 * workers * settings.topology.nodes.len()
+        // RESP2, RESP3, and one that listens
+        + 3 * workers * settings.topology.nodes.len()
         + OTHERS;
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let limit = getrlimit(Resource::Nofile);

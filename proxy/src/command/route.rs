@@ -94,15 +94,6 @@ impl SubscriptionKind {
     pub const ALL: [SubscriptionKind; 3] =
         [SubscriptionKind::Channel, SubscriptionKind::Pattern, SubscriptionKind::Shard];
 
-    /// The metric label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            SubscriptionKind::Channel => "channel",
-            SubscriptionKind::Pattern => "pattern",
-            SubscriptionKind::Shard => "shard",
-        }
-    }
-
     /// The command, and the word in its confirmation.
     pub const fn subscribe(self) -> &'static str {
         match self {
@@ -118,15 +109,6 @@ impl SubscriptionKind {
             SubscriptionKind::Channel => "unsubscribe",
             SubscriptionKind::Pattern => "punsubscribe",
             SubscriptionKind::Shard => "sunsubscribe",
-        }
-    }
-
-    /// The word that a message begins with.
-    pub const fn message(self) -> &'static str {
-        match self {
-            SubscriptionKind::Channel => "message",
-            SubscriptionKind::Pattern => "pmessage",
-            SubscriptionKind::Shard => "smessage",
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A channel, pattern or shard channel that a worker listens to on its nodes.
 
 use std::cell::Cell;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::command::SubscriptionKind;
@@ -21,6 +20,11 @@ impl Topic {
         Self { kind, name: name.into(), open: Cell::new(0) }
     }
 
+    /// What it is, apart from who was asked.
+    pub(crate) fn key(&self) -> (SubscriptionKind, Arc<[u8]>) {
+        (self.kind, Arc::clone(&self.name))
+    }
+
     /// A node is asked.
     pub(crate) fn asked(&self) {
         self.open.set(self.open.get() + 1);
@@ -35,20 +39,5 @@ impl Topic {
     /// Whether every node that can be asked has answered.
     pub(crate) fn is_settled(&self) -> bool {
         self.open.get() == 0
-    }
-}
-
-impl PartialEq for Topic {
-    fn eq(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.name == other.name
-    }
-}
-
-impl Eq for Topic {}
-
-impl Hash for Topic {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.kind.hash(state);
-        self.name.hash(state);
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::command::SubscriptionKind;
@@ -30,6 +31,12 @@ enum Standing {
     Asked(u64),
     /// Confirmed: messages come.
     Here,
+}
+
+#[derive(Debug)]
+struct Wish {
+    topic: Rc<Topic>,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -61,7 +68,7 @@ pub(super) enum Event {
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Hearing {
-    wanted: HashMap<Rc<Topic>, Standing>,
+    wanted: HashMap<(SubscriptionKind, Arc<[u8]>), Wish>,
     asks: VecDeque<Ask>,
     next: u64,
     out: Vec<u8>,
@@ -94,7 +101,15 @@ impl Hearing {
     pub(super) fn listen(&mut self, topic: &Rc<Topic>, now: Instant) {
         topic.asked();
         let number = self.ask_to_listen(topic, now);
-        self.wanted.insert(Rc::clone(topic), Standing::Asked(number));
+        self.want(topic, Standing::Asked(number));
+    }
+
+    fn want(&mut self, topic: &Rc<Topic>, standing: Standing) {
+        self.wanted.insert(topic.key(), Wish { topic: Rc::clone(topic), standing });
+    }
+
+    fn standing(&self, topic: &Topic) -> Option<Standing> {
+        self.wanted.get(&topic.key()).map(|wish| wish.standing)
     }
 
     /// Notes a topic while there is no connection; `due` when one is being made that somebody waits for.
@@ -102,12 +117,12 @@ impl Hearing {
         if due {
             topic.asked();
         }
-        self.wanted.insert(Rc::clone(topic), if due { Standing::Due } else { Standing::Away });
+        self.want(topic, if due { Standing::Due } else { Standing::Away });
     }
 
     /// A topic is not wanted any more; `up` when the node must be told.
     pub(super) fn leave(&mut self, topic: &Rc<Topic>, up: bool, now: Instant) {
-        match self.wanted.remove(topic) {
+        match self.wanted.remove(&topic.key()).map(|wish| wish.standing) {
             None => {}
             Some(_) if up => {
                 topic.asked();
@@ -121,19 +136,19 @@ impl Hearing {
 
     /// Whether messages of a topic come from this node.
     pub(super) fn is_here(&self, topic: &Rc<Topic>) -> bool {
-        self.wanted.get(topic) == Some(&Standing::Here)
+        self.standing(topic) == Some(Standing::Here)
     }
 
     /// A new connection is up: asks for everything that is wanted.
     pub(super) fn arrived(&mut self, now: Instant) {
         self.progress = now;
         let wanted = std::mem::take(&mut self.wanted);
-        for (topic, standing) in wanted {
+        for Wish { topic, standing } in wanted.into_values() {
             if standing != Standing::Due {
                 topic.asked();
             }
             let number = self.ask_to_listen(&topic, now);
-            self.wanted.insert(topic, Standing::Asked(number));
+            self.want(&topic, Standing::Asked(number));
         }
     }
 
@@ -145,9 +160,9 @@ impl Hearing {
                 settled.push(Rc::clone(topic));
             }
         };
-        for (topic, standing) in &mut self.wanted {
-            if std::mem::replace(standing, Standing::Away) == Standing::Due {
-                answered(topic);
+        for wish in self.wanted.values_mut() {
+            if std::mem::replace(&mut wish.standing, Standing::Away) == Standing::Due {
+                answered(&wish.topic);
             }
         }
         for ask in self.asks.drain(..) {
@@ -301,10 +316,9 @@ impl Hearing {
         match ask {
             Ask::Probe => {}
             Ask::Listen(topic, number) => {
-                if let Some(standing) =
-                    self.wanted.get_mut(&topic).filter(|standing| **standing == Standing::Asked(number))
-                {
-                    *standing = Standing::Here;
+                let wish = self.wanted.get_mut(&topic.key());
+                if let Some(wish) = wish.filter(|wish| wish.standing == Standing::Asked(number)) {
+                    wish.standing = Standing::Here;
                 }
                 settle(topic, events);
             }
@@ -319,8 +333,8 @@ impl Hearing {
             Ask::Probe => return Err(format!("it answers PING with: {words}")),
             Ask::Leave(topic) => settle(topic, events),
             Ask::Listen(topic, number) => {
-                if self.wanted.get(&topic) == Some(&Standing::Asked(number)) {
-                    self.wanted.remove(&topic);
+                if self.standing(&topic) == Some(Standing::Asked(number)) {
+                    self.wanted.remove(&topic.key());
                     events.push(Event::Refused(Rc::clone(&topic), words));
                 }
                 settle(topic, events);
