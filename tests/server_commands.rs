@@ -139,11 +139,15 @@ fn latencies_of_all_nodes_are_one() {
         theirs.call(&["DEBUG", "SLEEP", "0.002"]);
         assert_eq!(ours.text(&["CONFIG", "SET", "latency-monitor-threshold", "0"]), "+OK\r\n");
         theirs.call(&["CONFIG", "SET", "latency-monitor-threshold", "0"]);
-        let latest = ours.call(&["LATENCY", "LATEST"]);
-        assert_eq!(shape(&latest), shape(&theirs.call(&["LATENCY", "LATEST"])));
-        let event = elements(&elements(&latest)[0]);
-        assert_eq!(said(&event[0]), "command");
-        assert!(number(&event[3]) >= 20 && number(&event[2]) >= 2, "{}", String::from_utf8_lossy(&latest));
+        // a machine that is slow in other ways makes events of its own
+        let command = |client: &mut RawClient| {
+            let events = elements(&client.call(&["LATENCY", "LATEST"]));
+            events.into_iter().find(|event| said(&elements(event)[0]) == "command").expect("an event")
+        };
+        let event = command(&mut ours);
+        assert_eq!(shape(&event), shape(&command(&mut theirs)));
+        let [last, worst] = [2, 3].map(|at| number(&elements(&event)[at]));
+        assert!(worst >= 20 && (1..=worst).contains(&last), "{last}, at worst {worst}");
         let history = elements(&ours.call(&["LATENCY", "HISTORY", "command"]));
         let samples: Vec<Vec<Vec<u8>>> = history.iter().map(|sample| elements(sample)).collect();
         assert!(samples.is_sorted_by(|a, b| number(&a[0]) < number(&b[0])), "one per second, in order");
@@ -155,8 +159,10 @@ fn latencies_of_all_nodes_are_one() {
                 && ["cache-1", "cache-2", "cache-3"].iter().all(|node| advice.contains(node))
         );
         assert_eq!(ours.text(&["LATENCY", "RESET", "command", "nosuch"]), ":3\r\n", "on each node");
-        assert_eq!(theirs.text(&["LATENCY", "RESET"]), ":1\r\n");
-        assert_eq!(ours.text(&["LATENCY", "LATEST"]), "*0\r\n");
+        for client in [&mut ours, &mut theirs] {
+            assert!(client.text(&["LATENCY", "RESET"]).starts_with(':'));
+            assert_eq!(client.text(&["LATENCY", "LATEST"]), "*0\r\n");
+        }
         for at in 0..30 {
             ours.call(&["SETNX", &format!("key:{at}"), "v"]);
             theirs.call(&["SETNX", &format!("key:{at}"), "v"]);
@@ -207,7 +213,7 @@ fn memory_of_all_nodes_is_one_and_that_of_a_key_is_its_nodes() {
             said(&found[2 * at + 1])
         };
         assert_eq!(value("keys.count"), "30");
-        assert!(value("fragmentation").parse::<f64>().is_ok_and(|ratio| ratio > 1.0));
+        assert!(value("fragmentation").parse::<f64>().is_ok_and(|ratio| ratio > 0.0));
         assert!(!found.contains(&bulk(b"peak.allocated")), "peaks of several nodes are no sum");
         assert_eq!(ours.text(&["MEMORY", "PURGE"]), theirs.text(&["MEMORY", "PURGE"]));
         for what in ["DOCTOR", "MALLOC-STATS"] {
@@ -401,7 +407,10 @@ fn functions_reach_nodes_that_join_or_restart_and_overwrite_nothing() {
     }
     cluster.apply(specs(&cluster.nodes));
     assert_eq!(client.text(&["FUNCTION", "LOAD", "REPLACE", &newer]), "$3\r\none\r\n");
-    assert_eq!(client.text(&["FUNCTION", "DELETE", "two"]), "+OK\r\n");
+    // a deletion that is sent before the reply to the loading is there
+    client.send_command(&["FUNCTION", "LOAD", "REPLACE", &two]);
+    client.send_command(&["FUNCTION", "DELETE", "two"]);
+    assert_eq!((client.text_reply(), client.text_reply()), ("$3\r\ntwo\r\n".into(), "+OK\r\n".into()));
     cluster.server_mut("cache-1").restart();
     cluster.wait_all();
     for key in keys(&cluster, &["cache-1", "cache-2"]) {

@@ -7,9 +7,10 @@
 //! ```
 //! Only what SCRIPT LOAD named is kept, not what EVAL ran: a script that EVAL made known is lost with its node, as
 //! with a single server. Loading a script is idempotent and a library is loaded without REPLACE, which a node that has
-//! it refuses: so every connection may do it. A library is kept when all nodes took it, since loading can fail; it is
-//! forgotten when its deletion is sent, so that no connection brings it back. Nothing here is on the way of a command
-//! with keys.
+//! it refuses: so every connection may do it. A library is kept when all nodes took it, since loading can fail. It is
+//! forgotten when its deletion is sent, so that no connection brings it back meanwhile, and again when that is done,
+//! since the reply to a LOAD of the same pipeline may have come in between. Nothing here is on the way of a command with
+//! keys.
 
 mod payload;
 
@@ -45,6 +46,10 @@ pub(crate) enum Lesson {
     Library(Box<[u8]>),
     /// FUNCTION RESTORE: the payload of FUNCTION DUMP, and whether it takes the place of all there was.
     Dump(Box<[u8]>, bool),
+    /// FUNCTION DELETE: the name.
+    Deleted(Box<[u8]>),
+    /// FUNCTION FLUSH.
+    Flushed,
 }
 
 /// See the head of this file. Shared by all workers.
@@ -68,11 +73,19 @@ impl Scripts {
         self.kept().scripts = Shelf::default();
     }
 
-    /// Keeps libraries; the oldest make room.
+    /// Takes over what all nodes did. Of the libraries to keep the oldest make room.
     pub(crate) fn learn(&self, lesson: &Lesson) {
         let mut kept = self.kept();
         let libraries = match lesson {
             Lesson::Library(code) => vec![code.to_vec()],
+            Lesson::Deleted(name) => {
+                kept.libraries.take(|known| library_name(known).as_deref() == Some(name));
+                Vec::new()
+            }
+            Lesson::Flushed => {
+                kept.libraries = Shelf::default();
+                Vec::new()
+            }
             Lesson::Dump(payload, alone) => {
                 if *alone {
                     kept.libraries = Shelf::default();
@@ -85,16 +98,6 @@ impl Scripts {
             let name = library_name(code);
             kept.libraries.put(code, |known| library_name(known) == name);
         }
-    }
-
-    /// Forgets one library, as FUNCTION DELETE does.
-    pub(crate) fn forget_library(&self, name: &[u8]) {
-        self.kept().libraries.take(|known| library_name(known).as_deref() == Some(name));
-    }
-
-    /// Forgets all libraries, as FUNCTION FLUSH does.
-    pub(crate) fn forget_libraries(&self) {
-        self.kept().libraries = Shelf::default();
     }
 
     /// All that are kept, scripts first, of each the oldest first.
@@ -190,10 +193,10 @@ mod tests {
         assert_eq!(known[0].request(), [&b"SCRIPT"[..], b"LOAD", b"return 1"]);
         assert_eq!(known[1].request(), [&b"FUNCTION"[..], b"LOAD", b"#!lua name=two\nx"]);
         assert_eq!(known[2].request(), [&b"FUNCTION"[..], b"LOAD", b"#!lua  \"name=one\"\nnew"]);
-        scripts.forget_library(b"two");
-        scripts.forget_library(b"none");
+        scripts.learn(&Lesson::Deleted((*b"two").into()));
+        scripts.learn(&Lesson::Deleted((*b"none").into()));
         assert_eq!(scripts.all().len(), 2);
-        scripts.forget_libraries();
+        scripts.learn(&Lesson::Flushed);
         assert_eq!(texts(&scripts), [Arc::from(&b"return 1"[..])]);
     }
 }

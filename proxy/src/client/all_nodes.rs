@@ -70,7 +70,11 @@ pub(super) fn send(
         }
         _ => {
             remember(client, command, args);
-            let over = Over { topology, about: about(client, command, args) };
+            let about = match lesson(command, args) {
+                Some(lesson) => About::Lesson(Arc::clone(&client.worker.shared.scripts), lesson),
+                None => about(command, args),
+            };
+            let over = Over { topology, about };
             gather(client, inner, command, join, over, &links, &[(args.frame(), command)]);
         }
     }
@@ -83,28 +87,36 @@ fn remember(client: &Client, command: &Command, args: Args<'_>) {
     match command.full_name {
         "script|load" => scripts.keep(args.get(2).unwrap_or_default()),
         "script|flush" if is_flush(args) => scripts.forget(),
-        "function|delete" => scripts.forget_library(args.get(2).unwrap_or_default()),
-        "function|flush" if is_flush(args) => scripts.forget_libraries(),
         _ => {}
+    }
+    if let Some(gone @ (Lesson::Deleted(_) | Lesson::Flushed)) = lesson(command, args) {
+        scripts.learn(&gone);
     }
 }
 
+/// What is known about libraries once all nodes have done it.
+fn lesson(command: &Command, args: Args<'_>) -> Option<Lesson> {
+    let argument = |at: usize| args.get(at).unwrap_or_default();
+    Some(match command.full_name {
+        "function|load" => Lesson::Library(argument(args.len() - 1).into()),
+        "function|restore" => Lesson::Dump(argument(2).into(), argument(3).eq_ignore_ascii_case(b"flush")),
+        "function|delete" => Lesson::Deleted(argument(2).into()),
+        "function|flush" if is_flush(args) => Lesson::Flushed,
+        _ => return None,
+    })
+}
+
 /// What the join of the replies must know of the request.
-fn about(client: &Client, command: &Command, args: Args<'_>) -> About {
-    let is = |at: usize, word: &[u8]| args.get(at).is_some_and(|given| given.eq_ignore_ascii_case(word));
-    let last = args.get(args.len() - 1).unwrap_or_default();
-    let lesson = match command.full_name {
-        "config|get" => return About::Names(args.iter().skip(2).map(Box::from).collect()),
+fn about(command: &Command, args: Args<'_>) -> About {
+    match command.full_name {
+        "config|get" => About::Names(args.iter().skip(2).map(Box::from).collect()),
         "slowlog|get" => {
             // any other count is refused by the nodes
             let count = args.get(2).map_or(Some(10), parse_number).unwrap_or(-1);
-            return About::Most(usize::try_from(count).unwrap_or(usize::MAX));
+            About::Most(usize::try_from(count).unwrap_or(usize::MAX))
         }
-        "function|load" => Lesson::Library(last.into()),
-        "function|restore" => Lesson::Dump(args.get(2).unwrap_or_default().into(), is(3, b"flush")),
-        _ => return About::Nothing,
-    };
-    About::Lesson(Arc::clone(&client.worker.shared.scripts), lesson)
+        _ => About::Nothing,
+    }
 }
 
 /// Whether servers take it for a SCRIPT FLUSH or FUNCTION FLUSH; to any other they answer an error.
