@@ -31,5 +31,6 @@ mod split;
 mod tidy;
 mod topology;
 mod traffic;
+mod transaction_faults;
 mod transactions;
 mod twemproxy;

@@ -232,6 +232,11 @@ impl Dedicated {
         Err(Lost { fate: Fate::NotSent, why })
     }
 
+    /// What has the node close this connection, if it tells how it knows it.
+    pub(super) fn kill_words(&self) -> Option<[String; 6]> {
+        self.line.identity.as_ref().map(Identity::kill_words)
+    }
+
     /// Sends requests. Each of their replies must be read, then [`Dedicated::settle`] called, or the connection is
     /// closed when it is dropped.
     ///

@@ -54,6 +54,8 @@ enum Asked<T> {
     Block(Box<Block<T>>),
     /// Nobody: a probe.
     Probe,
+    /// Nobody: a fence, to which any answer will do.
+    Fence,
 }
 
 impl<T: ReplyTo> Entry<T> {
@@ -65,7 +67,7 @@ impl<T: ReplyTo> Entry<T> {
                 Some(command)
             }
             Asked::Block(block) => Some(block.fail(failure)),
-            Asked::Probe => None,
+            Asked::Probe | Asked::Fence => None,
         }
     }
 
@@ -86,7 +88,7 @@ impl<T: ReplyTo> Entry<T> {
         match &self.asked {
             Asked::One { to, .. } => to.reply(bytes, false),
             Asked::Block(block) => block.pass(bytes),
-            Asked::Probe => {}
+            Asked::Probe | Asked::Fence => {}
         }
     }
 
@@ -112,6 +114,7 @@ impl<T: ReplyTo> Entry<T> {
                 }
                 None => Ok(false),
             },
+            Asked::Fence => Ok(true),
             Asked::Probe if bytes == b"+PONG\r\n" => Ok(true),
             Asked::Probe => Err(Violation::Probe),
         }
@@ -183,6 +186,11 @@ impl<T: ReplyTo> Exchange<T> {
         self.commit_entry(Asked::Block(Box::new(block)), at);
     }
 
+    /// The bytes appended since the last commit are a fence, whose answer nobody awaits.
+    pub(crate) fn commit_fence(&mut self, at: Instant) {
+        self.commit_entry(Asked::Fence, at);
+    }
+
     /// Asks the node whether it is there, on nobody's behalf.
     pub(crate) fn probe(&mut self, at: Instant) {
         self.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
@@ -244,7 +252,7 @@ impl<T: ReplyTo> Exchange<T> {
         match &self.queue.front().filter(|_| self.streaming)?.asked {
             Asked::One { to, .. } => Some(to.backlog()),
             Asked::Block(block) => block.backlog(),
-            Asked::Probe => None,
+            Asked::Probe | Asked::Fence => None,
         }
     }
 

@@ -38,6 +38,11 @@ impl Identity {
     pub(crate) fn id(&self) -> i64 {
         self.id
     }
+
+    /// What has the node close the connection.
+    pub(super) fn kill_words(&self) -> [String; 6] {
+        ["CLIENT", "KILL", "ID", &self.id.to_string(), "ADDR", &self.address].map(str::to_owned)
+    }
 }
 
 impl Fences {
@@ -146,8 +151,8 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
     }
     request(Step::ClientId, &["CLIENT", "ID"]);
     request(Step::ClientInfo, &["CLIENT", "INFO"]);
-    for Identity { id, address } in fences {
-        request(Step::Fence, &["CLIENT", "KILL", "ID", &id.to_string(), "ADDR", address]);
+    for identity in fences {
+        request(Step::Fence, &identity.kill_words().each_ref().map(String::as_str));
     }
     scripts.iter().for_each(|script| request_bytes(Step::Script, &script.request()));
     request_bytes(Step::Ping, &[b"PING"]);

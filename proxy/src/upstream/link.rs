@@ -28,6 +28,7 @@ use super::{Lane, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::net::Stream;
+use crate::resp::encode;
 use crate::scripts::Scripts;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::{NodeState, NodeStats, Outcome};
@@ -190,6 +191,16 @@ impl<T: ReplyTo + 'static> Link<T> {
     pub(crate) fn commit_block(self: &Rc<Self>, to: T, command: &'static Command, before: u64) {
         let block = Block::new(to, command, before, Arc::clone(&self.spec));
         self.exchange.borrow_mut().commit_block(block, self.context.turn.now());
+        self.mark_dirty();
+    }
+
+    /// Says something to the node on nobody's behalf, whatever it answers.
+    pub(super) fn fence(self: &Rc<Self>, words: &[String]) {
+        self.append(|out| {
+            encode::array(out, words.len());
+            words.iter().for_each(|word| encode::bulk(out, word.as_bytes()));
+        });
+        self.exchange.borrow_mut().commit_fence(self.context.turn.now());
         self.mark_dirty();
     }
 

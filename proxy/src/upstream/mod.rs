@@ -166,6 +166,16 @@ impl<T: ReplyTo + 'static> Node<T> {
         result
     }
 
+    /// Has the node close a connection that is given up with a write unanswered, before it runs any command that is sent
+    /// on the shared connection of `lane` from now on: a node that slept must not run the old write after newer ones
+    /// (law I3). A shared connection that is not there says the same when it greets.
+    pub(crate) fn fence(&self, connection: &Dedicated, lane: Lane) {
+        let link = self.link(lane);
+        if let Some(words) = connection.kill_words().filter(|_| link.is_usable()) {
+            link.fence(&words);
+        }
+    }
+
     /// Whether this is how the topology now describes the node.
     pub(crate) fn serves(&self, spec: &NodeSpec) -> bool {
         self.spec.name == spec.name

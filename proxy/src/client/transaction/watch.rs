@@ -239,7 +239,12 @@ pub(super) fn exec(
             // nothing is watched any more
             Ok(false) => watching.connection.settle(),
             Ok(true) => {}
-            Err(Lost { fate, why }) => to.fail(Failure { fate, node: &watching.node.spec, why: &why }),
+            Err(Lost { fate, why }) => {
+                if fate == Fate::Unknown {
+                    watching.node.fence(&watching.connection, watching.lane);
+                }
+                to.fail(Failure { fate, node: &watching.node.spec, why: &why });
+            }
         }
     });
 }
