@@ -142,6 +142,26 @@ fn what_is_added_wakes_the_one_who_waits() {
 }
 
 #[test]
+fn b6_a_long_reply_comes_whole_and_what_follows_it_too() {
+    let cluster = Cluster::start(1);
+    let (field, value) = ("f".repeat(70_000), "v".repeat(5 << 20));
+    let mut producer = cluster.client();
+    producer.call(&["XADD", "s", "1-1", &field, &value]);
+    producer.call(&["RPUSH", "k", &value]);
+    let mut direct = cluster.nodes[0].client();
+    for read in [&["XREAD", "BLOCK", "0", "STREAMS", "s", "0"][..], &["BRPOP", "k", "0"]] {
+        let expected = match read[0] {
+            "XREAD" => direct.call(read),
+            _ => popped("k", &value),
+        };
+        let mut client = cluster.client();
+        client.send(&[bulk_request(read), bulk_request(&["ECHO", "next"])].concat());
+        assert!(client.reply() == expected, "{} of {} bytes", read[0], expected.len());
+        assert_eq!(client.text_reply(), "$4\r\nnext\r\n");
+    }
+}
+
+#[test]
 fn in_another_database_it_waits_there() {
     let cluster = Cluster::start(1);
     let mut client = cluster.client();

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bb8::{ErrorSink, ManageConnection, PooledConnection, RunError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::exchange::ReplyTo;
 use super::greeting::{Fences, Greeting, Identity, greet};
@@ -25,6 +25,8 @@ use crate::stats::NodeStats;
 
 /// Most connections of one pool. The bound on what clients may take is `limits.dedicated_connections`.
 const MOST: u32 = 65_536;
+/// Most connections that one pool opens at the same time.
+const CONNECTS_AT_ONCE: usize = 32;
 /// How long a connection may be kept without use.
 const IDLE: Duration = Duration::from_secs(60);
 /// A reply longer than this is passed on in pieces, in bytes.
@@ -140,6 +142,8 @@ impl ErrorSink<String> for LastError {
 pub(super) struct Pool {
     pool: bb8::Pool<Dialer>,
     last_error: LastError,
+    /// Leave to be among those for whom a connection is opened.
+    turns: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -153,7 +157,7 @@ impl Pool {
             .retry_connection(false)
             .error_sink(last_error.boxed_clone())
             .build_unchecked(dialer);
-        Self { pool, last_error }
+        Self { pool, last_error, turns: Arc::new(Semaphore::new(CONNECTS_AT_ONCE)) }
     }
 
     /// Gives up at once when there is `trouble`, if it is told of it.
@@ -162,8 +166,13 @@ impl Pool {
         if let Some(why) = trouble.as_mut().and_then(|trouble| trouble.borrow_and_update().clone()) {
             return Err(not_sent(why.to_string()));
         }
+        let line = async {
+            // the pool's time begins with the turn, or a thousand who come at once would use up each other's
+            let _turn = self.turns.acquire().await;
+            self.pool.get_owned().await
+        };
         let line = tokio::select! {
-            line = self.pool.get_owned() => line,
+            line = line => line,
             why = told(&mut trouble) => return Err(not_sent(why)),
         };
         match line {
