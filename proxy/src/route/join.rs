@@ -130,8 +130,8 @@ impl Joining {
         }
         self.used = parts;
         self.waiting = parts;
-        (self.held, self.limit, self.overflowed, self.over) = (0, limit, false, None);
-        self.counting = None;
+        (self.held, self.limit, self.overflowed) = (0, limit, false);
+        (self.over, self.plan, self.counting) = (None, None, None);
     }
 
     /// Begins to collect the replies of a command that is not split by its keys.
@@ -220,7 +220,10 @@ impl Joining {
             return info::join(out, page, topology, replies);
         }
         if let Some(plan) = self.plan.take() {
-            return self.compute(&plan, out);
+            self.compute(&plan, out);
+            // what was computed may have had many parts, and large ones
+            (self.parts, self.used) = (Vec::new(), 0);
+            return;
         }
         if let Some(text) = self.failure() {
             return encode::error(out, &text);

@@ -6,8 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command;
+use crate::error::Fate;
 use crate::resp::Span;
 use crate::resp::request::{RequestBounds, RequestScanner};
+use crate::route::join::Joining;
 
 type Scores = BTreeMap<Vec<u8>, f64>;
 
@@ -389,4 +391,59 @@ fn more_keys_than_parts_are_refused() {
     let (row, keys, owners) = locate(&request.args());
     let refused = plan(row.computed.unwrap(), &request.args(), &keys, &owners, Protocol::Resp2);
     assert_eq!(refused.map(drop), Err(TOO_MANY_KEYS));
+}
+
+/// A plan for `SUNION a0 a1`, as a client's slot holds it.
+fn joining(limit: usize) -> Joining {
+    let request = Request::of(&words("SUNION a0 a1"));
+    let (row, keys, owners) = locate(&request.args());
+    let (asks, plan) = plan(row.computed.unwrap(), &request.args(), &keys, &owners, Protocol::Resp2).unwrap();
+    let mut joining = Joining::default();
+    joining.begin_computed(plan, asks.len(), limit);
+    joining
+}
+
+fn finished(mut joining: Joining) -> String {
+    let mut out = Vec::new();
+    joining.finish(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn i4_a_part_without_an_answer_fails_the_whole() {
+    for fate in [Fate::NotSent, Fate::Unknown] {
+        let mut joining = joining(1000);
+        assert!(!joining.reply(0, b"*1\r\n$1\r\nx\r\n", true));
+        let text = format!("{} node 'b' (h:1): gone", fate.code());
+        assert!(joining.fail(1, fate, &text));
+        assert_eq!(finished(joining), format!("-{text}\r\n"));
+    }
+    let mut refused = joining(1000);
+    refused.reply(1, WRONG_TYPE, true);
+    refused.reply(0, b"*0\r\n", true);
+    assert_eq!(finished(refused).as_bytes(), WRONG_TYPE);
+    let mut strange = joining(1000);
+    strange.reply(0, b"*0\r\n", true);
+    strange.reply(1, b":1\r\n", true);
+    assert_eq!(finished(strange), format!("-{NOT_UNDERSTOOD}\r\n"));
+}
+
+#[test]
+fn i6_answers_beyond_the_bound_are_dropped() {
+    let mut joining = joining(20);
+    joining.reply(0, b"*1\r\n$1\r\nx\r\n", true);
+    joining.reply(1, b"*2\r\n$1\r\nx\r\n", false);
+    assert_eq!(joining.held(), 0, "given back at once");
+    joining.reply(1, b"$1\r\ny\r\n", true);
+    assert_eq!(finished(joining), format!("-{TOO_LONG}\r\n"));
+}
+
+#[test]
+fn memory_that_was_used_for_a_plan_serves_another_command() {
+    let mut joining = joining(1000);
+    joining.shrink();
+    joining.begin(command::Join::Sum, false, &[0, 1], 2, 1000);
+    joining.reply(0, b":1\r\n", true);
+    joining.reply(1, b":2\r\n", true);
+    assert_eq!(finished(joining), ":3\r\n");
 }
