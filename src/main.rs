@@ -36,11 +36,11 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => {
-            logging::start(&cli.log)?;
-            commands::serve::run(&args)
+            let logs = logging::start(&cli.log)?;
+            commands::serve::run(&args, &logs)
         }
         Command::Dev(args) => {
-            logging::start(&cli.log)?;
+            let _logs = logging::start(&cli.log)?;
             commands::dev::run(&args)
         }
         Command::Check(args) => commands::check::run(&args),

@@ -6,69 +6,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use crate::support::frame::bulk_request;
-use crate::support::program::{Files, Program};
-use crate::support::{RawClient, RedisServer, wait_for};
-
-const MIB: u64 = 1 << 20;
-
-struct Rig {
-    /// First, so that it ends before its nodes.
-    program: Program,
-    servers: Vec<RedisServer>,
-    _files: Files,
-}
-
-impl Rig {
-    fn start(nodes: usize, more: &str, wrapper: &[&str]) -> Self {
-        let servers: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start()).collect();
-        let list: String = servers
-            .iter()
-            .zip(1..)
-            .map(|(server, n)| format!("  - {{name: n{n}, address: '{}'}}\n", server.address()))
-            .collect();
-        let text = format!(
-            "listen: 127.0.0.1:0\nthreads: 2\ntimeouts: {{connect: 5s, operation: 10s}}\nadmin: {{listen: '127.0.0.1:0'}}\n{more}nodes:\n{list}"
-        );
-        let files = Files::new(&[("ringway.yaml", &text)]);
-        let config = files.arg("ringway.yaml");
-        let program = Program::start_in(wrapper, &["serve", "--config", &config]);
-        let rig = Self { program, servers, _files: files };
-        // a few clients at once, so that every worker has its connections before anything is measured
-        let mut clients: Vec<RawClient> = (0..4).map(|_| rig.program.client()).collect();
-        wait_for("the nodes", || {
-            clients
-                .iter_mut()
-                .all(|client| (0..20).all(|n| client.call(&["DEL", &format!("warm:{n}")]).starts_with(b":")))
-        });
-        rig
-    }
-
-    /// Resident bytes of the proxy.
-    fn memory(&self) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-    }
-
-    /// Open descriptors of the proxy.
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.program.pid())).expect("it runs").count()
-    }
-
-    /// Processor time of the proxy so far, in clock ticks.
-    fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.program.pid())).expect("it runs");
-        let (_, fields) = stat.rsplit_once(')').expect("a name");
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
-    }
-
-    fn grew_at_most(&self, before: u64, most: u64, what: &str) {
-        let grown = self.memory().saturating_sub(before);
-        assert!(grown <= most, "{what}: {} MiB more, at most {} MiB allowed", grown / MIB, most / MIB);
-    }
-}
+use crate::support::rig::{MIB, Rig};
+use crate::support::{RawClient, wait_for};
 
 #[test]
 fn b6_a_reply_of_256_mib_is_streamed() {

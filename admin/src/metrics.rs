@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use ringway_proxy::control::Control;
-use ringway_proxy::stats::{CommandCount, LATENCY_BOUNDS_US, NodeSnapshot, NodeState, Snapshot};
+use ringway_proxy::stats::{ClosedFor, CommandCount, LATENCY_BOUNDS_US, NodeSnapshot, NodeState, Snapshot};
 use ringway_proxy::topology::Topology;
 
 use crate::error::ApiError;
@@ -69,6 +69,7 @@ impl Metrics {
         ));
         families.push(self.bytes(&snapshot));
         families.extend(subscription_families(&snapshot));
+        families.extend(guard_families(&snapshot, self.control.memory_limit()));
         #[cfg(target_os = "linux")]
         families.extend(prometheus::core::Collector::collect(&self.process));
         // the encoder refuses families without a metric
@@ -110,6 +111,37 @@ impl NodeBytes {
         self.last = now;
         self.last.values().fold(self.gone, |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1))
     }
+}
+
+/// What the proxy's bounds hold and whom they hit.
+fn guard_families(snapshot: &Snapshot, memory_limit: usize) -> Vec<MetricFamily> {
+    let counter =
+        |name: &str, help: &str, value: u64| family(name, help, MetricType::COUNTER, vec![count(&[], value)]);
+    let closed = ClosedFor::ALL.iter().zip(snapshot.closed);
+    vec![
+        gauge(
+            "ringway_memory_bytes",
+            "Bytes that clients and connections to nodes make the process hold.",
+            snapshot.memory_bytes as f64,
+        ),
+        gauge("ringway_memory_limit_bytes", "limits.memory_bytes.", memory_limit as f64),
+        family(
+            "ringway_clients_closed_total",
+            "Clients that the proxy closed, by reason.",
+            MetricType::COUNTER,
+            closed.map(|(why, value)| count(&[("reason", why.label())], value)).collect(),
+        ),
+        counter(
+            "ringway_authentication_failures_total",
+            "Wrong passwords of clients.",
+            snapshot.authentication_failures,
+        ),
+        counter(
+            "ringway_log_lines_dropped_total",
+            "Lines of the log that nobody took in time.",
+            snapshot.log_lines_dropped,
+        ),
+    ]
 }
 
 /// What is counted per command, and per read.

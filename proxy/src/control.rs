@@ -12,7 +12,9 @@ use arc_swap::ArcSwap;
 use ringway_ring::{Diff, diff};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
+use crate::essential::Failed;
 use crate::pubsub::Registry;
 use crate::scripts::Scripts;
 use crate::settings::{Settings, Timeouts, TopologySpec};
@@ -89,6 +91,8 @@ pub enum ApplyError {
 
 type Keep = Box<dyn Fn(&Topology) -> Result<(), String> + Send + Sync>;
 
+type Count = Box<dyn Fn() -> u64 + Send + Sync>;
+
 /// What the parts of one proxy share.
 pub(crate) struct Shared {
     pub(crate) topology: ArcSwap<Topology>,
@@ -102,8 +106,12 @@ pub(crate) struct Shared {
     pub(crate) listening: AtomicBool,
     pub(crate) local_addr: SocketAddr,
     pub(crate) started: Instant,
+    pub(crate) failed: Failed,
+    /// When a client was last closed for want of memory; held by the worker that decides about it.
+    pub(crate) memory_closed_at: Mutex<Option<Instant>>,
     changes: Mutex<Changes>,
     keep: Mutex<Option<Keep>>,
+    dropped_log_lines: Mutex<Option<Count>>,
 }
 
 /// How to reach one worker.
@@ -136,8 +144,11 @@ impl Shared {
             listening: AtomicBool::new(false),
             local_addr,
             started: Instant::now(),
+            failed: Failed::new(None),
+            memory_closed_at: Mutex::default(),
             changes: Mutex::default(),
             keep: Mutex::default(),
+            dropped_log_lines: Mutex::default(),
         }
     }
 
@@ -302,12 +313,25 @@ impl Control {
 
     /// Sums of all workers' figures.
     pub fn snapshot(&self) -> Snapshot {
-        stats::snapshot(self.shared.workers.iter().map(|worker| &*worker.stats))
+        let mut snapshot = stats::snapshot(self.shared.workers.iter().map(|worker| &*worker.stats));
+        let count = self.shared.dropped_log_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.log_lines_dropped = count.as_ref().map_or(0, |count| count());
+        snapshot
     }
 
     /// Where clients connect.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
+    }
+
+    /// Lets the figures tell how many lines of the log were dropped.
+    pub fn count_dropped_log_lines_with(&self, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        *self.shared.dropped_log_lines.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(count));
+    }
+
+    /// Tells when an essential part has failed.
+    pub(crate) fn failures(&self) -> watch::Receiver<Option<&'static str>> {
+        self.shared.failed.subscribe()
     }
 
     /// Whether new clients are accepted.
@@ -323,6 +347,11 @@ impl Control {
     /// How long the proxy has run.
     pub fn uptime(&self) -> Duration {
         self.shared.started.elapsed()
+    }
+
+    /// Bytes that clients and connections to nodes may make the process hold.
+    pub fn memory_limit(&self) -> usize {
+        self.shared.settings.limits.memory_bytes
     }
 
     /// The timeouts in force.

@@ -12,13 +12,16 @@ mod client;
 pub mod command;
 pub mod control;
 mod error;
+mod essential;
 pub mod limits;
+mod memory;
 mod net;
 mod proxy;
 pub mod pubsub;
 pub mod resp;
 mod route;
 mod scripts;
+mod seldom;
 pub mod settings;
 #[cfg(test)]
 mod simulation_tests;

@@ -41,6 +41,9 @@ pub struct Limits {
     pub subscriber_bytes: usize,
     /// Bytes of commands queued for one node and worker that are not yet written; beyond it: NOTSENT.
     pub node_queue_bytes: usize,
+    /// Bytes that all clients and connections to nodes may make the process hold; above three quarters of it reading
+    /// stops for those that hold most, above all of it they are closed.
+    pub memory_bytes: usize,
 }
 
 impl Default for Limits {
@@ -61,12 +64,17 @@ impl Default for Limits {
             dedicated_connections: 2_000,
             subscriber_bytes: 32 << 20,
             node_queue_bytes: 1 << 30,
+            memory_bytes: 1 << 30,
         }
     }
 }
 
 /// How long a client may leave a quarter of [`Limits::subscriber_bytes`] unread (Redis: 60 s for 8 MiB).
 pub const SUBSCRIBER_SOFT_TIME: Duration = Duration::from_secs(60);
+/// How long nothing more is handled of a client after its first wrong password; doubled with each further one.
+pub const WRONG_PASSWORD_DELAY: Duration = Duration::from_millis(10);
+/// The longest such delay.
+pub const WRONG_PASSWORD_LONGEST_DELAY: Duration = Duration::from_secs(1);
 /// Most scripts that are kept for nodes that join or restart; loading them all takes a node some 10 ms.
 pub const SCRIPTS: usize = 512;
 /// Most bytes of all those scripts together.

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::control::{Control, Shared, WorkerHandle};
 use crate::error;
+use crate::essential::Essential;
 use crate::net::{self, Accepted};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -101,6 +102,21 @@ impl Proxy {
         self.control.local_addr()
     }
 
+    /// Ready when a part that many clients share has failed by a defect of the proxy, with its name. What is left cannot
+    /// serve everybody: end the process.
+    pub async fn failed(&self) -> &'static str {
+        let mut failed = self.control.failures();
+        loop {
+            if let Some(what) = *failed.borrow_and_update() {
+                return what;
+            }
+            if failed.changed().await.is_err() {
+                // nobody is left who could fail
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     /// Accepts nobody any more, answers every command that was read, and ends; after `limits.drain` at once.
     pub async fn drain(mut self) -> Drained {
         let _ = self.stop_accepting.send(true);
@@ -129,6 +145,7 @@ impl Drop for Proxy {
 
 /// Hands new connections to the worker that has the fewest.
 async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let _essential = Essential::new("the listener", &shared.failed);
     for id in 1u64.. {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

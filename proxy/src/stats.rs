@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::command::{self, Command, SubscriptionKind};
+use crate::memory::Published;
 
 /// A number that only its worker increases and anyone may read.
 #[derive(Debug, Default)]
@@ -52,6 +53,54 @@ impl Outcome {
             Outcome::NotSent => "notsent",
             Outcome::Unknown => "unknown",
         }
+    }
+}
+
+/// Why the proxy closed a client that had not asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClosedFor {
+    /// Memory was short and it held most.
+    Memory,
+    /// It left too many replies unread, or left them for too long.
+    UnreadReplies,
+    /// The rest of a command did not come in time.
+    IncompleteCommand,
+    /// It did not authenticate in time.
+    NoAuthentication,
+    /// Serving it failed: a defect of the proxy.
+    Panic,
+}
+
+impl ClosedFor {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [ClosedFor; 5] = [
+        ClosedFor::Memory,
+        ClosedFor::UnreadReplies,
+        ClosedFor::IncompleteCommand,
+        ClosedFor::NoAuthentication,
+        ClosedFor::Panic,
+    ];
+
+    /// The metric label.
+    pub fn label(self) -> &'static str {
+        match self {
+            ClosedFor::Memory => "memory",
+            ClosedFor::UnreadReplies => "unread_replies",
+            ClosedFor::IncompleteCommand => "incomplete_command",
+            ClosedFor::NoAuthentication => "no_authentication",
+            ClosedFor::Panic => "panic",
+        }
+    }
+}
+
+/// Counts per reason.
+#[derive(Debug, Default)]
+pub struct ClosedCounters([Counter; ClosedFor::ALL.len()]);
+
+impl ClosedCounters {
+    /// Counts one client.
+    pub fn count(&self, why: ClosedFor) {
+        self.0[why as usize].add(1);
     }
 }
 
@@ -251,6 +300,11 @@ pub struct WorkerStats {
     /// Clients closed because they left too many messages unread.
     pub subscribers_cut: Counter,
     subscriptions: [AtomicI64; 3],
+    /// Clients that the proxy closed.
+    pub closed: ClosedCounters,
+    /// Passwords of clients that were wrong.
+    pub authentication_failures: Counter,
+    pub(crate) memory: Published,
     clients: AtomicI64,
     blocked: AtomicI64,
     nodes: Mutex<Vec<Arc<NodeStats>>>,
@@ -269,6 +323,9 @@ impl Default for WorkerStats {
             messages_delivered: Counter::default(),
             subscribers_cut: Counter::default(),
             subscriptions: Default::default(),
+            closed: ClosedCounters::default(),
+            authentication_failures: Counter::default(),
+            memory: Published::default(),
             clients: AtomicI64::new(0),
             blocked: AtomicI64::new(0),
             nodes: Mutex::new(Vec::new()),
@@ -345,6 +402,14 @@ pub struct Snapshot {
     pub subscribers_cut: u64,
     /// What clients listen to now, in the order of [`SubscriptionKind::ALL`].
     pub subscriptions: [u64; 3],
+    /// Clients that the proxy closed, in the order of [`ClosedFor::ALL`].
+    pub closed: [u64; ClosedFor::ALL.len()],
+    /// Passwords of clients that were wrong.
+    pub authentication_failures: u64,
+    /// Bytes of memory that clients and connections to nodes make the process hold.
+    pub memory_bytes: u64,
+    /// Lines of the log that nobody took in time.
+    pub log_lines_dropped: u64,
     /// Per node, by name.
     pub nodes: Vec<NodeSnapshot>,
 }
@@ -413,6 +478,11 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
         for (sum, count) in total.subscriptions.iter_mut().zip(&worker.subscriptions) {
             *sum += count.load(Ordering::Relaxed).max(0) as u64;
         }
+        for (sum, counter) in total.closed.iter_mut().zip(&worker.closed.0) {
+            *sum += counter.get();
+        }
+        total.authentication_failures += worker.authentication_failures.get();
+        total.memory_bytes += worker.memory.held();
         worker.local.add_to(&mut local);
         worker.emulated.add_to(&mut total.emulated);
         for node in worker.nodes() {

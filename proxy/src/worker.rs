@@ -3,7 +3,7 @@
 //! Everything here belongs to one thread: plain cells, no locks. Other threads speak to it through
 //! [`ToWorker`] and read its counters; the topology reaches it through an `arc_swap::Cache`.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -15,9 +15,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::client::{Client, Hub, Parts, SlotRef, Spare, Waits};
 use crate::control::Shared;
+use crate::essential::Essential;
+use crate::memory::Memory;
 use crate::net::{Accepted, Stream};
 use crate::resp::Span;
 use crate::route::Scratch;
+use crate::seldom::SeldomSaid;
 use crate::stats::WorkerStats;
 use crate::topology::{NodeIndex, Topology};
 use crate::turn::Turn;
@@ -83,7 +86,9 @@ pub(crate) struct Worker {
     pub(crate) waits: Waits,
     /// Who listens to what.
     pub(crate) hub: Rc<Hub>,
-    links: Rc<LinkContext<SlotRef>>,
+    pub(crate) memory: Memory,
+    pub(crate) said: SeldomSaid,
+    pub(crate) links: Rc<LinkContext<SlotRef>>,
     topology: RefCell<arc_swap::Cache<TopologyOf, Arc<Topology>>>,
     routes: RefCell<Routes>,
     /// Nodes of earlier topologies that still owe replies.
@@ -103,6 +108,8 @@ impl std::ops::Deref for TopologyOf {
 
 /// Runs a worker on its own thread until it is drained or all senders are gone.
 pub(crate) fn run(shared: Arc<Shared>, stats: Arc<WorkerStats>, inbox: UnboundedReceiver<ToWorker>) {
+    let failed = shared.failed.clone();
+    let _essential = Essential::new("a worker", &failed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -110,7 +117,10 @@ pub(crate) fn run(shared: Arc<Shared>, stats: Arc<WorkerStats>, inbox: Unbounded
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
         Ok(runtime) => runtime.block_on(async { Worker::new(shared, stats).serve(inbox).await }),
-        Err(error) => tracing::error!(%error, "a worker could not start its runtime"),
+        Err(error) => {
+            tracing::error!(%error, "a worker could not start its runtime");
+            failed.send_replace(Some("the start of a worker"));
+        }
     }
 }
 
@@ -123,12 +133,15 @@ impl Worker {
             turn: Rc::clone(&turn),
             speaks: shared.workers.first().is_some_and(|first| Arc::ptr_eq(&first.stats, &stats)),
             sharers: shared.workers.len(),
-            queue_bytes: shared.settings.limits.node_queue_bytes,
+            queue_bytes: Cell::new(shared.settings.limits.node_queue_bytes),
+            failed: shared.failed.clone(),
             dirty: RefCell::default(),
             buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
         });
         let topology = shared.topology.load_full();
         let worker = Self {
+            said: SeldomSaid::default(),
+            memory: Memory::new(shared.settings.limits.memory_bytes),
             topology: RefCell::new(arc_swap::Cache::new(TopologyOf(Arc::clone(&shared)))),
             routes: RefCell::new(Routes { topology, nodes: Vec::new() }),
             hub: Hub::new(&shared, &stats),
@@ -187,10 +200,17 @@ impl Worker {
     }
 
     async fn serve(self: Rc<Self>, mut inbox: UnboundedReceiver<ToWorker>) {
-        let worker = Rc::clone(&self);
-        tokio::task::spawn_local(async move { worker.turn.run(|| worker.end_turn()).await });
-        let worker = Rc::clone(&self);
-        tokio::task::spawn_local(async move { worker.tick().await });
+        let (worker, essential) =
+            (Rc::clone(&self), Essential::new("the end of a turn", &self.shared.failed));
+        tokio::task::spawn_local(async move {
+            let _essential = essential;
+            worker.turn.run(|| worker.end_turn()).await;
+        });
+        let (worker, essential) = (Rc::clone(&self), Essential::new("a worker's clock", &self.shared.failed));
+        tokio::task::spawn_local(async move {
+            let _essential = essential;
+            worker.tick().await;
+        });
         while let Some(message) = inbox.recv().await {
             match message {
                 ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
@@ -239,6 +259,23 @@ impl Worker {
         clients.drain(..).for_each(|client| client.flush());
         keep_longer(&self.links.dirty, links);
         keep_longer(&self.dirty_clients, clients);
+        if self.memory.is_over() {
+            self.mind_memory(self.turn.now());
+        }
+    }
+
+    /// A client's task has panicked: what it had begun and not ended must not become part of another's command.
+    pub(crate) fn forget_half_done(&self) {
+        self.parts.take();
+        self.scratch.take();
+        self.spans.take();
+        self.each_node(|node| node.each_link(|link| link.drop_uncommitted()));
+    }
+
+    /// Every node with a connection, those that leave included.
+    pub(crate) fn each_node(&self, mut visit: impl FnMut(&Node<SlotRef>)) {
+        let (routes, retired) = (self.routes.borrow(), self.retired.borrow());
+        routes.nodes.iter().chain(retired.iter()).for_each(|node| visit(node));
     }
 
     async fn tick(&self) {
@@ -248,12 +285,11 @@ impl Worker {
             let now = Instant::now();
             let stood_still = now - last > STANDSTILL;
             last = now;
-            let retired = self.retired.borrow();
-            for node in self.routes.borrow().nodes.iter().chain(retired.iter()) {
+            self.each_node(|node| {
                 node.each_link(|link| if stood_still { link.forgive(now) } else { link.check(now) });
-            }
-            drop(retired);
+            });
             self.hub.check(now, stood_still);
+            self.count_memory(now);
             if round % CLIENT_TICKS == 0 {
                 self.clients.borrow().values().for_each(|client| client.check(now));
                 self.retired.borrow_mut().retain(|node| node.is_in_use());

@@ -47,6 +47,14 @@ impl Running {
         Ok(Self { proxy, admin })
     }
 
+    /// Ready when a defect has ended a part that many clients share: to go on would leave some of them without answers.
+    pub(crate) async fn failed(&self) -> Failure {
+        let what = self.proxy.failed().await;
+        Failure::Run(format!(
+            "{what} has failed by a defect of the proxy (the log says where); it ends, so that no client waits for ever"
+        ))
+    }
+
     /// The handle on the running proxy.
     pub(crate) fn control(&self) -> Control {
         self.proxy.control()

@@ -9,6 +9,7 @@ use ringway_proxy::settings::TopologySpec;
 use super::running::{Running, Signals, block_on};
 use crate::cli::ConfigArgs;
 use crate::config::{self, Config, Depth};
+use crate::logging::Logs;
 use crate::outcome::{Failure, print};
 use crate::topology_file::{self, Known};
 
@@ -16,7 +17,7 @@ use crate::topology_file::{self, Known};
 ///
 /// # Errors
 /// Problems of the files (exit 2), a listener that cannot bind (exit 1).
-pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: &ConfigArgs, logs: &Logs) -> Result<(), Failure> {
     let mut config = config::load(&args.config, Depth::Run)?;
     let known = topology_file::known(&config.settings.topology.nodes);
     restore(&mut config, &args.config, &known)?;
@@ -25,14 +26,16 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
         known: Arc::new(RwLock::new(known)),
         base: config.settings.topology.clone(),
     };
-    block_on(serve(&args.config, config, keeper))
+    block_on(serve(&args.config, config, keeper, logs))
 }
 
-async fn serve(file: &Path, config: Config, mut keeper: Keeper) -> Result<(), Failure> {
+async fn serve(file: &Path, config: Config, mut keeper: Keeper, logs: &Logs) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let running =
-        Running::start(config.settings.clone(), config.admin.clone(), |control| keeper.watch(control))
-            .await?;
+    let running = Running::start(config.settings.clone(), config.admin.clone(), |control| {
+        keeper.watch(control);
+        control.count_dropped_log_lines_with(logs.dropped());
+    })
+    .await?;
     let pid = std::process::id();
     print(&format!(
         "{}stop     Ctrl-C or kill {pid} (answers what was read first); kill -HUP {pid} re-reads {}\n",
@@ -45,7 +48,14 @@ async fn serve(file: &Path, config: Config, mut keeper: Keeper) -> Result<(), Fa
             "everybody who reaches this address is let in; set auth.password"
         );
     }
-    while signals.hang_up().await {
+    loop {
+        let again = tokio::select! {
+            again = signals.hang_up() => again,
+            failure = running.failed() => return Err(failure),
+        };
+        if !again {
+            break;
+        }
         reload(file, &config, &running.control(), &mut keeper).await;
     }
     running.drain(&mut signals).await

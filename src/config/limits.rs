@@ -5,6 +5,7 @@ use std::time::Duration;
 use ringway_proxy::limits::{LINE_BYTES, Limits};
 use ringway_proxy::settings::Timeouts;
 
+use super::memory;
 use super::reader::{Reader, Section};
 
 /// Fields of `limits`.
@@ -24,8 +25,11 @@ const LIMITS: &[&str] = &[
     "dedicated_connections",
     "subscriber_bytes",
     "node_queue_bytes",
+    "memory_bytes",
 ];
 
+/// With less the proxy would be busy closing clients, in bytes.
+const LEAST_MEMORY: u64 = 16 << 20;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -40,10 +44,19 @@ pub(crate) fn timeouts(reader: &mut Reader, root: &Section<'_>) -> Timeouts {
     }
 }
 
+/// The defaults on this machine.
+pub(crate) fn default() -> Limits {
+    let fixed = Limits::default();
+    Limits {
+        memory_bytes: memory::quarter().unwrap_or(fixed.memory_bytes).max(LEAST_MEMORY as usize),
+        ..fixed
+    }
+}
+
 /// Reads `limits`.
 pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
     let at = reader.inner(root, "limits", LIMITS);
-    let default = Limits::default();
+    let default = default();
     // the smallest buffer must hold the longest line Redis itself accepts
     let sizes = LINE_BYTES as u64..=1 << 40;
     let waits = MILLISECOND..=DAY;
@@ -69,6 +82,7 @@ pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
         dedicated_connections: number(reader, &at, "dedicated_connections", default.dedicated_connections),
         subscriber_bytes: reader.bytes(&at, "subscriber_bytes", sizes.clone(), default.subscriber_bytes),
         node_queue_bytes: reader.bytes(&at, "node_queue_bytes", sizes, default.node_queue_bytes),
+        memory_bytes: reader.bytes(&at, "memory_bytes", LEAST_MEMORY..=1 << 50, default.memory_bytes),
     };
     if limits.reply_soft_bytes > limits.reply_hard_bytes {
         let line = at.line_of("reply_soft_bytes");

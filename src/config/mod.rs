@@ -8,6 +8,7 @@
 mod address;
 mod commands;
 mod limits;
+mod memory;
 mod nodes;
 pub(crate) mod problem;
 pub(crate) mod reader;

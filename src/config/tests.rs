@@ -43,7 +43,7 @@ fn defaults_are_those_of_the_proxy() {
     assert_eq!(config.settings.threads, 0);
     assert_eq!(config.settings.topology.ring, RingConfig::default());
     assert_eq!(config.settings.timeouts, Timeouts::default());
-    assert_eq!(config.settings.limits, Limits::default());
+    assert_eq!(config.settings.limits, super::limits::default());
     assert!(config.settings.password.is_none());
     assert_eq!(config.settings.topology.nodes[0].weight, 1);
     assert_eq!(

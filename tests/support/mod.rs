@@ -10,6 +10,8 @@ pub(crate) mod program;
 pub(crate) mod random;
 pub(crate) mod raw_client;
 pub(crate) mod redis_server;
+#[cfg(target_os = "linux")]
+pub(crate) mod rig;
 
 pub(crate) use fake_redis::{Act, FakeRedis};
 pub(crate) use harness::{Cluster, Harness, wait_for};

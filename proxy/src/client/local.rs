@@ -38,6 +38,9 @@ pub(super) fn answer(
         worker.stats.local.count(command, outcome);
     });
     client.answered();
+    if inner.session.is_penalized() {
+        wrong_password(client, &inner.session);
+    }
 }
 
 fn write_answer(
@@ -168,7 +171,22 @@ fn log_in(worker: &Worker, session: &mut Session, user: &[u8], password: &[u8]) 
         session.log_in();
         return Ok(());
     }
+    session.penalize();
     Err(error::WRONGPASS.into())
+}
+
+/// Counts it, and sees to it that nothing more is handled of this client for a while.
+fn wrong_password(client: &Rc<Client>, session: &Session) {
+    let worker = &client.worker;
+    worker.stats.authentication_failures.add(1);
+    if let Some(times) = worker.said.wrong_password.happened(worker.turn.now()) {
+        tracing::warn!(peer = %session.peer, times, "a client gave a wrong password");
+    }
+    let (client, delay) = (Rc::clone(client), session.penalty());
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(delay).await;
+        client.end_penalty();
+    });
 }
 
 /// Takes equally long for every wrong password of one length.

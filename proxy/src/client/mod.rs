@@ -11,6 +11,7 @@
 
 mod all_nodes;
 mod blocking;
+mod bounds;
 mod emulate;
 mod exclusive;
 mod hub;
@@ -35,8 +36,11 @@ use crate::net::Stream;
 use crate::resp::inline;
 use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
+use crate::stats::ClosedFor;
+use crate::upstream::Link;
 use crate::worker::Worker;
 pub(crate) use blocking::Waits;
+use bounds::Leave;
 pub(crate) use hub::Hub;
 use pipeline::Pipeline;
 pub(crate) use pipeline::Spare;
@@ -46,6 +50,8 @@ pub(crate) use slot::SlotRef;
 
 /// A reply of so many bytes is worth a write of its own, which saves a copy.
 const DIRECT_BYTES: usize = 8 * 1024;
+/// Replies that are held behind others are counted at the end of the turn from so many bytes on.
+const UNTOLD_BYTES: usize = 16 * 1024;
 /// What is kept of the memory of a large command when a small one follows it, in bytes.
 const KEEP_PENDING_BYTES: usize = 64 * 1024;
 /// How long a closed connection's last bytes may take to be read by the other end.
@@ -72,6 +78,8 @@ pub(crate) struct Client {
     closed: Cell<bool>,
     /// Whether anything was read since someone looked.
     active: Cell<bool>,
+    /// Bytes of memory held, as the worker was told.
+    held: Cell<usize>,
 }
 
 struct Inner {
@@ -89,6 +97,10 @@ struct Inner {
     incomplete_since: Option<Instant>,
     /// Reading has stopped for want of room.
     paused: bool,
+    /// Length of `pending` while commands are cut from it, else 0.
+    lent: usize,
+    /// Who takes `pending` over, and how long the command is that fills most of it.
+    taken_by: Option<(Rc<Link<SlotRef>>, usize)>,
 }
 
 impl Client {
@@ -107,11 +119,14 @@ impl Client {
                 stuck_since: None,
                 incomplete_since: None,
                 paused: false,
+                lent: 0,
+                taken_by: None,
             }),
             waker: RefCell::default(),
             dirty: Cell::new(false),
             closed: Cell::new(false),
             active: Cell::new(true),
+            held: Cell::new(0),
             worker,
         });
         client.worker.clients.borrow_mut().insert(id, Rc::clone(&client));
@@ -119,22 +134,13 @@ impl Client {
     }
 
     async fn run(self: Rc<Self>, id: u64) {
+        // also when the task panics: nobody but this client is to notice
+        let _leave = Leave { client: &self, id };
         poll_fn(|cx| self.poll(cx)).await;
         let finished = !self.closed.replace(true) && self.is_finished();
         if finished {
             self.linger().await;
         }
-        self.worker.clients.borrow_mut().remove(&id);
-        self.worker.stats.clients_changed(-1);
-        // what is still in flight for this client holds it, but neither its memory nor its peer
-        self.stream.shutdown();
-        let mut inner = self.inner.borrow_mut();
-        self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
-        inner.session.running = None;
-        inner.session.transaction.end(&self.worker);
-        subscriptions::leave_all(&self, &mut inner.session);
-        inner.pipeline = Pipeline::default();
-        inner.pending = Vec::new();
     }
 
     /// Says that nothing more comes and waits, a little, for the other end to read what was written: a close
@@ -158,7 +164,7 @@ impl Client {
     }
 
     /// Ends the connection without another word.
-    pub(crate) fn close(&self) {
+    fn close(&self) {
         self.closed.set(true);
         self.wake();
     }
@@ -296,9 +302,13 @@ impl Client {
 
     /// Whether another command may be read.
     fn has_room(&self) -> bool {
-        let inner = self.inner.borrow();
+        self.worker.memory.admits(self.held.get()) && self.may_read(&self.inner.borrow())
+    }
+
+    /// Whether nothing of the client's own stands against reading.
+    fn may_read(&self, inner: &Inner) -> bool {
         let whole_command_waits = !inner.pending.is_empty() && inner.incomplete_since.is_none();
-        inner.reading == Reading::Open && !whole_command_waits && self.may_handle(&inner)
+        inner.reading == Reading::Open && !whole_command_waits && self.may_handle(inner)
     }
 
     #[inline]
@@ -307,7 +317,7 @@ impl Client {
         inner.pipeline.len() < limits.pipeline_commands
             && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
             && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
-            && (!inner.session.waits_for_order() || inner.pipeline.is_empty())
+            && (!inner.session.waits() || inner.pipeline.is_empty() && !inner.session.is_penalized())
     }
 
     /// Handles bytes as they came from the kernel; what is no whole command yet stays in `pending`.
@@ -315,10 +325,14 @@ impl Client {
         let inner = &mut *self.inner.borrow_mut();
         if inner.pending.is_empty() {
             let used = self.handle(inner, bytes);
-            inner.pending.extend_from_slice(&bytes[used..]);
+            if used < bytes.len() {
+                inner.pending.extend_from_slice(&bytes[used..]);
+                self.account(inner);
+            }
         } else {
             inner.pending.extend_from_slice(bytes);
             self.handle_pending(inner);
+            self.account(inner);
         }
         if inner.reading == Reading::Refused {
             inner.pending = Vec::new();
@@ -330,12 +344,22 @@ impl Client {
         let inner = &mut *self.inner.borrow_mut();
         if inner.incomplete_since.is_none() && self.may_handle(inner) {
             self.handle_pending(inner);
+            self.account(inner);
         }
     }
 
     fn handle_pending(self: &Rc<Self>, inner: &mut Inner) {
-        let pending = std::mem::take(&mut inner.pending);
-        let used = self.handle(inner, &pending);
+        let mut pending = std::mem::take(&mut inner.pending);
+        inner.lent = pending.len();
+        let mut used = self.handle(inner, &pending);
+        while let Some((link, len)) = inner.taken_by.take() {
+            pending.drain(..used);
+            let rest = pending.split_off(len);
+            link.supply(std::mem::replace(&mut pending, rest));
+            inner.lent = pending.len();
+            used = self.handle(inner, &pending);
+        }
+        inner.lent = 0;
         inner.pending = pending;
         if used == inner.pending.len() {
             inner.pending = Vec::new();
@@ -389,7 +413,10 @@ impl Client {
         let mut spans: Vec<Span> = Vec::new();
         let words = inline::split(line)?;
         if inline::is_http(&words) || line.first().is_some_and(|byte| *byte == 0x16) {
-            tracing::debug!("a client speaks HTTP or TLS on the Redis port; closed");
+            if let Some(clients) = self.worker.said.other_protocol.happened(self.worker.turn.now()) {
+                let peer = inner.session.peer;
+                tracing::warn!(%peer, clients, "a client speaks HTTP or TLS on the Redis port; closed");
+            }
             inner.reading = Reading::Refused;
             return Ok(true);
         }
@@ -400,7 +427,11 @@ impl Client {
         inline::encode_request(&words, &mut frame);
         let bounds = RequestBounds { authenticated: true, command_bytes: usize::MAX };
         RequestScanner::default().scan(&frame, bounds, &mut spans)?;
-        Ok(session::dispatch(self, inner, Args::new(&frame, &spans)))
+        // the frame does not lie in `pending`, so that nobody can take it over with it
+        let lent = std::mem::take(&mut inner.lent);
+        let handled = session::dispatch(self, inner, Args::new(&frame, &spans));
+        inner.lent = lent;
+        Ok(handled)
     }
 
     /// Tells the client why its input is not understood; nothing after it is read.
@@ -427,13 +458,15 @@ impl Client {
         if self.closed.get() {
             return;
         }
-        let hopeless = self.write().is_err()
-            || self.inner.borrow().pipeline.reply_bytes()
-                > self.worker.shared.settings.limits.reply_hard_bytes;
-        if hopeless {
+        if self.write().is_err() {
             return self.close();
         }
         let mut inner = self.inner.borrow_mut();
+        self.account(&inner);
+        if inner.pipeline.reply_bytes() > self.worker.shared.settings.limits.reply_hard_bytes {
+            drop(inner);
+            return self.close_for(ClosedFor::UnreadReplies);
+        }
         // the task has something to do: wait for the kernel, go on with commands, or end
         if inner.blocked || std::mem::take(&mut inner.paused) || inner.reading != Reading::Open {
             drop(inner);
@@ -475,26 +508,5 @@ impl Client {
             inner.stuck_since = None;
         }
         Ok(())
-    }
-
-    /// Looks for a client that has waited, or kept others waiting, for too long; called now and then.
-    pub(crate) fn check(&self, now: Instant) {
-        let mut inner = self.inner.borrow_mut();
-        let limits = &self.worker.shared.settings.limits;
-        let over = |since: Option<Instant>, limit: Duration| {
-            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
-        };
-        if over(inner.stuck_since, limits.reply_stuck)
-            || over(inner.incomplete_since, limits.command_incomplete)
-            || over(inner.session.stranger_since(), limits.authentication)
-            || exclusive::has_left(self, &inner)
-            || subscriptions::is_behind(self, &mut inner, now)
-        {
-            drop(inner);
-            return self.close();
-        }
-        if !self.active.replace(false) {
-            inner.pipeline.shrink();
-        }
     }
 }

@@ -378,6 +378,12 @@ impl Pipeline {
         self.cost
     }
 
+    /// Bytes of memory held: replies, written or not, and the places of commands.
+    #[inline]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.out.len() + self.held + self.slots.capacity() * size_of::<Slot>()
+    }
+
     /// Bytes of replies that are kept for the client.
     #[inline]
     pub(crate) fn reply_bytes(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::exclusive::Running;
 use super::subscriptions::{self, Subscriptions};
@@ -10,6 +10,7 @@ use super::transaction::{self, Transaction};
 use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local};
 use crate::command::{self, Command, Flags, Join, Local, Route};
 use crate::error::{self, Failure, Fate};
+use crate::limits::{WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
 use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
@@ -17,7 +18,10 @@ use crate::topology::NodeIndex;
 use crate::upstream::{Lane, Link, Sent};
 use crate::worker::Routes;
 
-/// What decides how commands of this client are treated. Transactions will be a further mode.
+/// A command of more bytes is handed over rather than copied; it was gathered in a buffer of its own.
+const LARGE_BYTES: usize = 64 * 1024;
+
+/// What decides how commands of this client are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Commands are independent of each other.
@@ -55,6 +59,10 @@ pub(super) struct Session {
     epoch: u64,
     /// The next command changes how replies are written, so that all before it must have left.
     barrier: bool,
+    /// Nothing is handled for a while: a password was wrong.
+    penalized: bool,
+    /// Wrong passwords since the last right one.
+    wrong_passwords: u32,
 }
 
 impl Session {
@@ -77,6 +85,8 @@ impl Session {
             stranger_since: (!open).then(Instant::now),
             epoch: 0,
             barrier: false,
+            penalized: false,
+            wrong_passwords: 0,
         }
     }
 
@@ -85,10 +95,32 @@ impl Session {
         self.user.is_some()
     }
 
-    /// Whether the next command waits for all before it.
+    /// Whether the next command waits, for all before it or as a penalty.
     #[inline]
-    pub(super) fn waits_for_order(&self) -> bool {
-        self.barrier
+    pub(super) fn waits(&self) -> bool {
+        self.barrier | self.penalized
+    }
+
+    /// Whether nothing is handled because a password was wrong.
+    pub(super) fn is_penalized(&self) -> bool {
+        self.penalized
+    }
+
+    /// A password was wrong.
+    pub(super) fn penalize(&mut self) {
+        self.penalized = true;
+        self.wrong_passwords = self.wrong_passwords.saturating_add(1);
+    }
+
+    /// How long the penalty lasts: longer with each wrong password since the last right one.
+    pub(super) fn penalty(&self) -> Duration {
+        let doublings = self.wrong_passwords.saturating_sub(1).min(16);
+        (WRONG_PASSWORD_DELAY * (1 << doublings)).min(WRONG_PASSWORD_LONGEST_DELAY)
+    }
+
+    /// The penalty is over.
+    pub(super) fn end_penalty(&mut self) {
+        self.penalized = false;
     }
 
     /// Which connections its commands take.
@@ -106,6 +138,7 @@ impl Session {
     pub(super) fn log_in(&mut self) {
         self.user = Some("default");
         self.stranger_since = None;
+        self.wrong_passwords = 0;
     }
 
     /// As a new connection is; `open` when no password is asked for.
@@ -139,7 +172,8 @@ impl Session {
     }
 }
 
-/// Handles one whole command; false when it must wait for all before it and be shown again.
+/// Handles one whole command; false when it must wait for all before it and be shown again, or is to be handed over with
+/// the buffer it lies in (`Inner::taken_by`).
 #[inline]
 pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     if inner.session.barrier {
@@ -241,7 +275,7 @@ pub(super) fn refuse(client: &Rc<Client>, inner: &mut Inner, command: &'static C
     client.answer(inner, |out| encode::error(out, text));
 }
 
-/// Sends a command to the node, or the nodes, that own its keys; false when it must wait for those before it.
+/// Sends a command to the node, or the nodes, that own its keys; false as [`dispatch`] answers it.
 #[inline]
 pub(super) fn send(
     client: &Rc<Client>,
@@ -258,6 +292,10 @@ pub(super) fn send(
     match route::place(&routes.topology, command, &args, scratch) {
         Placed::Node(index) => {
             let link = routes.link(index, inner.session.lane());
+            let len = args.frame().len();
+            if len > LARGE_BYTES && hand_over(client, inner, &link, len, command) {
+                return false;
+            }
             let number = inner.pipeline.wait(args.frame().len());
             let to = SlotRef { client: Rc::clone(client), number, part: 0 };
             if link.send(args.frame(), to, command) == Sent::No {
@@ -279,6 +317,26 @@ pub(super) fn send(
         }
         Placed::Refused(text) => refuse(client, inner, command, &text),
     }
+    true
+}
+
+/// Lets the link take the client's own buffer where this command fills most of it, instead of a copy. The caller of
+/// [`dispatch`] does so before anything else is handled.
+#[cold]
+fn hand_over(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    link: &Rc<Link<SlotRef>>,
+    len: usize,
+    command: &'static Command,
+) -> bool {
+    if len <= inner.lent / 2 || inner.lent == 0 || !link.is_usable() {
+        return false;
+    }
+    let number = inner.pipeline.wait(len);
+    link.promise(len, SlotRef { client: Rc::clone(client), number, part: 0 }, command);
+    inner.taken_by = Some((Rc::clone(link), len));
+    client.worker.stats.commands_read.add(1);
     true
 }
 

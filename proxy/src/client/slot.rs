@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 
-use super::{Client, DIRECT_BYTES};
+use super::{Client, DIRECT_BYTES, UNTOLD_BYTES};
 use crate::error::Failure;
 use crate::upstream::ReplyTo;
 
@@ -27,8 +27,8 @@ impl ReplyTo for SlotRef {
             if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
         let spare = &mut client.worker.spare.borrow_mut();
         let left = inner.pipeline.reply(self.number, self.part, rest, last, spare);
-        // what is held for one who cannot have it yet is bounded as well: the end of the turn sees to it
-        if left || inner.pipeline.reply_bytes() > client.worker.shared.settings.limits.reply_hard_bytes {
+        // what is held for one who cannot have it yet is counted and bounded as well: the end of the turn sees to it
+        if left || inner.pipeline.reply_bytes() > UNTOLD_BYTES {
             client.mark_dirty();
         }
         client.worker.stats.replies.add(inner.pipeline.take_finished());

@@ -191,6 +191,32 @@ impl<T: ReplyTo> Exchange<T> {
         self.commit_entry(Asked::Fence, at);
     }
 
+    /// A command of `len` bytes that [`Exchange::supply`] brings next.
+    pub(crate) fn promise(&mut self, len: usize, to: T, command: &'static Command, at: Instant) {
+        self.commit(to, command, at);
+        if let Some(entry) = self.queue.back_mut() {
+            entry.end += len as u64;
+            self.open = entry.end;
+        }
+    }
+
+    /// Takes over the bytes of the promised command: a large one is held once, not twice.
+    pub(crate) fn supply(&mut self, mut frame: Vec<u8>) {
+        let waiting = self.unwritten().len();
+        if waiting > frame.len() {
+            return self.out.extend_from_slice(&frame);
+        }
+        frame.reserve_exact(waiting);
+        frame.splice(..0, self.out.drain(self.out_at..));
+        self.out = frame;
+        self.out_at = 0;
+    }
+
+    /// Takes back what was appended since the last commit.
+    pub(crate) fn drop_uncommitted(&mut self) {
+        self.out.truncate(self.out_at + (self.open - self.written) as usize);
+    }
+
     /// Asks the node whether it is there, on nobody's behalf.
     pub(crate) fn probe(&mut self, at: Instant) {
         self.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
@@ -229,6 +255,15 @@ impl<T: ReplyTo> Exchange<T> {
             self.out.drain(..self.out_at);
             self.out_at = 0;
         }
+    }
+
+    /// Bytes of memory held; gives back what an idle connection has no use for.
+    pub(crate) fn held_bytes(&mut self) -> usize {
+        let entry = size_of::<Entry<T>>();
+        if self.queue.is_empty() && self.queue.capacity() * entry > KEEP_BYTES {
+            self.queue = VecDeque::new();
+        }
+        self.queue.capacity() * entry + self.out.len() + self.partial.len()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

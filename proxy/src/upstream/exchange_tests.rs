@@ -158,3 +158,49 @@ fn a3_commands_written_behind_an_unanswered_one_do_not_hide_a_stall() {
         assert_eq!(exchange.is_stalled(now, limit), tenth > 10, "{tenth}");
     }
 }
+
+fn command() -> &'static Command {
+    crate::command::all().next().unwrap()
+}
+
+#[test]
+fn a_command_that_is_handed_over_keeps_its_place_and_its_fate() {
+    for waiting in [&b""[..], b"abc"] {
+        let (mut exchange, now) = (Exchange::new(Instant::now()), Instant::now());
+        let large = vec![b'x'; 1000];
+        for round in 0..3 {
+            if !waiting.is_empty() {
+                exchange.out().extend_from_slice(waiting);
+                exchange.commit(To(Rc::default()), command(), now);
+            }
+            exchange.promise(large.len(), To(Rc::default()), command(), now);
+            exchange.supply(large.clone());
+            exchange.out().extend_from_slice(b"after");
+            exchange.commit(To(Rc::default()), command(), now);
+            assert_eq!(exchange.unwritten(), [waiting, &large, b"after"].concat(), "round {round}");
+            // up to the last byte but one of the large command
+            exchange.wrote(waiting.len() + large.len() - 1, now);
+            assert!(!waiting.is_empty() || !exchange.awaits_written());
+            exchange.wrote(1, now);
+            assert!(exchange.awaits_written());
+            exchange.wrote(5, now);
+            let replies = if waiting.is_empty() { 2 } else { 3 };
+            exchange.received(&b"+OK\r\n".repeat(replies), now, |_, _, _| {}).unwrap();
+            assert!(exchange.is_idle());
+        }
+    }
+}
+
+#[test]
+fn what_was_appended_and_not_committed_is_taken_back() {
+    let (mut exchange, now) = (Exchange::new(Instant::now()), Instant::now());
+    exchange.out().extend_from_slice(b"whole");
+    exchange.commit(To(Rc::default()), command(), now);
+    exchange.wrote(2, now);
+    exchange.out().extend_from_slice(b"half");
+    exchange.drop_uncommitted();
+    assert_eq!(exchange.unwritten(), b"ole");
+    exchange.out().extend_from_slice(b"next");
+    exchange.commit(To(Rc::default()), command(), now);
+    assert_eq!((exchange.unwritten(), exchange.in_flight()), (&b"olenext"[..], 2));
+}

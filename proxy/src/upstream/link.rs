@@ -27,6 +27,7 @@ use super::greeting::{Fences, Greeting, Identity, greet};
 use super::{Lane, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
+use crate::essential::{Essential, Failed};
 use crate::net::Stream;
 use crate::resp::encode;
 use crate::scripts::Scripts;
@@ -47,8 +48,10 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) scripts: Arc<Scripts>,
     /// Workers that connect to the same nodes.
     pub(crate) sharers: usize,
-    /// Most bytes that may wait for one connection.
-    pub(crate) queue_bytes: usize,
+    /// Where a defect that ends a link's task is told.
+    pub(crate) failed: Failed,
+    /// Most bytes that may wait for one connection; fewer while memory is short.
+    pub(crate) queue_bytes: Cell<usize>,
     /// Links with something to write at the end of the turn.
     pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
     /// Where all links read to: nothing stays in it between two turns.
@@ -158,7 +161,8 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// Whether a command would be taken now.
     #[inline]
     pub(crate) fn is_usable(&self) -> bool {
-        self.state.get() != State::Down && self.exchange.borrow().unwritten().len() < self.context.queue_bytes
+        self.state.get() != State::Down
+            && self.exchange.borrow().unwritten().len() < self.context.queue_bytes.get()
     }
 
     /// Takes one whole command as its bytes.
@@ -202,6 +206,23 @@ impl<T: ReplyTo + 'static> Link<T> {
         });
         self.exchange.borrow_mut().commit_fence(self.context.turn.now());
         self.mark_dirty();
+    }
+
+    /// Announces a command of `len` bytes, which [`Link::supply`] must bring before anything else is sent. Check
+    /// [`Link::is_usable`] first.
+    pub(crate) fn promise(self: &Rc<Self>, len: usize, to: T, command: &'static Command) {
+        self.exchange.borrow_mut().promise(len, to, command, self.context.turn.now());
+        self.mark_dirty();
+    }
+
+    /// The command that was promised; it is not copied.
+    pub(crate) fn supply(&self, frame: Vec<u8>) {
+        self.exchange.borrow_mut().supply(frame);
+    }
+
+    /// Takes back bytes that were appended and never committed.
+    pub(crate) fn drop_uncommitted(&self) {
+        self.exchange.borrow_mut().drop_uncommitted();
     }
 
     #[inline]
@@ -262,6 +283,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
+    /// Bytes of memory that the connection holds; gives back what an idle one has no use for.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.exchange.borrow_mut().held_bytes()
+    }
+
     /// The proxy itself stood still: that is not the node's fault.
     pub(crate) fn forgive(&self, now: Instant) {
         self.exchange.borrow_mut().forgive(now);
@@ -287,6 +313,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     }
 
     async fn run(self: Rc<Self>) {
+        let _essential = Essential::new("a connection to a node", &self.context.failed);
         let mut backoff = Backoff::new(self.context.sharers);
         loop {
             let pause = backoff.pause(Instant::now());

@@ -69,6 +69,7 @@ async fn attend(running: Running, nodes: &mut Nodes, signals: &mut Signals) -> R
         tokio::select! {
             _ = signals.hang_up() => break,
             _ = look.tick() => nodes.tell_ended(),
+            failure = running.failed() => return Err(failure),
         }
     }
     running.drain(signals).await

@@ -1,0 +1,119 @@
+//! What a client may hold and how long it may keep others waiting; how it leaves.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::pipeline::Pipeline;
+use super::{Client, Inner, exclusive, subscriptions};
+use crate::stats::ClosedFor;
+
+impl Client {
+    /// Looks for a client that has waited, or kept others waiting, for too long; called now and then.
+    pub(crate) fn check(&self, now: Instant) {
+        let mut inner = self.inner.borrow_mut();
+        let limits = &self.worker.shared.settings.limits;
+        let over = |since: Option<Instant>, limit: Duration| {
+            since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+        };
+        let why = if over(inner.stuck_since, limits.reply_stuck) {
+            Some(ClosedFor::UnreadReplies)
+        } else if over(inner.incomplete_since, limits.command_incomplete) {
+            Some(ClosedFor::IncompleteCommand)
+        } else if over(inner.session.stranger_since(), limits.authentication) {
+            Some(ClosedFor::NoAuthentication)
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            drop(inner);
+            return self.close_for(why);
+        }
+        if exclusive::has_left(self, &inner) || subscriptions::is_behind(self, &mut inner, now) {
+            drop(inner);
+            return self.close();
+        }
+        if !self.active.replace(false) {
+            inner.pipeline.shrink();
+        }
+        self.account(&inner);
+    }
+
+    /// Goes on after a wrong password.
+    pub(super) fn end_penalty(&self) {
+        self.inner.borrow_mut().session.end_penalty();
+        self.wake();
+    }
+
+    /// Whether it could go on but for memory.
+    pub(crate) fn waits_for_memory(&self, readable: usize) -> bool {
+        self.held.get() > readable && !self.closed.get() && self.may_read(&self.inner.borrow())
+    }
+
+    /// Ends the connection without another word and counts why.
+    pub(crate) fn close_for(&self, why: ClosedFor) {
+        if !self.closed.get() {
+            self.worker.stats.closed.count(why);
+        }
+        self.close();
+    }
+
+    /// Drops what is held for a client that is closed; what is in flight for it is read and dropped by whoever has it.
+    pub(crate) fn discard(&self) {
+        let mut inner = self.inner.borrow_mut();
+        self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
+        inner.session.running = None;
+        inner.session.transaction.end(&self.worker);
+        subscriptions::leave_all(self, &mut inner.session);
+        inner.pipeline = Pipeline::default();
+        inner.pending = Vec::new();
+        self.account(&inner);
+    }
+
+    /// Tells the worker how much memory is held, if that has changed; once a turn is enough.
+    pub(super) fn account(&self, inner: &Inner) {
+        let now = inner.pending.len() + inner.pipeline.held_bytes();
+        let before = self.held.replace(now);
+        if before != now && self.worker.memory.changed(before, now) {
+            self.worker.turn.schedule();
+        }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.get()
+    }
+
+    /// The other end.
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.inner.borrow().session.peer
+    }
+
+    /// Clients that hold no more than `readable` may be read again.
+    pub(crate) fn read_again(&self, readable: usize) {
+        if self.held.get() <= readable && self.inner.borrow().paused {
+            self.wake();
+        }
+    }
+}
+
+/// Takes a client out of its worker's books, however its task ends.
+pub(super) struct Leave<'a> {
+    pub(super) client: &'a Client,
+    pub(super) id: u64,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        let Self { client, id } = self;
+        client.closed.set(true);
+        client.worker.clients.borrow_mut().remove(id);
+        client.worker.stats.clients_changed(-1);
+        if std::thread::panicking() {
+            client.worker.stats.closed.count(ClosedFor::Panic);
+            client.worker.forget_half_done();
+        }
+        // what is still in flight for this client holds it, but neither its memory nor its peer
+        client.stream.shutdown();
+        client.discard();
+    }
+}

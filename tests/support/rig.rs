@@ -1,0 +1,87 @@
+//! The built binary and its nodes, with what the kernel tells of the process. A test process also holds what the tests
+//! hold, so that memory and descriptors are measured here.
+
+use super::program::{Files, Program};
+use super::{RawClient, RedisServer, wait_for};
+
+/// One mebibyte.
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// The built binary with two workers and its nodes.
+pub(crate) struct Rig {
+    /// First, so that it ends before its nodes.
+    pub(crate) program: Program,
+    /// The nodes.
+    pub(crate) servers: Vec<RedisServer>,
+    _files: Files,
+}
+
+impl Rig {
+    /// So many nodes, further lines of configuration, and a program that starts the binary.
+    pub(crate) fn start(nodes: usize, more: &str, wrapper: &[&str]) -> Self {
+        let servers: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start()).collect();
+        let list: String = servers
+            .iter()
+            .zip(1..)
+            .map(|(server, n)| format!("  - {{name: n{n}, address: '{}'}}\n", server.address()))
+            .collect();
+        let text = format!(
+            "listen: 127.0.0.1:0\nthreads: 2\ntimeouts: {{connect: 5s, operation: 10s}}\nadmin: {{listen: '127.0.0.1:0'}}\n{more}nodes:\n{list}"
+        );
+        let files = Files::new(&[("ringway.yaml", &text)]);
+        let config = files.arg("ringway.yaml");
+        let program = Program::start_in(wrapper, &["serve", "--config", &config]);
+        let rig = Self { program, servers, _files: files };
+        // a few clients at once, so that every worker has its connections before anything is measured
+        let mut clients: Vec<RawClient> = (0..4).map(|_| rig.program.client()).collect();
+        wait_for("the nodes", || {
+            clients
+                .iter_mut()
+                .all(|client| (0..20).all(|n| client.call(&["DEL", &format!("warm:{n}")]).starts_with(b":")))
+        });
+        rig
+    }
+
+    /// Resident bytes of the proxy.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// Most resident bytes that the proxy ever had.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.program.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// A figure of the proxy, the sum of all lines whose name and labels begin so.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let page = self.program.http().get("/metrics").text;
+        let lines = page.lines().filter(|line| line.starts_with(name));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Open descriptors of the proxy.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.program.pid())).expect("it runs").count()
+    }
+
+    /// Processor time of the proxy so far, in clock ticks.
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.program.pid())).expect("it runs");
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+    }
+
+    /// Asserts that resident memory has grown by no more than `most` bytes since `before`.
+    pub(crate) fn grew_at_most(&self, before: u64, most: u64, what: &str) {
+        let grown = self.memory().saturating_sub(before);
+        assert!(grown <= most, "{what}: {} MiB more, at most {} MiB allowed", grown / MIB, most / MIB);
+    }
+}
