@@ -1,10 +1,12 @@
 //! Regressions: what an attack on the proxy found.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringway_proxy::settings::{NodeSpec, Secret};
+use ringway_proxy::stats::ClosedFor;
 
 use crate::support::byte_proxy::ByteProxy;
+use crate::support::frame::bulk_request;
 use crate::support::{Cluster, Harness, RedisServer, wait_for};
 
 #[test]
@@ -82,4 +84,48 @@ fn d1_blank_lines_and_unknown_bytes_are_taken_as_redis_takes_them() {
         };
         assert_eq!(answer(cluster.client()), answer(bare.client()), "{}", input.escape_ascii());
     }
+}
+
+#[test]
+fn d6_wrong_passwords_are_slowed_down_and_counted() {
+    let cluster = Cluster::start_with(1, |settings| {
+        settings.password = Some(Secret::new("secret"));
+        settings.limits.authentication = Duration::from_secs(2);
+    });
+    let began = Instant::now();
+    let guesses = bulk_request(&["AUTH", "a guess"]).repeat(10_000);
+    let mut guessers: Vec<_> = (0..2).map(|_| cluster.client()).collect();
+    guessers.iter_mut().for_each(|client| client.send(&guesses));
+    let mut answers = Vec::new();
+    for client in &mut guessers {
+        let said = String::from_utf8_lossy(&client.rest()).into_owned();
+        assert!(said.starts_with("-WRONGPASS invalid username-password pair"), "{said}");
+        answers.push(said.lines().count() as u64);
+    }
+    // 10, 20, 40 … 640 ms and then a second each; the bound follows the clock, so that a slow machine cannot break it
+    let allowed = 9 + began.elapsed().as_secs();
+    assert!(answers.iter().all(|count| (2..=allowed).contains(count)), "{answers:?} of 10,000");
+    let snapshot = cluster.control().snapshot();
+    assert_eq!(snapshot.authentication_failures, answers.iter().sum::<u64>());
+    assert_eq!(snapshot.closed[ClosedFor::NoAuthentication as usize], 2);
+}
+
+#[test]
+fn d6_a_right_password_after_wrong_ones_lets_in_and_keeps_the_order() {
+    let cluster = Cluster::start_with(1, |settings| settings.password = Some(Secret::new("secret")));
+    let mut client = cluster.client();
+    let mut batch = bulk_request(&["AUTH", "wrong"]).repeat(3);
+    batch.extend(bulk_request(&["ECHO", "stranger"]));
+    batch.extend(bulk_request(&["HELLO", "3", "AUTH", "default", "wrong"]));
+    batch.extend(bulk_request(&["AUTH", "secret"]));
+    batch.extend(bulk_request(&["ECHO", "friend"]));
+    client.send(&batch);
+    let said: Vec<String> = (0..7).map(|_| client.text_reply()).collect();
+    let begins = ["-WRONGPASS", "-WRONGPASS", "-WRONGPASS", "-NOAUTH", "-WRONGPASS", "+OK", "$6\r\nfriend"];
+    assert!(said.iter().zip(begins).all(|(said, begin)| said.starts_with(begin)), "{said:?}");
+    // also a client that waits out a delay can leave
+    client.send_command(&["AUTH", "wrong"]);
+    client.finish_sending();
+    assert!(client.rest().starts_with(b"-WRONGPASS"));
+    wait_for("nobody to be left", || cluster.control().snapshot().client_connections == 0);
 }

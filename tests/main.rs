@@ -17,6 +17,7 @@ mod differential;
 mod distribution;
 mod emulate;
 mod faults;
+mod faults_load;
 mod faults_memory;
 mod metrics;
 mod node_errors;

@@ -3,11 +3,15 @@
 #![cfg(target_os = "linux")]
 
 use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::support::frame::bulk_request;
+use crate::support::program::{self, Files, Program};
 use crate::support::rig::{MIB, Rig};
-use crate::support::{RawClient, wait_for};
+use crate::support::{RawClient, RedisServer, wait_for};
 
 #[test]
 fn b6_a_reply_of_256_mib_is_streamed() {
@@ -167,4 +171,36 @@ fn e1_when_descriptors_run_out_accepting_pauses_and_recovers() {
         let mut late = rig.program.client();
         late.try_call(&["PING"], Duration::from_secs(2)) == Ok(b"+PONG\r\n".to_vec())
     });
+}
+
+#[test]
+fn e5_a_log_that_nobody_reads_holds_up_nobody() {
+    let server = RedisServer::start();
+    let good = format!(
+        "listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:0'}}\nnodes:\n  - {{name: n1, address: '{}'}}\n",
+        server.address()
+    );
+    let files = Files::new(&[("ringway.yaml", &good)]);
+    let mut command = program::ringway(&["serve", "--config", &files.arg("ringway.yaml")]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = Program::watch(command, false);
+    let mut client = program.client();
+    wait_for("the node", || client.call(&["SET", "k", "v"]) == b"+OK\r\n");
+    // a reload of a file with many mistakes has many lines to say
+    let mistakes: String = (0..4000).map(|n| format!("mistake{n}: 1\n")).collect();
+    files.write("ringway.yaml", &(good + &mistakes));
+    let dropped = || {
+        program.http().get("/metrics").text.lines().any(|line| {
+            line.strip_prefix("ringway_log_lines_dropped_total ").is_some_and(|count| count != "0")
+        })
+    };
+    wait_for("lines to be dropped", || {
+        program.signal(Signal::HUP);
+        dropped()
+    });
+    for n in 0..100 {
+        assert_eq!(client.text(&["SET", "k", &n.to_string()]), "+OK\r\n");
+    }
+    program.signal(Signal::TERM);
+    assert!(program.wait().success());
 }

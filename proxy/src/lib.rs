@@ -16,6 +16,8 @@ mod essential;
 pub mod limits;
 mod memory;
 mod net;
+#[cfg(test)]
+mod panic_tests;
 mod proxy;
 pub mod pubsub;
 pub mod resp;

@@ -84,7 +84,7 @@ impl Program {
 
     /// As [`Program::start`], run by another program that replaces itself with its arguments.
     pub(crate) fn start_in(wrapper: &[&str], args: &[&str]) -> Self {
-        let mut command = match wrapper.split_first() {
+        let command = match wrapper.split_first() {
             None => ringway(args),
             Some((program, rest)) => {
                 let mut command = Command::new(program);
@@ -92,10 +92,16 @@ impl Program {
                 command
             }
         };
+        Self::watch(command, true)
+    }
+
+    /// Runs a prepared command; without `reads_log` nobody ever reads what it logs.
+    pub(crate) fn watch(mut command: Command, reads_log: bool) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary");
         let printed = collect(child.stdout.take().expect("piped"));
-        let logged = collect(child.stderr.take().expect("piped"));
+        // otherwise the pipe stays open, and fills
+        let logged = if reads_log { collect(child.stderr.take().expect("piped")) } else { Arc::default() };
         let mut program = Self { child, printed, logged };
         wait_for("the banner", || {
             let ended = program.child.try_wait().expect("wait");

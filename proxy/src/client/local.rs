@@ -58,7 +58,11 @@ fn write_answer(
             2 => encode::bulk(out, argument(1)),
             _ => return Err("ERR wrong number of arguments for 'ping' command".into()),
         },
-        Local::Echo => encode::bulk(out, argument(1)),
+        Local::Echo => {
+            #[cfg(test)]
+            crate::panic_tests::panic_if_asked(argument(1));
+            encode::bulk(out, argument(1));
+        }
         Local::Quit => encode::simple(out, "OK"),
         Local::Hello => return hello(worker, session, args, out),
         Local::Auth => return auth(worker, session, args, out),

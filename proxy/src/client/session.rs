@@ -377,6 +377,8 @@ fn send_split(client: &Rc<Client>, inner: &mut Inner, split: &Split<'_>) {
             encode::bulk(out, split.command.name.as_bytes());
         });
     }
+    #[cfg(test)]
+    crate::panic_tests::panic_if_asked(split.args.frame());
     for (&part, &position) in parts.assignment.iter().zip(split.keys) {
         let first = position as usize;
         parts.each[usize::from(part)].link.append(|out| {

@@ -22,6 +22,8 @@ impl ReplyTo for SlotRef {
         if client.closed.get() {
             return;
         }
+        #[cfg(test)]
+        crate::panic_tests::panic_if_asked(bytes);
         let inner = &mut *client.inner.borrow_mut();
         let rest =
             if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
