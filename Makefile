@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test bench ratchet fuzz soak sabotage test-clients
+.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage test-clients
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: ## formatting, lints, unit, property and end-to-end tests on real redis-se
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo test --workspace --locked
 	@scripts/bench.sh ratchet
+
+test-faults: deps ## the faults that take minutes: flapping nodes, sieges, thousands of clients and changes
+	cargo test --locked --test e2e -- --ignored --test-threads 1 long_
 
 bench: ## Ringway beside its peers and the kernel's floor, written to docs/bench (needs python3)
 	@scripts/bench.sh

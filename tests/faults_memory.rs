@@ -63,7 +63,7 @@ fn wave(rig: &Rig, done: impl FnMut() -> bool) {
 
 /// Waves for as long as `time`, beside silent clients; others are served, and memory stays near its budget.
 fn siege(budget: u64, time: Duration) {
-    let rig = Rig::start(2, &format!("limits: {{memory_bytes: {budget}}}\n"), &[]);
+    let rig = Rig::start(2, &format!("limits: {{memory_bytes: {budget}, command_incomplete: 10m}}\n"), &[]);
     let value = vec![b'v'; 128 << 10];
     assert_eq!(rig.program.client().call(&[b"SET".as_slice(), b"large", &value]), b"+OK\r\n");
     let mut silent: Vec<RawClient> = (0..200).map(|_| rig.program.client()).collect();

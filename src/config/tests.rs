@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringway_proxy::limits::Limits;
 use ringway_proxy::settings::{MultiKey, Timeouts};
 use ringway_ring::{KeyHash, Placement, RingConfig};
 
@@ -73,7 +72,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
     assert_eq!(
         (topology.ring, timeouts, limits),
-        (RingConfig::default(), Timeouts::default(), Limits::default())
+        (RingConfig::default(), Timeouts::default(), limits::default())
     );
     assert_eq!(from_example.admin.listen, "127.0.0.1:9380");
 }
