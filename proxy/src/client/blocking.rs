@@ -1,14 +1,14 @@
 //! Commands that wait for something to happen (BLPOP and its kin, XREAD and XREADGROUP with BLOCK), and CLIENT UNBLOCK.
 //!
 //! ```text
-//!   begin ─► connection of its own ─► sent ─► waits ─┬─ the reply begins ─► it is passed on
-//!                  ▲                                 ├─ CLIENT UNBLOCK ───► the node is asked for it; its reply is passed on
-//!                  │                                 └─ the keys moved ───► the node is asked to end the wait
-//!                  └── with the rest of the time, at the new owner ◄── nil, nothing was taken ──┴─► else passed on
+//!   begin ─► connection of its own ─► sent ─► waits ─┬─ the reply begins ─► passed on
+//!                  ▲                                 ├─ CLIENT UNBLOCK ───► the node is asked; its reply is passed on
+//!                  │                                 └─ the keys moved ───► the node is asked; a reply is passed on
+//!                  └─── with the rest of the time, at the new owner ◄─────────┴─ nil: nothing was taken
 //! ```
 //! How long a command waits is the node's to say, as is every error. The node alone ends a wait that is to end without
-//! its client: it knows whether an element is on its way, so that none is lost in between. So too when a client ends its
-//! side or the proxy drains; a client that resets takes its connection with it, which ends the wait as in Redis.
+//! its client: it knows whether an element is on its way, so that none is lost in between. So too when a client ends
+//! its side or the proxy drains; one that resets takes its connection with it, which ends the wait as in Redis.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,13 +18,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
+use super::again::Request;
 use super::exclusive::{self, Noted, Permit};
 use super::session::{self, refuse};
 use super::{Client, Inner, Reading, SlotRef};
-use crate::command::{self, Command, Keys};
+use crate::command::{self, Command};
 use crate::error::{self, Failure, Fate};
 use crate::resp::request::parse_number;
-use crate::resp::{Args, Span, encode};
+use crate::resp::{Args, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
 use crate::upstream::{Dedicated, Lane, Lost, Node, Patience, ReplyTo};
@@ -35,8 +36,6 @@ use crate::worker::{ToWorker, Worker};
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// Longest reply that says that nothing happened, in bytes.
 const NIL_BYTES: usize = 1024;
-/// The least that is left of a timeout, in milliseconds: 0 would be for ever.
-const LEAST_MS: u64 = 1;
 
 /// Who waits on one worker, and the epoch that those who wait look at.
 #[derive(Default)]
@@ -105,7 +104,7 @@ pub(super) fn begin(
         return true;
     };
     let (lane, id) = (inner.session.lane(), inner.session.id);
-    let request = Request { frame: args.frame().into(), spans: args.spans().into() };
+    let request = Request::new(args);
     exclusive::run(client, inner, args.frame().len(), true, |to| {
         Wait::new(to, id, command, lane, request, node, permit).run()
     });
@@ -185,59 +184,6 @@ fn wish(args: Args<'_>) -> Result<(u64, &'static str), &'static str> {
     let id = args.get(2).and_then(parse_number).ok_or("ERR value is not an integer or out of range")?;
     // no client has a negative number
     Ok((u64::try_from(id).unwrap_or(u64::MAX), reason))
-}
-
-/// A request as it came, to be written again with the rest of its time.
-struct Request {
-    frame: Rc<[u8]>,
-    spans: Box<[Span]>,
-}
-
-impl Request {
-    fn args(&self) -> Args<'_> {
-        Args::new(&self.frame, &self.spans)
-    }
-
-    /// The request with what is left of its timeout, or why it cannot be asked again as if nothing had happened.
-    fn after(&self, command: &Command, elapsed: Duration) -> Result<Rc<[u8]>, &'static str> {
-        let args = self.args();
-        let streams = matches!(command.keys, Keys::Streams { .. });
-        if streams && self.reads_from_now(command) {
-            return Err("the stream is read on another node now, where '$' could miss entries");
-        }
-        let at = command::timeout_position(command, &args);
-        let rest = at
-            .and_then(|at| rest_of(args.get(at)?, if streams { 1 } else { 1000 }, elapsed))
-            .ok_or("what is left of the timeout cannot be told")?;
-        let mut frame = Vec::with_capacity(self.frame.len());
-        encode::array(&mut frame, args.len());
-        for (index, argument) in args.iter().enumerate() {
-            encode::bulk(&mut frame, if Some(index) == at { rest.as_bytes() } else { argument });
-        }
-        Ok(frame.into())
-    }
-
-    /// Whether XREAD reads a stream from `$`: the entries after the moment in which it is asked.
-    fn reads_from_now(&self, command: &Command) -> bool {
-        let (args, mut keys) = (self.args(), Vec::new());
-        if command::key_positions(command, &args, &mut keys).is_err() {
-            return false;
-        }
-        // one ID for each key, behind the last key
-        let first = keys.last().map_or(0, |last| *last as usize + 1);
-        (first..args.len()).any(|at| args.get(at) == Some(b"$"))
-    }
-}
-
-/// What is left of a timeout of `text` units, in the same units; 0 is for ever.
-fn rest_of(text: &[u8], unit_ms: u64, elapsed: Duration) -> Option<String> {
-    let total: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    if total == 0.0 {
-        return Some("0".into());
-    }
-    let left = total * unit_ms as f64 - elapsed.as_millis() as f64;
-    let left = (left.is_finite().then_some(left)?.ceil() as u64).max(LEAST_MS);
-    Some(if unit_ms == 1 { left.to_string() } else { format!("{}.{:03}", left / 1000, left % 1000) })
 }
 
 /// How the wait at one node ended.
@@ -465,22 +411,4 @@ impl Wait {
 fn words(reply: &[u8]) -> String {
     let line = reply.split(|byte| *byte == b'\r').next().unwrap_or_default();
     String::from_utf8_lossy(&line[..line.len().min(128)]).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rest_of_a_timeout_is_never_for_ever() {
-        let after = |text: &str, unit, ms| rest_of(text.as_bytes(), unit, Duration::from_millis(ms));
-        assert_eq!(after("0", 1000, 5000).as_deref(), Some("0"));
-        assert_eq!(after("0", 1, 5000).as_deref(), Some("0"));
-        assert_eq!(after("10", 1000, 2500).as_deref(), Some("7.500"));
-        assert_eq!(after("0.75", 1000, 500).as_deref(), Some("0.250"));
-        assert_eq!(after("1", 1000, 5000).as_deref(), Some("0.001"));
-        assert_eq!(after("1500", 1, 400).as_deref(), Some("1100"));
-        assert_eq!(after("1500", 1, 1500).as_deref(), Some("1"));
-        assert_eq!(after("0x10", 1000, 1), None);
-    }
 }

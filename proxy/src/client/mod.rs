@@ -9,6 +9,7 @@
 //! back-pressure (law I6). A client that is gone only marks itself closed; what is in flight for it is read and
 //! dropped by whoever has it (law I1).
 
+mod again;
 mod all_nodes;
 mod blocking;
 mod bounds;
