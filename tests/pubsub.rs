@@ -357,3 +357,27 @@ fn patterns_match_as_those_of_a_server() {
     }
     assert!(matched > 1000, "only {matched} matches");
 }
+
+#[test]
+fn a_client_library_listens_and_stops() {
+    let cluster = Cluster::start(3);
+    let mut publisher = cluster.connection(2);
+    let mut listener = cluster.connection(2);
+    let mut pubsub = listener.as_pubsub();
+    pubsub.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    // one name at a time: the library takes the first confirmation for all
+    pubsub.subscribe("one").expect("subscribed");
+    pubsub.subscribe("two").expect("subscribed");
+    pubsub.psubscribe("t*").expect("subscribed");
+    let count: i64 = redis::cmd("PUBLISH").arg("two").arg("text").query(&mut publisher).expect("published");
+    assert_eq!(count, 2);
+    for _ in 0..2 {
+        let message = pubsub.get_message().expect("a message");
+        assert_eq!((message.get_channel_name(), message.get_payload_bytes()), ("two", &b"text"[..]));
+    }
+    pubsub.unsubscribe("one").expect("unsubscribed");
+    drop(pubsub);
+    // it leaves what is left by itself, and the connection is as any other
+    let value: Option<String> = redis::cmd("GET").arg("k").query(&mut listener).expect("a reply");
+    assert_eq!(value, None);
+}

@@ -93,6 +93,13 @@ fn i7_a_slow_subscriber_is_cut_and_the_others_hear_everything() {
     assert_eq!(cluster.control().snapshot().subscribers_cut, 1);
     assert_eq!(publisher.text(&["PUBLISH", "news", "last"]), ":3\r\n");
     quick.iter_mut().for_each(|client| assert!(client.text_reply().contains("last")));
+    // a message that is more than anybody may keep is passed on to nobody, and the next ones are
+    publisher.call(&["PUBLISH", "news", &"x".repeat(6 << 20)]);
+    let mut heard = || quick.iter_mut().map(|client| client.try_reply(Duration::from_millis(50))).last();
+    wait_for("the node to be heard again", || {
+        publisher.call(&["PUBLISH", "news", "again"]);
+        heard().is_some_and(|reply| reply.is_ok_and(|reply| reply.len() < 99))
+    });
 }
 
 #[test]

@@ -247,7 +247,8 @@ impl Hub {
         ListenContext {
             timeouts: settings.timeouts,
             speaks: self.worker == 0,
-            sharers: self.shared.workers.len(),
+            // each worker's link tries as well
+            sharers: 2 * self.shared.workers.len(),
             longest: settings.limits.subscriber_bytes,
         }
     }

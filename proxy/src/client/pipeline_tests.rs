@@ -90,3 +90,34 @@ fn a_join_takes_one_place_and_leaves_when_its_last_part_comes() {
     assert_eq!(drain(&mut pipeline), ":3\r\n+after\r\n");
     assert_eq!(pipeline.reply_bytes(), 0);
 }
+
+#[test]
+fn messages_leave_between_replies_and_never_inside_one() {
+    let (mut pipeline, mut spare) = (Pipeline::default(), Spare::default());
+    pipeline.message(b'>', b"a\r\n");
+    assert_eq!(drain(&mut pipeline), ">a\r\n");
+    let (first, second) = (pipeline.wait(1), pipeline.wait(1));
+    pipeline.message(b'>', b"b\r\n");
+    pipeline.reply(first, 0, b"$2\r\nx", false, &mut spare);
+    pipeline.message(b'>', b"c\r\n");
+    pipeline.reply(second, 0, b"+second\r\n", true, &mut spare);
+    assert_eq!(drain(&mut pipeline), ">b\r\n$2\r\nx");
+    assert_eq!(pipeline.reply_bytes(), 9 + 4);
+    pipeline.reply(first, 0, b"y\r\n", true, &mut spare);
+    assert_eq!(drain(&mut pipeline), "y\r\n>c\r\n+second\r\n");
+    assert_eq!((pipeline.len(), pipeline.reply_bytes()), (0, 0));
+}
+
+#[test]
+fn messages_wait_for_the_confirmation_and_come_before_the_next_reply() {
+    let (mut pipeline, mut spare) = (Pipeline::default(), Spare::default());
+    let (before, confirmation, after) = (pipeline.wait(1), pipeline.wait(1), pipeline.wait(1));
+    pipeline.messages_wait_for(confirmation);
+    pipeline.message(b'>', b"m\r\n");
+    pipeline.reply(after, 0, b"+after\r\n", true, &mut spare);
+    pipeline.reply(confirmation, 0, b"+confirmed\r\n", true, &mut spare);
+    pipeline.message(b'>', b"n\r\n");
+    assert_eq!(drain(&mut pipeline), "");
+    pipeline.reply(before, 0, b"+before\r\n", true, &mut spare);
+    assert_eq!(drain(&mut pipeline), "+before\r\n+confirmed\r\n>m\r\n>n\r\n+after\r\n");
+}

@@ -49,7 +49,7 @@ pub(crate) struct ListenContext {
     pub(crate) timeouts: Timeouts,
     /// Whether this worker logs what becomes of connections; one of all does.
     pub(crate) speaks: bool,
-    /// Workers that connect to the same nodes.
+    /// Connections that are made to a node again when it is lost, this one and its like included.
     pub(crate) sharers: usize,
     /// Longest message, in bytes.
     pub(crate) longest: usize,
@@ -317,10 +317,10 @@ impl<A: Audience + 'static> Listener<A> {
         let Some(audience) = self.audience.upgrade() else { return };
         if before == State::Up {
             audience.reached(&self.spec, false);
-        }
-        if before != State::Down && self.context.speaks {
-            let (node, address) = (&self.spec.name, &self.spec.address);
-            tracing::info!(node, address, why, "listening connection to node lost");
+            if self.context.speaks {
+                let (node, address) = (&self.spec.name, &self.spec.address);
+                tracing::info!(node, address, why, "listening connection to node lost");
+            }
         }
         settled.iter().for_each(|topic| audience.settled(topic));
     }
