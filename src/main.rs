@@ -13,10 +13,13 @@ mod cli;
 mod commands;
 mod config;
 mod logging;
+mod notify;
 mod nutcracker;
 mod outcome;
+mod sockets;
 mod svg;
 mod topology_file;
+mod topology_lock;
 
 use std::process::ExitCode;
 

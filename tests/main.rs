@@ -3,6 +3,7 @@
 mod support;
 
 mod admin;
+mod admin_attacks;
 mod attacks;
 mod bad_input;
 mod big_values;
@@ -20,6 +21,8 @@ mod faults;
 mod faults_load;
 mod faults_memory;
 mod faults_process;
+mod hand_over;
+mod lifecycle;
 mod metrics;
 mod node_errors;
 mod pipeline;

@@ -20,9 +20,9 @@ use ringway_proxy::control::{ApplyError, Change, Control};
 use ringway_proxy::settings::TopologySpec;
 use ringway_proxy::topology::Topology;
 
+use crate::audit::Attempt;
 use crate::body;
 use crate::error::ApiError;
-use crate::guard::Peer;
 use crate::limits;
 use crate::precondition::Precondition;
 use crate::query::Query;
@@ -41,80 +41,84 @@ struct Mode {
 impl Mode {
     fn of(request: &Request) -> Result<Self, ApiError> {
         let query = Query::parse(request.uri().query(), &["dry_run", "sample"])?;
-        Ok(Self {
-            precondition: Precondition::of(request.headers())?,
-            dry_run: query.flag("dry_run")?,
-            sample: query.sample()?,
-        })
+        let dry_run = query.flag("dry_run")?;
+        if dry_run && let Some(attempt) = request.extensions().get::<Attempt>() {
+            attempt.planned();
+        }
+        Ok(Self { precondition: Precondition::of(request.headers())?, dry_run, sample: query.sample()? })
     }
 }
 
 type Name = Result<Path<String>, PathRejection>;
-type From = Option<Extension<Peer>>;
+type Tried = Option<Extension<Attempt>>;
 
 fn name_of(name: Name) -> Result<String, ApiError> {
     name.map(|Path(name)| name).map_err(|_| ApiError::bad_request("the node's name in the path is not UTF-8"))
 }
 
 /// `POST /v1/topology/plan`.
-pub(crate) async fn plan(State(api): State<Api>, from: From, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn plan(
+    State(api): State<Api>,
+    tried: Tried,
+    request: Request,
+) -> Result<Response, ApiError> {
     let query = Query::parse(request.uri().query(), &["sample"])?;
     let precondition = Precondition::of(request.headers())?;
     let mode = Mode { precondition, dry_run: true, sample: query.sample()? };
     let edit = body::read::<PlanBody>(request.into_body()).await?.into();
-    perform(&api, from, mode, edit, StatusCode::OK).await
+    perform(&api, tried, mode, edit, StatusCode::OK).await
 }
 
 /// `PUT /v1/topology`.
 pub(crate) async fn put_topology(
     State(api): State<Api>,
-    from: From,
+    tried: Tried,
     request: Request,
 ) -> Result<Response, ApiError> {
     let mode = Mode::of(&request)?;
     let edit = body::read::<ListBody>(request.into_body()).await?.into();
-    perform(&api, from, mode, edit, StatusCode::OK).await
+    perform(&api, tried, mode, edit, StatusCode::OK).await
 }
 
 /// `POST /v1/nodes`.
 pub(crate) async fn add_node(
     State(api): State<Api>,
-    from: From,
+    tried: Tried,
     request: Request,
 ) -> Result<Response, ApiError> {
     let mode = Mode::of(&request)?;
     let edit = Edit::Add(body::read::<NodeBody>(request.into_body()).await?);
-    perform(&api, from, mode, edit, StatusCode::CREATED).await
+    perform(&api, tried, mode, edit, StatusCode::CREATED).await
 }
 
 /// `PATCH /v1/nodes/{name}`.
 pub(crate) async fn patch_node(
     State(api): State<Api>,
-    from: From,
+    tried: Tried,
     name: Name,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (name, mode) = (name_of(name)?, Mode::of(&request)?);
     let edit = Edit::Patch(name, body::read::<PatchBody>(request.into_body()).await?);
-    perform(&api, from, mode, edit, StatusCode::OK).await
+    perform(&api, tried, mode, edit, StatusCode::OK).await
 }
 
 /// `DELETE /v1/nodes/{name}`.
 pub(crate) async fn remove_node(
     State(api): State<Api>,
-    from: From,
+    tried: Tried,
     name: Name,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (name, mode) = (name_of(name)?, Mode::of(&request)?);
     body::none(request.into_body()).await?;
-    perform(&api, from, mode, Edit::Remove(name), StatusCode::OK).await
+    perform(&api, tried, mode, Edit::Remove(name), StatusCode::OK).await
 }
 
 /// `POST /v1/topology/rollback`.
 pub(crate) async fn rollback(
     State(api): State<Api>,
-    from: From,
+    tried: Tried,
     uri: Uri,
     request: Request,
 ) -> Result<Response, ApiError> {
@@ -128,7 +132,7 @@ pub(crate) async fn rollback(
     let change = on_blocking_thread(&api, move || {
         let done = control.rollback(expected);
         if let Ok(change) = &done {
-            audit(from, "rollback", change);
+            note(tried.as_ref(), |attempt| attempt.done("rollback", change));
         }
         done
     });
@@ -139,7 +143,7 @@ pub(crate) async fn rollback(
 /// Plans, and unless it is a dry run makes, one change.
 async fn perform(
     api: &Api,
-    from: From,
+    tried: Tried,
     mode: Mode,
     edit: Edit,
     changed: StatusCode,
@@ -157,7 +161,7 @@ async fn perform(
                 return Ok((etag(report.from_epoch), Json(report)).into_response());
             }
         }
-        match apply(api, from, &current, spec).await? {
+        match apply(api, tried.clone(), &current, spec).await? {
             Ok(change) => {
                 let report = MovementReport { sample, ..MovementReport::from(&change) };
                 return Ok((changed, etag(report.to_epoch), Json(report)).into_response());
@@ -187,7 +191,7 @@ async fn sampled(api: &Api, planned: &Change, keys: Option<u64>) -> Result<Optio
 
 async fn apply(
     api: &Api,
-    from: From,
+    tried: Tried,
     current: &Arc<Topology>,
     spec: TopologySpec,
 ) -> Result<Result<Change, ApplyError>, ApiError> {
@@ -197,7 +201,7 @@ async fn apply(
         let what = wish::describe(current.spec(), &spec);
         let done = runtime.block_on(control.apply(spec, Some(current.epoch()), &what));
         if let Ok(change) = &done {
-            audit(from, &what, change);
+            note(tried.as_ref(), |attempt| attempt.done(&what, change));
         }
         done
     })
@@ -217,14 +221,9 @@ async fn on_blocking_thread<T: Send + 'static>(
     job.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))
 }
 
-/// One line for each change: who, what, which epochs, how much.
-fn audit(from: From, what: &str, change: &Change) {
-    tracing::info!(
-        peer = from.map(|Extension(Peer(peer))| peer.to_string()).unwrap_or_default(),
-        change = what,
-        from_epoch = change.from.epoch(),
-        to_epoch = change.to.epoch(),
-        moved_percent = crate::report::percent(change.diff.moved),
-        "topology changed over HTTP"
-    );
+/// A plan has no attempt to note anything in.
+fn note(tried: Option<&Extension<Attempt>>, what: impl FnOnce(&Attempt)) {
+    if let Some(Extension(attempt)) = tried {
+        what(attempt);
+    }
 }

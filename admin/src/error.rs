@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use ringway_proxy::control::ApplyError;
 use serde::Serialize;
 
+use crate::audit::ErrorCode;
+
 /// An answer that is an error.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ApiError {
@@ -78,6 +80,7 @@ impl From<ApplyError> for ApiError {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "own_address", message)
             }
             ApplyError::NothingToUndo => Self::conflict("nothing_to_undo", message),
+            ApplyError::Held(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", message),
             ApplyError::NotKept(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", message),
         }
     }
@@ -87,6 +90,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = Envelope { error: Inner { code: self.code, message: &self.message } };
         let mut response = (self.status, Json(&body)).into_response();
+        response.extensions_mut().insert(ErrorCode(self.code));
         if self.status == StatusCode::UNAUTHORIZED {
             let bearer = HeaderValue::from_static("Bearer realm=\"ringway\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);

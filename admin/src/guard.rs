@@ -7,7 +7,8 @@
 //! With a token the token decides; any Host will do, because a proxy in front or a container has its own names.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use ringway_proxy::settings::Secret;
 use subtle::ConstantTimeEq;
 
+use crate::audit::{self, Attempt, ErrorCode};
 use crate::error::ApiError;
 use crate::limits;
 use crate::routes::Api;
@@ -26,45 +28,103 @@ use crate::settings::AdminSettings;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// What a request came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// None, where none is asked for.
+    None,
+    /// The one that may change.
+    Full,
+    /// The one that may look and plan.
+    Read,
+}
+
+impl Token {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Full => "token",
+            Self::Read => "read_token",
+        }
+    }
+}
+
+/// Requests and connections that were refused before any handler, by reason; for the metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    token: AtomicU64,
+    rights: AtomicU64,
+    host: AtomicU64,
+    origin: AtomicU64,
+    /// Connections above [`limits::CONNECTIONS`].
+    pub(crate) connections: AtomicU64,
+}
+
+impl Refusals {
+    /// Reason and count.
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 5] {
+        [
+            ("token", &self.token),
+            ("rights", &self.rights),
+            ("host", &self.host),
+            ("origin", &self.origin),
+            ("connections", &self.connections),
+        ]
+        .map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+    }
+
+    fn count(&self, code: &str) {
+        let counter = match code {
+            "unauthorized" => &self.token,
+            "read_only" => &self.rights,
+            "foreign_host" => &self.host,
+            "foreign_origin" => &self.origin,
+            _ => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// What a request is measured by.
 #[derive(Debug)]
 pub(crate) struct Guard {
     token: Option<Secret>,
+    read_token: Option<Secret>,
+    refusals: Arc<Refusals>,
     open_metrics: bool,
     /// The host that the operator wrote in `listen`, in lower case.
     listen_host: String,
     refused: Mutex<Refused>,
 }
 
-/// Refused tokens since the last line about them in the log.
+/// Requests of strangers refused since the last line about them in the log.
 #[derive(Debug, Default)]
 struct Refused {
     count: u64,
     logged: Option<Instant>,
 }
 
-/// At most one line about refused tokens in this time, or a thousand tries a second would fill the disk.
+/// At most one line about strangers in this time, or a thousand tries a second would fill the disk.
 const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Guard {
-    pub(crate) fn new(settings: &AdminSettings) -> Self {
+    pub(crate) fn new(settings: &AdminSettings, refusals: Arc<Refusals>) -> Self {
         Self {
             token: settings.token.clone(),
+            read_token: settings.read_token.clone(),
+            refusals,
             open_metrics: settings.open_metrics,
             listen_host: host_of(&settings.listen).unwrap_or_default(),
             refused: Mutex::default(),
         }
     }
 
-    /// Lets a request pass, or says why not.
-    fn check(&self, request: &Request) -> Result<(), ApiError> {
+    /// Says who may be asking, or why nobody may.
+    fn admit(&self, request: &Request) -> Result<Token, ApiError> {
         let (headers, uri) = (request.headers(), request.uri());
         self.check_host(headers, uri)?;
         check_origin(headers)?;
-        if !self.is_open(uri.path()) {
-            self.check_token(headers).inspect_err(|_| self.note_refused(request))?;
-        }
-        check_body(request.method(), headers)
+        if self.is_open(uri.path()) { Ok(Token::None) } else { self.check_token(headers) }
     }
 
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError> {
@@ -96,38 +156,85 @@ impl Guard {
         matches!(path, "/healthz" | "/readyz") || self.open_metrics && path == "/metrics"
     }
 
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), ApiError> {
-        let Some(token) = &self.token else { return Ok(()) };
+    fn check_token(&self, headers: &HeaderMap) -> Result<Token, ApiError> {
+        let Some(token) = &self.token else { return Ok(Token::None) };
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let presented = match (values.next(), values.next()) {
-            (Some(value), None) => bearer(value),
-            _ => None,
+            (Some(value), None) => bearer(value).unwrap_or_default(),
+            _ => &[],
         };
         // constant time for equal lengths; the length alone is no secret
-        let equal = presented.is_some_and(|presented| bool::from(presented.ct_eq(token.reveal().as_bytes())));
-        if equal {
-            return Ok(());
+        let equals = |token: &Secret| bool::from(presented.ct_eq(token.reveal().as_bytes()));
+        let (full, read) = (equals(token), self.read_token.as_ref().is_some_and(equals));
+        match (full, read) {
+            (true, _) => Ok(Token::Full),
+            (false, true) => Ok(Token::Read),
+            (false, false) => {
+                let message = "present the admin token as  Authorization: Bearer <token>";
+                Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
+            }
         }
-        let message = "present the admin token as  Authorization: Bearer <token>";
-        Err(ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message))
     }
 
-    fn note_refused(&self, request: &Request) {
+    /// Counts a stranger, and tells of strangers now and then.
+    fn note_refused(&self, request: &Request, why: &ApiError) {
+        self.refusals.count(why.code);
         let mut refused = self.refused.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         refused.count += 1;
         if refused.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_INTERVAL) {
-            let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
-            tracing::warn!(last_peer = ?peer, count = refused.count, "admin requests without a valid token refused");
+            tracing::warn!(
+                last_peer = ?peer(request).map(|peer| peer.ip()),
+                last_reason = why.code,
+                count = refused.count,
+                "admin requests refused: no valid token, or a foreign Host or Origin"
+            );
             *refused = Refused { count: 0, logged: Some(Instant::now()) };
         }
     }
+
+    /// What a caller that was let in may not do.
+    fn check_call(&self, token: Token, request: &Request) -> Result<(), ApiError> {
+        let (method, path) = (request.method(), request.uri().path());
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        if token == Token::Read && !reads && path != "/v1/topology/plan" {
+            self.refusals.count("read_only");
+            let message =
+                "this token may look and plan, not change: use POST /v1/topology/plan, or the other token";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "read_only", message));
+        }
+        check_body(method, request.headers())
+    }
+}
+
+fn peer(request: &Request) -> Option<SocketAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.0)
 }
 
 /// The middleware in front of every route, the unknown ones included.
-pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let mut response = match api.guard.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let mut response = match api.guard.admit(&request) {
+        Ok(token) => {
+            let (method, path) = (request.method(), request.uri().path());
+            let attempt = audit::is_change(method, path)
+                .then(|| Attempt::new(&api.control, peer(&request), token, method, path));
+            let response = match api.guard.check_call(token, &request) {
+                Ok(()) => {
+                    if let Some(attempt) = &attempt {
+                        request.extensions_mut().insert(attempt.clone());
+                    }
+                    next.run(request).await
+                }
+                Err(error) => error.into_response(),
+            };
+            if let Some(attempt) = attempt {
+                attempt.answered(response.status(), response.extensions().get::<ErrorCode>().copied());
+            }
+            response
+        }
+        Err(error) => {
+            api.guard.note_refused(&request, &error);
+            error.into_response()
+        }
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
@@ -222,8 +329,10 @@ mod tests {
 
     #[test]
     fn names_that_only_look_like_loopback_are_foreign() {
-        let guard =
-            Guard::new(&AdminSettings { listen: "ringway.internal:1".into(), ..AdminSettings::default() });
+        let guard = Guard::new(
+            &AdminSettings { listen: "ringway.internal:1".into(), ..AdminSettings::default() },
+            Arc::default(),
+        );
         for own in ["localhost", "127.0.0.1", "127.8.8.8", "::1", "ringway.internal"] {
             assert!(guard.is_own_host(own), "{own}");
         }

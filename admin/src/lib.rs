@@ -4,8 +4,8 @@
 //! request, each step calling only the next:
 //!
 //! ```text
-//! server   accept, bounded connections, time limits on header, body and answer
-//!   guard  Host, Origin, token, content type: refused here, no handler runs
+//! server   threads of its own, bounded connections, time limits on header, body and answer
+//!   guard  Host, Origin, token and its rights, content type: refused here, no handler runs; `audit` notes changes
 //!     routes   read (topology, route, history, stats, health) · change (plan, PUT, nodes, rollback)
 //!       wish   JSON body -> edits -> the wished list      precondition   If-Match -> expected epoch
 //!       sample  keys the nodes really hold, over `pools` (redis + bb8, never the data path)
@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod base64_param;
 mod body;
 mod change;
@@ -39,5 +40,5 @@ mod settings;
 mod stats;
 mod wish;
 
-pub use server::Admin;
+pub use server::{Admin, Sockets};
 pub use settings::{AdminError, AdminSettings};

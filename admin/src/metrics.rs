@@ -4,7 +4,7 @@
 //! live in one process and no figure is kept twice.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -13,12 +13,14 @@ use ringway_proxy::stats::{ClosedFor, CommandCount, LATENCY_BOUNDS_US, NodeSnaps
 use ringway_proxy::topology::Topology;
 
 use crate::error::ApiError;
+use crate::guard::Refusals;
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
 
 /// The proxy's figures as Prometheus text.
 pub(crate) struct Metrics {
     control: Control,
+    refusals: Arc<Refusals>,
     node_bytes: Mutex<NodeBytes>,
     #[cfg(target_os = "linux")]
     process: prometheus::process_collector::ProcessCollector,
@@ -33,9 +35,10 @@ struct NodeBytes {
 }
 
 impl Metrics {
-    pub(crate) fn new(control: Control) -> Self {
+    pub(crate) fn new(control: Control, refusals: Arc<Refusals>) -> Self {
         Self {
             control,
+            refusals,
             node_bytes: Mutex::default(),
             #[cfg(target_os = "linux")]
             process: prometheus::process_collector::ProcessCollector::for_self(),
@@ -70,6 +73,13 @@ impl Metrics {
         families.push(self.bytes(&snapshot));
         families.extend(subscription_families(&snapshot));
         families.extend(guard_families(&snapshot, self.control.memory_limit()));
+        let refused = self.refusals.counts();
+        families.push(family(
+            "ringway_admin_refused_total",
+            "Requests and connections to the control plane that were refused before any handler, by reason.",
+            MetricType::COUNTER,
+            refused.iter().map(|(reason, value)| count(&[("reason", reason)], *value)).collect(),
+        ));
         #[cfg(target_os = "linux")]
         families.extend(prometheus::core::Collector::collect(&self.process));
         // the encoder refuses families without a metric

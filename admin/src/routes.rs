@@ -10,7 +10,7 @@ use ringway_proxy::control::Control;
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
-use crate::guard::{Guard, guard};
+use crate::guard::{Guard, Refusals, guard};
 use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::sample::Sampler;
@@ -29,18 +29,31 @@ pub(crate) struct Api {
     pub(crate) turn: Arc<Semaphore>,
 }
 
-/// The whole API behind its guard.
-pub(crate) fn router(settings: &AdminSettings, control: Control) -> Router {
+/// The whole API behind its guard, and metrics and health alone, open to everybody.
+pub(crate) struct Routers {
+    pub(crate) api: Router,
+    pub(crate) metrics: Router,
+    /// Where the listener counts those it has no place for.
+    pub(crate) refusals: Arc<Refusals>,
+}
+
+/// Both routers over the same figures.
+pub(crate) fn routers(settings: &AdminSettings, control: Control) -> Routers {
     let pools = Arc::new(Pools::default());
+    let refusals: Arc<Refusals> = Arc::default();
     let api = Api {
-        guard: Arc::new(Guard::new(settings)),
+        guard: Arc::new(Guard::new(settings, Arc::clone(&refusals))),
         sampler: Arc::new(Sampler::new(Arc::clone(&pools))),
-        metrics: Arc::new(Metrics::new(control.clone())),
+        metrics: Arc::new(Metrics::new(control.clone(), Arc::clone(&refusals))),
         turn: Arc::new(Semaphore::new(1)),
         pools,
         control,
     };
-    Router::new()
+    Routers { api: api_router(api.clone()), metrics: answered(figures()).with_state(api), refusals }
+}
+
+fn api_router(api: Api) -> Router {
+    let calls = figures()
         .route("/v1/topology", get(read::topology).put(change::put_topology))
         .route("/v1/topology/plan", post(change::plan))
         .route("/v1/topology/rollback", post(change::rollback))
@@ -48,15 +61,24 @@ pub(crate) fn router(settings: &AdminSettings, control: Control) -> Router {
         .route("/v1/nodes", post(change::add_node))
         .route("/v1/nodes/{name}", patch(change::patch_node).delete(change::remove_node))
         .route("/v1/route", get(read::route))
-        .route("/v1/stats", get(stats::stats))
+        .route("/v1/stats", get(stats::stats));
+    answered(calls).layer(from_fn_with_state(api.clone(), guard)).with_state(api)
+}
+
+/// What machines ask.
+fn figures() -> Router<Api> {
+    Router::new()
         .route("/metrics", get(read::metrics))
         .route("/healthz", get(read::healthz))
         .route("/readyz", get(read::readyz))
+}
+
+/// Every other path and method is an error in the form of all errors.
+fn answered(calls: Router<Api>) -> Router<Api> {
+    calls
         .fallback(async || ApiError::new(StatusCode::NOT_FOUND, "unknown_path", "there is no such call"))
         .method_not_allowed_fallback(async || {
             let message = "this path has no such method; the Allow header names those it has";
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
         })
-        .layer(from_fn_with_state(api.clone(), guard))
-        .with_state(api)
 }

@@ -6,11 +6,14 @@
 //!             └────────────── next request on the connection within 4 s ◄────────────────┘
 //! ```
 //!
-//! Each connection is one task; all of them end with [`Admin::stop`], or when [`Admin`] is dropped.
+//! Each listener has a thread and a runtime of its own: neither building a large ring nor a crowd of callers takes time
+//! from those who accept and serve clients, and a crowd at the control plane does not hide the metrics. Each connection
+//! is one task; all of them end with [`Admin::stop`], or when [`Admin`] is dropped.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,64 +24,177 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ringway_proxy::control::Control;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use crate::guard::Peer;
 use crate::limits;
-use crate::routes;
+use crate::routes::{self, Routers};
 use crate::settings::{self, AdminError, AdminSettings};
+
+/// Sockets that listen already; where there is none the control plane binds its own.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For the whole API.
+    pub admin: Option<std::net::TcpListener>,
+    /// For metrics and health alone.
+    pub metrics: Option<std::net::TcpListener>,
+}
 
 /// A running control plane. Dropping it ends it at once; [`Admin::stop`] ends it in order.
 #[derive(Debug)]
 pub struct Admin {
-    local_addr: SocketAddr,
-    stop: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    api: Room,
+    metrics: Option<Room>,
 }
 
 impl Admin {
-    /// Binds and serves. Must be called inside a tokio runtime with time and IO; best one of its own, so that
-    /// building a large ring never delays what else runs there.
+    /// Binds and serves, on threads of its own.
     ///
     /// # Errors
     /// [`AdminError::Settings`] for an address that is not loopback without a token, [`AdminError::Bind`] for one
-    /// that cannot be listened on.
+    /// that cannot be listened on, [`AdminError::Start`] when there is no thread to be had.
     pub async fn start(settings: AdminSettings, control: Control) -> Result<Self, AdminError> {
-        let addresses = settings::check(&settings).await?;
-        let bind_error = |source| AdminError::Bind { address: settings.listen.clone(), source };
-        let listener = TcpListener::bind(&*addresses).await.map_err(bind_error)?;
-        let local_addr = listener.local_addr().map_err(bind_error)?;
-        let router = routes::router(&settings, control);
-        let (stop, stopped) = watch::channel(false);
-        let accepting = tokio::spawn(accept(listener, router, stopped));
-        Ok(Self { local_addr, stop, accepting })
+        Self::start_on(settings, Sockets::default(), control).await
+    }
+
+    /// As [`Admin::start`], on sockets that listen already where there are such. What they listen on is held against
+    /// the same rule: beyond loopback only with a token.
+    ///
+    /// # Errors
+    /// As [`Admin::start`].
+    pub async fn start_on(
+        settings: AdminSettings,
+        sockets: Sockets,
+        control: Control,
+    ) -> Result<Self, AdminError> {
+        settings::check_tokens(&settings)?;
+        let admin = match sockets.admin {
+            Some(given) => {
+                settings::check_reach(&settings, given.local_addr().map_err(AdminError::Start)?)?;
+                given
+            }
+            None => bind(&settings.listen, &settings::check(&settings).await?).await?,
+        };
+        let metrics = match (sockets.metrics, &settings.metrics_listen) {
+            (Some(given), _) => Some(given),
+            (None, Some(listen)) => Some(bind(listen, &settings::resolve(listen).await?).await?),
+            (None, None) => None,
+        };
+        let Routers { api, metrics: figures, refusals } = routes::routers(&settings, control);
+        let count = move || {
+            refusals.connections.fetch_add(1, Ordering::Relaxed);
+        };
+        Ok(Self {
+            api: Room::open("ringway-admin", admin, api, limits::CONNECTIONS, count)?,
+            metrics: metrics
+                .map(|socket| {
+                    Room::open("ringway-metrics", socket, figures, limits::METRICS_CONNECTIONS, || ())
+                })
+                .transpose()?,
+        })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.api.local_addr
+    }
+
+    /// Where metrics and health alone are answered, if anywhere.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|room| room.local_addr)
     }
 
     /// Accepts nobody any more, answers what is in work, and ends; after [`limits::STOP_TIME`] at once.
-    pub async fn stop(mut self) {
-        let _ = self.stop.send(true);
-        // the task ends by its own limit; an error means that it panicked, and then it has ended too
-        let _ = (&mut self.accepting).await;
+    pub async fn stop(self) {
+        let Self { api, metrics } = self;
+        let metrics = async {
+            if let Some(metrics) = metrics {
+                metrics.close().await;
+            }
+        };
+        tokio::join!(api.close(), metrics);
     }
 }
 
-impl Drop for Admin {
+async fn bind(listen: &str, addresses: &[SocketAddr]) -> Result<std::net::TcpListener, AdminError> {
+    let bind_error = |source| AdminError::Bind { address: listen.to_owned(), source };
+    TcpListener::bind(addresses).await.and_then(TcpListener::into_std).map_err(bind_error)
+}
+
+/// What those inside a room are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    NotYet,
+    InOrder,
+    AtOnce,
+}
+
+/// One listener with its thread.
+#[derive(Debug)]
+struct Room {
+    local_addr: SocketAddr,
+    stop: watch::Sender<Stop>,
+    /// Closed when the thread has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Room {
+    fn open(
+        name: &str,
+        listener: std::net::TcpListener,
+        router: Router,
+        places: usize,
+        full: impl Fn() + Send + 'static,
+    ) -> Result<Self, AdminError> {
+        listener.set_nonblocking(true).map_err(AdminError::Start)?;
+        let local_addr = listener.local_addr().map_err(AdminError::Start)?;
+        let (stop, stopped) = watch::channel(Stop::NotYet);
+        let (alive, ended) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .thread_name(format!("{name}-work"))
+            .build()
+            .map_err(AdminError::Start)?;
+        let run = move || {
+            let _alive: oneshot::Sender<()> = alive;
+            runtime.block_on(async {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => accept(listener, router, places, full, stopped).await,
+                    Err(error) => tracing::error!(%error, "the control plane cannot listen"),
+                }
+            });
+            // a resolver or a ring that takes its time must not keep the process
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(AdminError::Start)?;
+        Ok(Self { local_addr, stop, ended })
+    }
+
+    async fn close(mut self) {
+        let _ = self.stop.send(Stop::InOrder);
+        // the thread ends by its own limit; an error is its end
+        let _ = (&mut self.ended).await;
+    }
+}
+
+impl Drop for Room {
     fn drop(&mut self) {
-        self.accepting.abort();
+        let _ = self.stop.send(Stop::AtOnce);
     }
 }
 
 /// Serves until `stopped`. The connections' tasks live in a set of this task, so that they end with it.
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(limits::CONNECTIONS));
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    places: usize,
+    full: impl Fn(),
+    mut stopped: watch::Receiver<Stop>,
+) {
+    let free = Arc::new(Semaphore::new(places));
     let mut connections = JoinSet::new();
     loop {
         let (stream, peer) = tokio::select! {
@@ -94,8 +210,9 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                 }
             },
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            tracing::debug!(%peer, "admin connection closed, {} are open", limits::CONNECTIONS);
+        let Ok(place) = Arc::clone(&free).try_acquire_owned() else {
+            full();
+            tracing::debug!(%peer, "admin connection closed, {places} are open");
             continue;
         };
         let (router, stopped) = (router.clone(), stopped.clone());
@@ -106,12 +223,15 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(limits::STOP_TIME, ended).await;
+    tokio::select! {
+        _ = tokio::time::timeout(limits::STOP_TIME, ended) => {}
+        _ = stopped.wait_for(|stop| *stop == Stop::AtOnce) => {}
+    }
     connections.shutdown().await;
 }
 
 /// Serves one connection; the router gets each request with its [`Peer`].
-async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stopped: watch::Receiver<bool>) {
+async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stopped: watch::Receiver<Stop>) {
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits::ANSWER_TIME));

@@ -13,15 +13,26 @@ pub struct AdminSettings {
     pub listen: String,
     /// What clients present as `Authorization: Bearer …`. Required for any address that is not loopback.
     pub token: Option<Secret>,
+    /// What clients present that may look and plan, but not change anything.
+    pub read_token: Option<Secret>,
     /// Whether `/metrics` is answered without the token, for scrapers that must not hold it. The token can change
     /// the topology, the metrics only name nodes and counts.
     pub open_metrics: bool,
+    /// `host:port` where `/metrics`, `/healthz` and `/readyz` alone are answered, to everybody and on a thread of their
+    /// own, so that no crowd at the control plane hides them.
+    pub metrics_listen: Option<String>,
 }
 
 impl Default for AdminSettings {
     /// `127.0.0.1:9380` without a token.
     fn default() -> Self {
-        Self { listen: "127.0.0.1:9380".into(), token: None, open_metrics: false }
+        Self {
+            listen: "127.0.0.1:9380".into(),
+            token: None,
+            read_token: None,
+            open_metrics: false,
+            metrics_listen: None,
+        }
     }
 }
 
@@ -31,6 +42,9 @@ pub enum AdminError {
     /// The settings cannot be meant so; the text says how to mend them.
     #[error("admin: {0}")]
     Settings(String),
+    /// The system gives no thread or no runtime.
+    #[error("admin: cannot start: {0}")]
+    Start(std::io::Error),
     /// The address cannot be listened on.
     #[error("admin: cannot listen on {address}: {source}")]
     Bind {
@@ -46,17 +60,50 @@ impl AdminError {
     pub fn exit_code(&self) -> u8 {
         match self {
             AdminError::Settings(_) => 2,
-            AdminError::Bind { .. } => 1,
+            AdminError::Bind { .. } | AdminError::Start(_) => 1,
         }
     }
 }
 
-/// The addresses to listen on, or why these settings are refused.
-pub(crate) async fn check(settings: &AdminSettings) -> Result<Vec<SocketAddr>, AdminError> {
-    if let Some(token) = &settings.token {
-        check_token(token.reveal())?;
+/// Why these settings are refused, whatever address they listen on.
+pub(crate) fn check_tokens(settings: &AdminSettings) -> Result<(), AdminError> {
+    let refused = |text: &str| Err(AdminError::Settings(text.to_owned()));
+    for (name, token) in [("admin.token", &settings.token), ("admin.read_token", &settings.read_token)] {
+        if let Some(token) = token {
+            check_token(name, token.reveal())?;
+        }
     }
-    let listen = &settings.listen;
+    match (&settings.token, &settings.read_token) {
+        (None, Some(_)) => {
+            refused("admin.read_token restricts nobody as long as everybody may change: set admin.token too")
+        }
+        (Some(token), Some(read)) if token == read => {
+            refused("admin.read_token is the same as admin.token: make it another text")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The addresses to listen on, or why they are refused.
+pub(crate) async fn check(settings: &AdminSettings) -> Result<Vec<SocketAddr>, AdminError> {
+    let found = resolve(&settings.listen).await?;
+    found.iter().try_for_each(|address| check_reach(settings, *address))?;
+    Ok(found)
+}
+
+/// Whether an address that others can reach has a token before it.
+pub(crate) fn check_reach(settings: &AdminSettings, address: SocketAddr) -> Result<(), AdminError> {
+    if settings.token.is_some() || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(AdminError::Settings(format!(
+        "listen address {address} can be reached from other machines and there is no token: set admin.token, or \
+         listen on 127.0.0.1"
+    )))
+}
+
+/// The addresses behind `host:port`.
+pub(crate) async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, AdminError> {
     let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     if port.is_none_or(|port| port.parse::<u16>().is_err()) {
         return Err(AdminError::Settings(format!(
@@ -64,20 +111,13 @@ pub(crate) async fn check(settings: &AdminSettings) -> Result<Vec<SocketAddr>, A
             listen.escape_debug()
         )));
     }
-    let bind_error = |source| AdminError::Bind { address: listen.clone(), source };
-    let found: Vec<SocketAddr> = tokio::net::lookup_host(listen).await.map_err(bind_error)?.collect();
-    match found.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
-        Some(open) if settings.token.is_none() => Err(AdminError::Settings(format!(
-            "listen address {listen} ({}) can be reached from other machines and there is no token: set admin.token, \
-             or listen on 127.0.0.1",
-            open.ip()
-        ))),
-        _ => Ok(found),
-    }
+    let found = tokio::net::lookup_host(listen).await;
+    let bind_error = |source| AdminError::Bind { address: listen.to_owned(), source };
+    Ok(found.map_err(bind_error)?.collect())
 }
 
-fn check_token(token: &str) -> Result<(), AdminError> {
-    let refused = |why: &str| Err(AdminError::Settings(format!("admin.token {why}")));
+fn check_token(name: &str, token: &str) -> Result<(), AdminError> {
+    let refused = |why: &str| Err(AdminError::Settings(format!("{name} {why}")));
     if token.is_empty() {
         return refused("is empty: remove it to run without one on loopback, or set a long random text");
     }
@@ -93,7 +133,9 @@ mod tests {
 
     async fn checked(listen: &str, token: Option<&str>) -> Result<Vec<SocketAddr>, AdminError> {
         let token = token.map(Secret::new);
-        check(&AdminSettings { listen: listen.into(), token, ..AdminSettings::default() }).await
+        let settings = AdminSettings { listen: listen.into(), token, ..AdminSettings::default() };
+        check_tokens(&settings)?;
+        check(&settings).await
     }
 
     #[tokio::test]
@@ -106,6 +148,22 @@ mod tests {
         }
         for loopback in ["127.0.0.1:0", "127.9.9.9:0", "[::1]:0"] {
             assert!(checked(loopback, None).await.is_ok(), "{loopback}");
+        }
+    }
+
+    #[test]
+    fn a_read_token_needs_another_one_that_may_change() {
+        let checked = |token: Option<&str>, read: &str| {
+            let (token, read_token) = (token.map(Secret::new), Some(Secret::new(read)));
+            check_tokens(&AdminSettings { token, read_token, ..AdminSettings::default() })
+        };
+        assert!(checked(Some("may-change"), "may-look").is_ok());
+        for (token, read) in
+            [(None, "may-look"), (Some("Zq9-xK4"), "Zq9-xK4"), (Some("may-change"), "two words")]
+        {
+            let error = checked(token, read).unwrap_err();
+            assert!(error.to_string().contains("admin.read_token"), "{error}");
+            assert!(!error.to_string().contains(read), "{error}");
         }
     }
 

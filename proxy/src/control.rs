@@ -87,6 +87,9 @@ pub enum ApplyError {
     /// The topology file could not be written, so the change was not made.
     #[error("the topology could not be kept, so nothing was changed: {0}")]
     NotKept(String),
+    /// Another process makes the changes now.
+    #[error("this process takes no changes now: {0}")]
+    Held(String),
 }
 
 type Keep = Box<dyn Fn(&Topology) -> Result<(), String> + Send + Sync>;
@@ -125,6 +128,8 @@ struct Changes {
     history: std::collections::VecDeque<HistoryEntry>,
     previous: Option<Arc<Topology>>,
     last_moved: f64,
+    /// Why no change is taken now.
+    held: Option<String>,
 }
 
 impl Shared {
@@ -231,26 +236,56 @@ impl Control {
         expected: Option<u64>,
         change: &str,
     ) -> Result<Change, ApplyError> {
+        if let Some(why) = &changes.held {
+            return Err(ApplyError::Held(why.clone()));
+        }
         self.check_epoch(expected)?;
         let planned = self.plan(spec)?;
         if let Some(keep) = &*self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) {
             keep(&planned.to).map_err(ApplyError::NotKept)?;
         }
-        self.shared.topology.store(Arc::clone(&planned.to));
+        self.publish(changes, &planned, change);
+        Ok(planned)
+    }
+
+    fn publish(&self, changes: &mut Changes, done: &Change, change: &str) {
+        self.shared.topology.store(Arc::clone(&done.to));
         for worker in &self.shared.workers {
             // a worker that has ended needs no topology
             let _ = worker.sender.send(ToWorker::TopologyChanged);
         }
-        changes.previous = Some(Arc::clone(&planned.from));
-        changes.last_moved = planned.diff.moved;
+        changes.previous = Some(Arc::clone(&done.from));
+        changes.last_moved = done.diff.moved;
         changes.history.push_front(HistoryEntry {
-            epoch: planned.to.epoch(),
+            epoch: done.to.epoch(),
             at: SystemTime::now(),
             change: change.to_owned(),
-            moved_percent: planned.diff.moved * 100.0,
+            moved_percent: done.diff.moved * 100.0,
         });
         changes.history.truncate(HISTORY_LEN);
-        Ok(planned)
+    }
+
+    /// Refuses every change from now on and says why, or with `None` takes them again. Returns when a change that has
+    /// begun is done.
+    pub fn hold(&self, why: Option<&str>) {
+        self.shared.changes().held = why.map(str::to_owned);
+    }
+
+    /// Takes over a topology that another process made, under its epoch; `None` when that epoch is not later than the
+    /// one that holds here. It is not kept anew, and [`Control::hold`] does not stop it.
+    ///
+    /// # Errors
+    /// [`ApplyError::Topology`] when there can be no such topology.
+    pub fn adopt(&self, epoch: u64, spec: TopologySpec, change: &str) -> Result<Option<Change>, ApplyError> {
+        let mut changes = self.shared.changes();
+        let from = self.topology();
+        if epoch <= from.epoch() {
+            return Ok(None);
+        }
+        let to = Topology::build(epoch, spec)?;
+        let done = Change { diff: diff(from.ring(), to.ring()), from, to: Arc::new(to) };
+        self.publish(&mut changes, &done, change);
+        Ok(Some(done))
     }
 
     fn check_epoch(&self, expected: Option<u64>) -> Result<(), ApplyError> {
@@ -337,6 +372,11 @@ impl Control {
     /// Whether new clients are accepted.
     pub fn is_listening(&self) -> bool {
         self.shared.listening.load(Ordering::Relaxed)
+    }
+
+    /// Clients connected, those on their way to a worker included.
+    pub(crate) fn clients(&self) -> i64 {
+        self.shared.workers.iter().map(|worker| worker.stats.clients()).sum()
     }
 
     /// How many workers there are.

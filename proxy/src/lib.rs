@@ -14,6 +14,7 @@ pub mod control;
 mod error;
 mod essential;
 pub mod limits;
+pub mod listen;
 mod memory;
 mod net;
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub struct Limits {
     pub authentication: Duration,
     /// How long a drain waits for commands in flight.
     pub drain: Duration,
+    /// How long a drain leaves a client its connection to end it right after a reply, rather than while a command of
+    /// the client may be on its way.
+    pub drain_idle: Duration,
     /// Databases that `SELECT` may choose, 0 to one less; each one in use costs connections of its own.
     pub databases: u32,
     /// Connections to nodes that clients may have for themselves at once, over all workers: for WATCH and for commands
@@ -60,6 +63,7 @@ impl Default for Limits {
             command_incomplete: Duration::from_secs(60),
             authentication: Duration::from_secs(5),
             drain: Duration::from_secs(10),
+            drain_idle: Duration::from_millis(500),
             databases: 16,
             dedicated_connections: 2_000,
             subscriber_bytes: 32 << 20,

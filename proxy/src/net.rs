@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 /// A connected stream of bytes.
 #[derive(Debug)]
@@ -77,9 +77,14 @@ impl Stream {
     /// Writes once, if the kernel takes anything; `WouldBlock` and short counts mean: wait for
     /// [`Stream::poll_write_ready`].
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(bytes, SendFlags::NOSIGNAL)
+    }
+
+    #[inline]
+    fn send(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
         let mut short = None;
         let result = self.inner.try_io(Interest::WRITABLE, || {
-            let written = rustix::net::send(&self.inner, bytes, SendFlags::NOSIGNAL)?;
+            let written = rustix::net::send(&self.inner, bytes, flags)?;
             if written < bytes.len() {
                 short = Some(written);
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -87,6 +92,22 @@ impl Stream {
             Ok(written)
         });
         short.map_or(result, Ok)
+    }
+
+    /// As [`Stream::try_write`]; when the kernel takes everything, the end of the stream travels with it, so that the
+    /// other end never sees the one without the other.
+    pub(crate) fn try_write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.send(bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?;
+        if written == bytes.len() {
+            self.shutdown_write();
+        }
+        Ok(written)
+    }
+
+    /// Whether bytes have come that nobody has read.
+    pub(crate) fn has_unread(&self) -> bool {
+        let peeked = rustix::net::recv(&self.inner, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        peeked.is_ok_and(|(read, _)| read > 0)
     }
 
     /// Ready when a write may succeed again.
@@ -129,16 +150,8 @@ impl Accepted {
     }
 }
 
-/// Binds and listens; the address may be a name.
-pub(crate) async fn listen(address: &str) -> io::Result<TcpListener> {
-    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no such address");
-    for address in tokio::net::lookup_host(address).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        match socket.bind(address).and_then(|()| socket.listen(4096)) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
+impl From<std::net::TcpStream> for Accepted {
+    fn from(inner: std::net::TcpStream) -> Self {
+        Self { inner }
     }
-    Err(last)
 }

@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::control::{Control, Shared, WorkerHandle};
 use crate::error;
 use crate::essential::Essential;
-use crate::net::{self, Accepted};
+use crate::listen::{Listener, Origin, accept_waiting};
+use crate::net::Accepted;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::topology::{Topology, TopologyError};
@@ -51,7 +51,9 @@ pub struct Proxy {
     senders: Vec<mpsc::UnboundedSender<ToWorker>>,
     threads: Vec<JoinHandle<()>>,
     stop_accepting: watch::Sender<bool>,
+    accepting: tokio::task::JoinHandle<()>,
     drain_limit: Duration,
+    drain_idle: Duration,
 }
 
 impl Proxy {
@@ -61,11 +63,22 @@ impl Proxy {
     /// # Errors
     /// [`StartError`]: a bad topology, an address in use, no thread to be had.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let bound = Listener::bind(&settings.listen, settings.reuse_port).await;
+        let listener =
+            bound.map_err(|source| StartError::Listen { address: settings.listen.clone(), source })?;
+        Self::start_on(settings, listener)
+    }
+
+    /// As [`Proxy::start`], on a socket that listens already; `settings.listen` is not looked at.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub fn start_on(settings: Settings, listener: Listener) -> Result<Self, StartError> {
         let topology = Topology::build(settings.first_epoch.max(1), settings.topology.clone())?;
         let listen_error = |source| StartError::Listen { address: settings.listen.clone(), source };
-        let listener = net::listen(&settings.listen).await.map_err(listen_error)?;
         let local_addr = listener.local_addr().map_err(listen_error)?;
-        let drain_limit = settings.limits.drain;
+        let (listener, origin) = listener.start().map_err(listen_error)?;
+        let (drain_limit, drain_idle) = (settings.limits.drain, settings.limits.drain_idle);
         let count = match settings.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -88,8 +101,9 @@ impl Proxy {
         }
         let (stop_accepting, stop) = watch::channel(false);
         shared.listening.store(true, Ordering::Relaxed);
-        tokio::spawn(accept(listener, Arc::clone(&shared), stop));
-        Ok(Self { control: Control::new(shared), senders, threads, stop_accepting, drain_limit })
+        let accepting = tokio::spawn(accept(listener, origin, Arc::clone(&shared), stop));
+        let control = Control::new(shared);
+        Ok(Self { control, senders, threads, stop_accepting, accepting, drain_limit, drain_idle })
     }
 
     /// The handle through which the topology is changed and figures are read.
@@ -117,43 +131,95 @@ impl Proxy {
         }
     }
 
-    /// Accepts nobody any more, answers every command that was read, and ends; after `limits.drain` at once.
+    /// Accepts nobody any more and ends every connection between two commands: with the next reply after which nothing
+    /// is open, and after `limits.drain_idle` in any case. Every command that was read is answered; after
+    /// `limits.drain` it ends at once.
     pub async fn drain(mut self) -> Drained {
+        let started = Instant::now();
         let _ = self.stop_accepting.send(true);
-        for sender in &self.senders {
-            let _ = sender.send(ToWorker::Drain);
-        }
+        self.tell(|| ToWorker::Leave);
+        // who waits in the listener's queue becomes a client; an error means that the task has ended too
+        let _ = (&mut self.accepting).await;
+        let quiet = async {
+            while self.control.clients() > 0 {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let idle = self.drain_idle.min(self.drain_limit);
+        let _ = tokio::time::timeout(idle.saturating_sub(started.elapsed()), quiet).await;
+        self.tell(|| ToWorker::Drain);
         let threads = std::mem::take(&mut self.threads);
         let ended = async {
             while !threads.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        let _ = tokio::time::timeout(self.drain_limit, ended).await;
+        let _ = tokio::time::timeout(self.drain_limit.saturating_sub(started.elapsed()), ended).await;
         Drained { cut_off: self.control.snapshot().client_connections }
+    }
+
+    fn tell(&self, message: impl Fn() -> ToWorker) {
+        for sender in &self.senders {
+            // a worker that has ended needs no message
+            let _ = sender.send(message());
+        }
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.stop_accepting.send(true);
-        for sender in &self.senders {
-            let _ = sender.send(ToWorker::Stop);
-        }
+        self.accepting.abort();
+        self.tell(|| ToWorker::Stop);
     }
 }
 
 /// Hands new connections to the worker that has the fewest.
-async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    origin: Origin,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
     let _essential = Essential::new("the listener", &shared.failed);
-    for id in 1u64.. {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
+    let open = Open(&shared);
+    let mut ids = 1u64..;
+    tokio::select! {
+        () = accept_all(&listener, &shared, &mut ids) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    drop(open);
+    if origin == Origin::Inherited {
+        return;
+    }
+    if origin == Origin::Shared {
+        // connections whose handshake is under way belong to this socket; no other comes here any more
+        let rest = accept_all(&listener, &shared, &mut ids);
+        let limits = &shared.settings.limits;
+        let _ = tokio::time::timeout(limits.drain_idle.min(limits.drain) / 2, rest).await;
+    }
+    let Ok(listener) = listener.into_std() else { return };
+    for id in ids {
+        let Some((accepted, peer)) = accept_waiting(&listener) else { break };
+        hand_over(&shared, accepted, id, peer);
+    }
+}
+
+/// Says that clients are accepted, for as long as it lives.
+struct Open<'a>(&'a Shared);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.listening.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until it is dropped.
+async fn accept_all(listener: &tokio::net::TcpListener, shared: &Shared, ids: &mut std::ops::RangeFrom<u64>) {
+    for id in ids {
+        let accepted = listener.accept().await;
         match accepted {
             Ok((stream, peer)) => match Accepted::new(stream) {
-                Ok(accepted) => hand_over(&shared, accepted, id, peer),
+                Ok(accepted) => hand_over(shared, accepted, id, peer),
                 Err(error) => tracing::debug!(%error, "a client was gone before it was served"),
             },
             Err(error) => {
@@ -163,7 +229,6 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stop: watch::Rec
             }
         }
     }
-    shared.listening.store(false, Ordering::Relaxed);
 }
 
 fn hand_over(shared: &Shared, accepted: Accepted, id: u64, peer: SocketAddr) {

@@ -115,6 +115,8 @@ impl MultiKey {
 pub struct Settings {
     /// Where clients connect, `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// Whether another process of the same user may listen there too, so that one can replace the other.
+    pub reuse_port: bool,
     /// Workers; 0 is one per core.
     pub threads: usize,
     /// The first topology.
@@ -146,6 +148,7 @@ impl Settings {
     pub fn new(nodes: Vec<NodeSpec>) -> Self {
         Self {
             listen: "127.0.0.1:0".into(),
+            reuse_port: false,
             threads: 0,
             topology: TopologySpec { ring: RingConfig::default(), nodes },
             first_epoch: 1,

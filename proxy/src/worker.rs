@@ -45,6 +45,8 @@ pub(crate) enum ToWorker {
     TopologyChanged,
     /// Do this on the worker's thread: a client of another worker asks.
     Run(Box<dyn FnOnce(&Rc<Worker>) + Send>),
+    /// End the connection of each client, also of those still to come, as soon as nothing of it is open.
+    Leave,
     /// Answer what was read, then end every connection and the worker.
     Drain,
     /// End at once.
@@ -89,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) memory: Memory,
     pub(crate) said: SeldomSaid,
     pub(crate) links: Rc<LinkContext<SlotRef>>,
+    /// Whether a client's connection ends with its next reply after which nothing of it is open.
+    pub(crate) leaving: Cell<bool>,
     topology: RefCell<arc_swap::Cache<TopologyOf, Arc<Topology>>>,
     routes: RefCell<Routes>,
     /// Nodes of earlier topologies that still owe replies.
@@ -156,6 +160,7 @@ impl Worker {
             parts: RefCell::default(),
             spare: RefCell::default(),
             waits: Waits::default(),
+            leaving: Cell::new(false),
             links,
             retired: RefCell::default(),
         };
@@ -219,6 +224,7 @@ impl Worker {
                     self.hub.follow(&self);
                 }
                 ToWorker::Run(what) => what(&self),
+                ToWorker::Leave => self.leaving.set(true),
                 ToWorker::Drain => break,
                 ToWorker::Stop => return self.let_go(),
             }
@@ -299,10 +305,14 @@ impl Worker {
 
     /// Answers what was read; the caller bounds how long that may take.
     async fn drain(&self) {
-        let all: Vec<Rc<Client>> = self.clients.borrow().values().cloned().collect();
-        all.iter().for_each(|client| client.drain());
-        drop(all);
-        while !self.clients.borrow().is_empty() {
+        self.leaving.set(true);
+        for round in 0u32.. {
+            let all: Vec<Rc<Client>> = self.clients.borrow().values().cloned().collect();
+            if all.is_empty() {
+                return;
+            }
+            all.iter().for_each(|client| client.drain(round > 0));
+            drop(all);
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

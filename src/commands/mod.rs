@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod dev;
 pub(crate) mod health;
 pub(crate) mod import;
+mod keeper;
 pub(crate) mod plan;
 pub(crate) mod ring;
 pub(crate) mod route;

@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::AdminConfig;
 use crate::outcome::Failure;
+use crate::sockets::Inherited;
 
 /// More nodes than this are counted, not listed, when the proxy starts.
 const MOST_LISTED: usize = 64;
@@ -23,26 +24,29 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Binds both listeners. Before the control plane listens, `prepare` may set a hook on the control.
+    /// Binds the listeners that were not handed in. Before the control plane answers, `prepare` may set a hook on the
+    /// control.
     ///
     /// # Errors
     /// [`Failure::Run`] when a listener cannot bind, [`Failure::Usage`] for a topology that is none.
     pub(crate) async fn start(
         mut settings: Settings,
         admin: AdminConfig,
+        inherited: Inherited,
         prepare: impl FnOnce(&Control),
     ) -> Result<Self, Failure> {
         raise_descriptor_limit(&mut settings);
-        let proxy = Proxy::start(settings).await.map_err(|error| match error {
+        let (clients, sockets) = inherited.complete(&settings.listen, settings.reuse_port, &admin).await?;
+        let proxy = Proxy::start_on(settings, clients).map_err(|error| match error {
             StartError::Topology(why) => topology_failure(&why),
             other => Failure::Run(other.to_string()),
         })?;
         prepare(&proxy.control());
-        let AdminConfig { listen, token, open_metrics } = admin;
-        let started = Admin::start(AdminSettings { listen, token, open_metrics }, proxy.control()).await;
-        let admin = started.map_err(|error| match error {
+        let AdminConfig { listen, token, read_token, open_metrics, metrics_listen } = admin;
+        let admin = AdminSettings { listen, token, read_token, open_metrics, metrics_listen };
+        let admin = Admin::start_on(admin, sockets, proxy.control()).await.map_err(|error| match error {
             AdminError::Settings(_) => Failure::Usage(error.to_string()),
-            AdminError::Bind { .. } => Failure::Run(error.to_string()),
+            AdminError::Bind { .. } | AdminError::Start(_) => Failure::Run(error.to_string()),
         })?;
         Ok(Self { proxy, admin })
     }
@@ -71,16 +75,22 @@ impl Running {
         let mut text = format!("ringway {}, {} workers\n", env!("CARGO_PKG_VERSION"), control.threads());
         let _ = writeln!(text, "clients  {}", control.local_addr());
         let _ = writeln!(text, "admin    http://{}", self.admin.local_addr());
+        if let Some(metrics) = self.admin.metrics_addr() {
+            let _ = writeln!(text, "metrics  http://{metrics}/metrics");
+        }
         text.push_str(&describe(&control.topology()));
         text
     }
 
-    /// Accepts nobody any more and answers what was read. A second signal ends it at once.
+    /// Takes no changes any more, which `held` may rely on; accepts nobody, answers what was read and ends each
+    /// connection between two commands. A second signal ends it at once.
     ///
     /// # Errors
     /// [`Failure::Run`] when it was cut short.
-    pub(crate) async fn drain(self, signals: &mut Signals) -> Result<(), Failure> {
+    pub(crate) async fn drain(self, signals: &mut Signals, held: impl FnOnce()) -> Result<(), Failure> {
         tracing::info!("draining: no new clients, commands in flight are answered");
+        self.control().hold(Some("it is being stopped"));
+        held();
         let drained = tokio::select! {
             drained = self.proxy.drain() => drained,
             () = signals.stop() => return Err(Failure::Run("a second signal ended the drain".to_owned())),
@@ -134,7 +144,7 @@ fn describe(topology: &Topology) -> String {
 /// clients are let in, so that nodes always find theirs.
 fn raise_descriptor_limit(settings: &mut Settings) {
     // files, listeners and the control plane's own connections
-    const OTHERS: usize = 256;
+    const OTHERS: usize = 512;
     let workers = match settings.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,

@@ -1,64 +1,80 @@
 //! `ringway serve`: the proxy in the foreground, until SIGTERM or SIGINT; SIGHUP re-reads the file.
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use ringway_proxy::control::Control;
-use ringway_proxy::settings::TopologySpec;
 
+use super::keeper::Keeper;
 use super::running::{Running, Signals, block_on};
 use crate::cli::ConfigArgs;
 use crate::config::{self, Config, Depth};
 use crate::logging::Logs;
+use crate::notify;
 use crate::outcome::{Failure, print};
+use crate::sockets::Inherited;
 use crate::topology_file::{self, Known};
+
+/// How often a process that stands by looks whether it is its turn to keep the topology file.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs until a signal ends it.
 ///
 /// # Errors
 /// Problems of the files (exit 2), a listener that cannot bind (exit 1).
 pub(crate) fn run(args: &ConfigArgs, logs: &Logs) -> Result<(), Failure> {
+    let inherited = Inherited::from_env()?;
     let mut config = config::load(&args.config, Depth::Run)?;
+    let base = config.settings.topology.clone();
+    let mut keeper = Keeper::new(config.topology_file.as_deref(), base);
     let known = topology_file::known(&config.settings.topology.nodes);
     restore(&mut config, &args.config, &known)?;
-    let keeper = Keeper {
-        path: config.topology_file.clone(),
-        known: Arc::new(RwLock::new(known)),
-        base: config.settings.topology.clone(),
-    };
-    block_on(serve(&args.config, config, keeper, logs))
+    keeper.base = config.settings.topology.clone();
+    block_on(serve(&args.config, config, inherited, keeper, logs))
 }
 
-async fn serve(file: &Path, config: Config, mut keeper: Keeper, logs: &Logs) -> Result<(), Failure> {
+async fn serve(
+    file: &Path,
+    config: Config,
+    inherited: Inherited,
+    mut keeper: Keeper,
+    logs: &Logs,
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let running = Running::start(config.settings.clone(), config.admin.clone(), |control| {
+    let prepare = |control: &Control| {
         keeper.watch(control);
         control.count_dropped_log_lines_with(logs.dropped());
-    })
-    .await?;
+    };
+    let running = Running::start(config.settings.clone(), config.admin.clone(), inherited, prepare).await?;
     let pid = std::process::id();
     print(&format!(
         "{}stop     Ctrl-C or kill {pid} (answers what was read first); kill -HUP {pid} re-reads {}\n",
         running.banner(),
         file.display()
     ))?;
-    if config.settings.password.is_none() && !config::is_loopback(&config.settings.listen) {
-        tracing::warn!(
-            listen = config.settings.listen,
-            "everybody who reaches this address is let in; set auth.password"
-        );
+    let address = running.control().local_addr();
+    if config.settings.password.is_none() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password");
     }
+    notify::ready();
     loop {
-        let again = tokio::select! {
-            again = signals.hang_up() => again,
+        let hung_up = tokio::select! {
+            hung_up = signals.hang_up() => hung_up,
             failure = running.failed() => return Err(failure),
+            () = tokio::time::sleep(LOOK), if keeper.stands_by() => {
+                keeper.follow(&running.control());
+                continue;
+            }
         };
-        if !again {
+        if !hung_up {
             break;
         }
+        notify::reloading();
         reload(file, &config, &running.control(), &mut keeper).await;
+        notify::ready();
     }
-    running.drain(&mut signals).await
+    notify::stopping();
+    running.drain(&mut signals, || keeper.let_go()).await
 }
 
 /// The topology file comes before the nodes of the configuration file.
@@ -94,30 +110,6 @@ fn ring_text(ring: &ringway_ring::RingConfig) -> String {
     let key_hash = ring.placement.key_hash().map(|hash| format!(" {hash}")).unwrap_or_default();
     let tag = ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default();
     format!("{}{key_hash}, points {}, seed {}, hash_tag \"{tag}\"", ring.placement, ring.points, ring.seed)
-}
-
-/// Writes every new topology to the topology file before it takes effect.
-struct Keeper {
-    path: Option<std::path::PathBuf>,
-    /// Passwords that the configuration file supplies, as it was read last.
-    known: Arc<RwLock<Known>>,
-    /// The topology that was served first or reloaded last; the one that holds now differs after a change over HTTP.
-    base: TopologySpec,
-}
-
-impl Keeper {
-    fn watch(&self, control: &Control) {
-        let Some(path) = self.path.clone() else { return };
-        let known = Arc::clone(&self.known);
-        control.keep_with(move |topology| {
-            topology_file::write(&path, topology, &known.read().unwrap_or_else(PoisonError::into_inner))
-        });
-    }
-
-    fn reloaded(&mut self, config: &Config) {
-        let known = topology_file::known(&config.settings.topology.nodes);
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-    }
 }
 
 /// SIGHUP: the file's ring and nodes become a new epoch, or everything stays and the log says why.
@@ -165,6 +157,7 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
     let (a, b) = (&running.settings, &wanted.settings);
     [
         ("listen", a.listen != b.listen),
+        ("reuse_port", a.reuse_port != b.reuse_port),
         ("threads", a.threads != b.threads),
         ("commands.allow", a.allowed_commands != b.allowed_commands),
         ("multi_key", a.multi_key != b.multi_key),
@@ -173,6 +166,8 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("auth.password", a.password != b.password),
         ("admin.listen", running.admin.listen != wanted.admin.listen),
         ("admin.open_metrics", running.admin.open_metrics != wanted.admin.open_metrics),
+        ("admin.metrics_listen", running.admin.metrics_listen != wanted.admin.metrics_listen),
+        ("admin.read_token", running.admin.read_token != wanted.admin.read_token),
         ("admin.token", running.admin.token != wanted.admin.token),
         ("topology_file", running.topology_file != wanted.topology_file),
     ]
@@ -196,10 +191,10 @@ mod tests {
         let before = config("");
         assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
         let after = config(
-            "listen: 127.0.0.1:1\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
-             admin: {listen: '127.0.0.1:2', token: y, open_metrics: true}\ntopology_file: t.json\n",
+            "listen: 127.0.0.1:1\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
+             admin: {listen: '127.0.0.1:2', token: y, read_token: z, metrics_listen: '127.0.0.1:3', open_metrics: true}\ntopology_file: t.json\n",
         );
-        let all = "listen threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.token topology_file";
+        let all = "listen reuse_port threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token topology_file";
         assert_eq!(needs_restart(&before, &after).join(" "), all);
     }
 

@@ -21,6 +21,7 @@ const LIMITS: &[&str] = &[
     "command_incomplete",
     "authentication",
     "drain",
+    "drain_idle",
     "databases",
     "dedicated_connections",
     "subscriber_bytes",
@@ -76,7 +77,8 @@ pub(crate) fn limits(reader: &mut Reader, root: &Section<'_>) -> Limits {
             default.command_incomplete,
         ),
         authentication: reader.duration(&at, "authentication", waits.clone(), default.authentication),
-        drain: reader.duration(&at, "drain", waits, default.drain),
+        drain: reader.duration(&at, "drain", waits.clone(), default.drain),
+        drain_idle: reader.duration(&at, "drain_idle", Duration::ZERO..=HOUR, default.drain_idle),
         databases: u32::try_from(number(reader, &at, "databases", default.databases as usize))
             .unwrap_or(default.databases),
         dedicated_connections: number(reader, &at, "dedicated_connections", default.dedicated_connections),

@@ -6,6 +6,7 @@
 //! ```
 
 mod address;
+mod admin;
 mod commands;
 mod limits;
 mod memory;
@@ -22,10 +23,11 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use ringway_proxy::settings::{Secret, Settings, TopologySpec};
+use ringway_proxy::settings::{Settings, TopologySpec};
 use ringway_proxy::topology::Topology;
 
 pub(crate) use address::is_loopback;
+pub(crate) use admin::AdminConfig;
 use problem::{Problem, Problems};
 use reader::{Reader, Section};
 pub(crate) use secret::Secrets;
@@ -37,6 +39,7 @@ const LARGEST_BYTES: u64 = 16 << 20;
 
 const FIELDS: &[&str] = &[
     "listen",
+    "reuse_port",
     "threads",
     "ring",
     "nodes",
@@ -58,17 +61,6 @@ pub(crate) struct Config {
     pub(crate) admin: AdminConfig,
     /// Where topologies applied over HTTP are kept.
     pub(crate) topology_file: Option<PathBuf>,
-}
-
-/// The section `admin`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AdminConfig {
-    /// `host:port`.
-    pub(crate) listen: String,
-    /// What callers must present.
-    pub(crate) token: Option<Secret>,
-    /// Whether `/metrics` is answered without the token.
-    pub(crate) open_metrics: bool,
 }
 
 /// How much of a file is needed.
@@ -143,6 +135,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Problems> {
 fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) -> Config {
     let at = reader.section(Some(root), "", FIELDS);
     let listen = address::listen(reader, &at, "listen", "127.0.0.1:6380");
+    let reuse_port = reader.flag(&at, "reuse_port");
     let threads = usize::try_from(reader.integer(&at, "threads", 0..=1024, 0)).unwrap_or(0);
     let ring = ring::ring(reader, &at);
     let nodes = match root.value {
@@ -154,7 +147,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let limits = limits::limits(reader, &at);
     let auth = reader.inner(&at, "auth", &["password"]);
     let password = secrets.read(reader, &auth, "password");
-    let admin = admin(reader, &at, secrets, &listen);
+    let admin = admin::admin(reader, &at, secrets, &listen);
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
@@ -162,6 +155,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let multi_key = commands::multi_key(reader, &at);
     let settings = Settings {
         listen,
+        reuse_port,
         threads,
         topology,
         first_epoch: 1,
@@ -182,32 +176,6 @@ fn whole(reader: &mut Reader, at: &Section<'_>, topology: &TopologySpec) {
         let key = if at.get("ring").is_some() { "ring" } else { "nodes" };
         reader.problem(at.line_of(key), error.to_string());
     }
-}
-
-fn admin(reader: &mut Reader, root: &Section<'_>, secrets: &Secrets<'_>, proxy_listen: &str) -> AdminConfig {
-    let at = reader.inner(root, "admin", &["listen", "token", "open_metrics"]);
-    let listen = address::listen(reader, &at, "listen", "127.0.0.1:9380");
-    let token = secrets.read(reader, &at, "token");
-    if let Some(token) = &token
-        && !token.reveal().bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        let text =
-            "admin.token has characters that no HTTP header can carry; use printable ASCII without spaces";
-        reader.problem(at.line_of("token"), text);
-    }
-    if !is_loopback(&listen) && at.get("token").is_none() {
-        let text = format!(
-            "admin.listen: {listen} can be reached from other machines, and admin.token is missing; set a token or listen on 127.0.0.1"
-        );
-        reader.problem(at.line_of("listen"), text);
-    }
-    if listen == proxy_listen && !listen.ends_with(":0") {
-        reader.problem(
-            at.line_of("listen"),
-            format!("admin.listen: {listen} is the proxy's own address; use another port"),
-        );
-    }
-    AdminConfig { listen, token, open_metrics: reader.flag(&at, "open_metrics") }
 }
 
 fn topology_file(reader: &mut Reader, root: &Section<'_>, base: &Path) -> Option<PathBuf> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringway_proxy::settings::{MultiKey, Timeouts};
+use ringway_proxy::settings::{MultiKey, Secret, Timeouts};
 use ringway_ring::{KeyHash, Placement, RingConfig};
 
 use super::*;
@@ -47,7 +47,13 @@ fn defaults_are_those_of_the_proxy() {
     assert_eq!(config.settings.topology.nodes[0].weight, 1);
     assert_eq!(
         config.admin,
-        AdminConfig { listen: "127.0.0.1:9380".into(), token: None, open_metrics: false }
+        AdminConfig {
+            listen: "127.0.0.1:9380".into(),
+            token: None,
+            read_token: None,
+            open_metrics: false,
+            metrics_listen: None
+        }
     );
     assert_eq!(config.topology_file, None);
 }
@@ -58,6 +64,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     let from_example = config(text);
     let Settings {
         listen,
+        reuse_port,
         threads,
         topology,
         first_epoch,
@@ -67,14 +74,14 @@ fn the_example_is_valid_and_shows_the_defaults() {
         allowed_commands,
         multi_key,
     } = from_example.settings;
-    assert!(allowed_commands.is_empty());
+    assert!(allowed_commands.is_empty() && !reuse_port);
     assert_eq!(multi_key, MultiKey::Refuse);
+    assert_eq!(from_example.admin, config(NODES).admin);
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
     assert_eq!(
         (topology.ring, timeouts, limits),
         (RingConfig::default(), Timeouts::default(), limits::default())
     );
-    assert_eq!(from_example.admin.listen, "127.0.0.1:9380");
 }
 
 #[test]
@@ -216,6 +223,24 @@ fn admin_needs_a_token_where_others_can_reach_it() {
     expect_after_nodes("admin:\n  token: 'two words'\n", 2, "printable ASCII");
     expect_after_nodes("admin:\n  open_metrics: maybe\n", 2, "neither true nor false");
     config(&format!("{NODES}admin: {{listen: '0.0.0.0:9380', token: abc, open_metrics: true}}\n"));
+}
+
+#[test]
+fn admin_tokens_and_listeners_fit_together() {
+    expect_after_nodes("admin:\n  read_token: abc\n", 2, "set admin.token too");
+    expect_after_nodes("admin:\n  token: abc\n  read_token: abc\n", 3, "the same as admin.token");
+    expect_after_nodes("admin:\n  token: abc\n  read_token: 'a b'\n", 3, "admin.read_token has characters");
+    expect_after_nodes("admin:\n  metrics_listen: 127.0.0.1:9380\n", 2, "the address of admin.listen");
+    expect_after_nodes("admin:\n  metrics_listen: 127.0.0.1:6380\n", 2, "the proxy's own address");
+    expect_after_nodes("admin:\n  metrics_listen: 9381\n", 2, "write for example 127.0.0.1:9381");
+    expect_after_nodes("reuse_port: maybe\n", 1, "neither true nor false");
+    expect_after_nodes("limits:\n  drain_idle: 2h\n", 2, "out of range; use 0ms to 1h");
+    let config = config(&format!(
+        "{NODES}reuse_port: true\nadmin: {{token: abc, read_token: def, metrics_listen: '0.0.0.0:9381'}}\n"
+    ));
+    assert!(config.settings.reuse_port);
+    assert_eq!(config.admin.metrics_listen.as_deref(), Some("0.0.0.0:9381"));
+    assert_eq!(config.admin.read_token.as_ref().map(Secret::reveal), Some("def"));
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub(crate) mod fake_redis;
 pub(crate) mod frame;
 pub(crate) mod harness;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod random;

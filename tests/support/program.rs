@@ -97,11 +97,17 @@ impl Program {
 
     /// Runs a prepared command; without `reads_log` nobody ever reads what it logs.
     pub(crate) fn watch(mut command: Command, reads_log: bool) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the binary");
-        let printed = collect(child.stdout.take().expect("piped"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::start_command(command, reads_log)
+    }
+
+    /// As [`Program::watch`], for a command with surroundings of its own. What it prints is looked for among what it logs
+    /// when its standard output is no pipe.
+    pub(crate) fn start_command(mut command: Command, reads_log: bool) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the binary");
         // otherwise the pipe stays open, and fills
         let logged = if reads_log { collect(child.stderr.take().expect("piped")) } else { Arc::default() };
+        let printed = child.stdout.take().map_or_else(|| Arc::clone(&logged), collect);
         let mut program = Self { child, printed, logged };
         wait_for("the banner", || {
             let ended = program.child.try_wait().expect("wait");
@@ -143,6 +149,13 @@ impl Program {
     pub(crate) fn http(&self) -> Http {
         let admin = self.field("admin").expect("told");
         Http::new(admin.trim_start_matches("http://").parse().expect("an address"))
+    }
+
+    /// Where metrics and health alone are answered.
+    pub(crate) fn metrics(&self) -> Http {
+        let metrics = self.field("metrics").expect("told");
+        let address = metrics.trim_start_matches("http://").trim_end_matches("/metrics");
+        Http::new(address.parse().expect("an address"))
     }
 
     /// Its process number.

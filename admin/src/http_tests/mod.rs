@@ -11,7 +11,7 @@ use ringway_proxy::settings::{Credentials, NodeSpec, Secret, Settings};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::routes::router;
+use crate::routes::routers;
 use crate::settings::AdminSettings;
 
 /// Long and random enough; must appear in no answer.
@@ -47,7 +47,7 @@ async fn fixture_with(settings: AdminSettings) -> Fixture {
         (1..=3).map(|at| NodeSpec::new(format!("cache-{at}"), format!("127.0.0.1:{at}"))).collect();
     nodes[0].credentials = Credentials { username: None, password: Some(Secret::new(PASSWORD)) };
     let proxy = Proxy::start(Settings { threads: 1, ..Settings::new(nodes) }).await.unwrap();
-    Fixture { router: router(&settings, proxy.control()), proxy }
+    Fixture { router: routers(&settings, proxy.control()).api, proxy }
 }
 
 async fn fixture() -> Fixture {

@@ -17,6 +17,7 @@ mod emulate;
 mod exclusive;
 mod hub;
 mod info;
+mod leaving;
 mod local;
 pub(crate) mod pipeline;
 mod session;
@@ -167,22 +168,6 @@ impl Client {
     /// Ends the connection without another word.
     fn close(&self) {
         self.closed.set(true);
-        self.wake();
-    }
-
-    /// Answers what was read, then ends the connection.
-    pub(crate) fn drain(&self) {
-        let mut inner = self.inner.borrow_mut();
-        if inner.reading == Reading::Open {
-            inner.reading = Reading::Ended;
-        }
-        // what waits for something to happen is not waited for
-        let waits = inner.session.running.as_ref().is_some_and(|running| running.ends_with_client);
-        let id = inner.session.id;
-        drop(inner);
-        if waits && !self.inner.borrow().pipeline.is_empty() && !self.worker.waits.leave(id) {
-            return self.close();
-        }
         self.wake();
     }
 
@@ -478,7 +463,7 @@ impl Client {
     /// Writes a large reply from where it was read, if its turn has come; returns what is left of it.
     #[cold]
     fn write_through<'b>(&self, inner: &mut Inner, number: u64, bytes: &'b [u8]) -> &'b [u8] {
-        if inner.blocked || !inner.pipeline.is_next_to_leave(number) {
+        if inner.blocked || !inner.pipeline.is_next_to_leave(number) || self.worker.leaving.get() {
             return bytes;
         }
         // an error comes again at the end of the turn, where it is dealt with
@@ -493,7 +478,11 @@ impl Client {
         if waiting == 0 || inner.blocked {
             return Ok(());
         }
-        let written = match self.stream.try_write(inner.pipeline.unwritten()) {
+        let result = match self.worker.leaving.get() {
+            false => self.stream.try_write(inner.pipeline.unwritten()),
+            true => self.write_leaving(&mut inner),
+        };
+        let written = match result {
             Ok(written) => written,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
             Err(error) => return Err(error),

@@ -18,6 +18,7 @@ use super::running::{Running, Signals, block_on};
 use crate::cli::DevArgs;
 use crate::config::{AdminConfig, is_loopback};
 use crate::outcome::{Failure, print};
+use crate::sockets::Inherited;
 
 /// Runs until Ctrl-C, then leaves nothing behind.
 ///
@@ -57,8 +58,14 @@ async fn start(args: &DevArgs, nodes: &mut Nodes) -> Result<Running, Failure> {
     }
     nodes.started();
     let settings = Settings { listen: args.listen.clone(), ..Settings::new(specs) };
-    let admin = AdminConfig { listen: args.admin.clone(), token: None, open_metrics: false };
-    Running::start(settings, admin, |_| ()).await
+    let admin = AdminConfig {
+        listen: args.admin.clone(),
+        token: None,
+        read_token: None,
+        open_metrics: false,
+        metrics_listen: None,
+    };
+    Running::start(settings, admin, Inherited::default(), |_| ()).await
 }
 
 /// Says what to try, waits for a signal, tells when a node ends before that.
@@ -72,7 +79,7 @@ async fn attend(running: Running, nodes: &mut Nodes, signals: &mut Signals) -> R
             failure = running.failed() => return Err(failure),
         }
     }
-    running.drain(signals).await
+    running.drain(signals, || ()).await
 }
 
 fn first_steps(running: &Running) -> String {

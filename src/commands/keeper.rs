@@ -1,0 +1,110 @@
+//! Keeps the topology file of `ringway serve`, and waits for its turn where another process still does.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use ringway_proxy::control::Control;
+use ringway_proxy::settings::TopologySpec;
+
+use crate::config::Config;
+use crate::topology_file::{self, Known};
+use crate::topology_lock::TopologyLock;
+
+/// Writes every new topology to the topology file before it takes effect.
+pub(crate) struct Keeper {
+    path: Option<PathBuf>,
+    /// Without one nobody is waited for.
+    lock: Option<TopologyLock>,
+    /// Passwords that the configuration file supplies, as it was read last.
+    known: Arc<RwLock<Known>>,
+    /// The topology that was served first or reloaded last; the one that holds now differs after a change over HTTP.
+    pub(crate) base: TopologySpec,
+    /// What was wrong with the file when it was looked at last, so that it is told once.
+    trouble: String,
+}
+
+impl Keeper {
+    /// Takes the lock of the topology file, if there is one and nobody has it. `configured` is the topology of the
+    /// configuration file. The file must be read after this.
+    pub(crate) fn new(path: Option<&Path>, configured: TopologySpec) -> Self {
+        let lock = path.and_then(|path| match TopologyLock::open(path) {
+            Ok(lock) => Some(lock),
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%error, "{path}.lock cannot be used: nobody is kept from writing {path} as well");
+                None
+            }
+        });
+        let known = topology_file::known(&configured.nodes);
+        Self {
+            path: path.map(Path::to_path_buf),
+            lock,
+            known: Arc::new(RwLock::new(known)),
+            base: configured,
+            trouble: String::new(),
+        }
+    }
+
+    /// Whether another process keeps the file.
+    pub(crate) fn stands_by(&self) -> bool {
+        self.lock.as_ref().is_some_and(|lock| !lock.is_held())
+    }
+
+    /// Keeps what `control` changes; while another process keeps the file, nothing may be changed.
+    pub(crate) fn watch(&self, control: &Control) {
+        let Some(path) = self.path.clone() else { return };
+        if self.stands_by() {
+            tracing::info!(
+                "another process keeps {}: this one follows it and takes no changes",
+                path.display()
+            );
+            control.hold(Some("another process keeps the topology file; change it there, or stop that one"));
+        }
+        let known = Arc::clone(&self.known);
+        control.keep_with(move |topology| {
+            topology_file::write(&path, topology, &known.read().unwrap_or_else(PoisonError::into_inner))
+        });
+    }
+
+    /// Takes over what the other process wrote, and the file itself as soon as that process lets go of it.
+    pub(crate) fn follow(&mut self, control: &Control) {
+        let (Some(path), Some(lock)) = (&self.path, &mut self.lock) else { return };
+        // first the lock, then the file: what is read with the lock in hand is the last word
+        let taken = lock.take();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let outcome = match (&taken, topology_file::read(path, &known)) {
+            (Err(error), _) => Err(error.to_string()),
+            (Ok(_), Err(problems)) => Err(problems.to_string()),
+            (Ok(_), Ok(None)) => Ok(()),
+            (Ok(_), Ok(Some(found))) => control
+                .adopt(found.epoch, found.spec, &format!("taken over from {}", path.display()))
+                .map(|adopted| {
+                    if let Some(change) = adopted {
+                        self.base = change.to.spec().clone();
+                        tracing::info!(epoch = change.to.epoch(), "following {}", path.display());
+                    }
+                })
+                .map_err(|error| error.to_string()),
+        };
+        let trouble = outcome.err().unwrap_or_default();
+        if !trouble.is_empty() && trouble != self.trouble {
+            tracing::error!("what another process changed is not taken over: {trouble}");
+        }
+        self.trouble = trouble;
+        if taken.is_ok_and(|taken| taken) {
+            tracing::info!("{} is kept by this process from now on", path.display());
+            control.hold(None);
+        }
+    }
+
+    /// Lets the next process keep the file. Nothing may be changed here any more.
+    pub(crate) fn let_go(&mut self) {
+        self.lock = None;
+    }
+
+    /// Takes over what a configuration file that was read again supplies.
+    pub(crate) fn reloaded(&mut self, config: &Config) {
+        let known = topology_file::known(&config.settings.topology.nodes);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+}

@@ -1,0 +1,138 @@
+//! Where the listening sockets come from: bound here, or handed in by systemd (`LISTEN_FDS`, socket activation).
+//!
+//! ```text
+//!   ringway.socket        FileDescriptorName=clients ─┐
+//!   ringway-admin.socket  FileDescriptorName=admin   ─┼─► LISTEN_FDS=3 LISTEN_FDNAMES=clients:admin:metrics
+//!   ringway-metrics.socket FileDescriptorName=metrics ┘
+//! ```
+//! A socket that is handed in wins over the address in the configuration file. The control plane's sockets are bound
+//! before that of the clients: who fails half-way has not drawn a single client yet.
+
+use std::net::TcpListener;
+
+use listenfd::ListenFd;
+use ringway_admin::Sockets;
+use ringway_proxy::listen::Listener;
+
+use crate::config::AdminConfig;
+use crate::config::problem::shown;
+use crate::outcome::Failure;
+
+/// What `FileDescriptorName` may say.
+const NAMES: [&str; 3] = ["clients", "admin", "metrics"];
+
+/// Sockets that a service manager bound.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    clients: Option<TcpListener>,
+    admin: Option<TcpListener>,
+    metrics: Option<TcpListener>,
+}
+
+impl Inherited {
+    /// Takes what the environment offers to this very process. Must be called before any thread is started, since it
+    /// clears those variables.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for a socket without a place, or a place with two sockets.
+    pub(crate) fn from_env() -> Result<Self, Failure> {
+        // without the number of a process the variables may be left over from another one
+        if std::env::var_os("LISTEN_PID").is_none() {
+            return Ok(Self::default());
+        }
+        let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut given = ListenFd::from_env();
+        let mut found = Self::default();
+        for (at, name) in names_of(&names, given.len()).map_err(Failure::Usage)?.into_iter().enumerate() {
+            let refused = |why: String| {
+                Failure::Usage(format!("socket {at} of LISTEN_FDS ({name}) cannot be used: {why}"))
+            };
+            let socket = given.take_tcp_listener(at).map_err(|error| refused(error.to_string()))?;
+            let place = match name {
+                "clients" => &mut found.clients,
+                "admin" => &mut found.admin,
+                _ => &mut found.metrics,
+            };
+            if std::mem::replace(place, socket).is_some() {
+                return Err(refused(
+                    "there are two of this name; hand in one, for [::] and 0.0.0.0 alike".into(),
+                ));
+            }
+        }
+        Ok(found)
+    }
+
+    /// All listeners, those that were not handed in bound now.
+    ///
+    /// # Errors
+    /// [`Failure::Run`] when an address is in use, [`Failure::Usage`] for a socket that does not listen.
+    pub(crate) async fn complete(
+        self,
+        listen: &str,
+        reuse_port: bool,
+        admin: &AdminConfig,
+    ) -> Result<(Listener, Sockets), Failure> {
+        let Self { clients, admin: admin_socket, metrics } = self;
+        let admin_socket = one(admin_socket, &admin.listen, reuse_port, "admin: ").await?.into_std();
+        let metrics = match (metrics, &admin.metrics_listen) {
+            (None, None) => None,
+            (given, listen) => {
+                let listen = listen.as_deref().unwrap_or_default();
+                Some(one(given, listen, reuse_port, "admin: ").await?.into_std())
+            }
+        };
+        let clients = one(clients, listen, reuse_port, "").await?;
+        Ok((clients, Sockets { admin: Some(admin_socket), metrics }))
+    }
+}
+
+async fn one(
+    given: Option<TcpListener>,
+    listen: &str,
+    reuse_port: bool,
+    who: &str,
+) -> Result<Listener, Failure> {
+    match given {
+        Some(socket) => Listener::inherited(socket)
+            .map_err(|error| Failure::Usage(format!("{who}a socket of LISTEN_FDS cannot be used: {error}"))),
+        None => Listener::bind(listen, reuse_port)
+            .await
+            .map_err(|error| Failure::Run(format!("{who}cannot listen on {listen}: {error}"))),
+    }
+}
+
+/// The places of `count` sockets. One alone may have any name: it is for clients.
+fn names_of(names: &str, count: usize) -> Result<Vec<&'static str>, String> {
+    let given: Vec<&str> = if names.is_empty() { Vec::new() } else { names.split(':').collect() };
+    let place = |at: usize| {
+        let name = given.get(at).copied().unwrap_or_default();
+        match NAMES.iter().find(|known| **known == name) {
+            Some(known) => Ok(*known),
+            None if count == 1 => Ok("clients"),
+            None => Err(format!(
+                "socket {at} of LISTEN_FDS has the name '{}'; write FileDescriptorName={}",
+                shown(name),
+                NAMES.join(", or ")
+            )),
+        }
+    };
+    (0..count).map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_find_their_places_by_name() {
+        assert_eq!(names_of("", 0), Ok(vec![]));
+        assert_eq!(names_of("", 1), Ok(vec!["clients"]));
+        assert_eq!(names_of("ringway.socket", 1), Ok(vec!["clients"]));
+        assert_eq!(names_of("admin", 1), Ok(vec!["admin"]));
+        assert_eq!(names_of("admin:clients:metrics", 3), Ok(vec!["admin", "clients", "metrics"]));
+        for (names, count) in [("", 2), ("clients", 2), ("clients:unknown", 2), ("clients::", 3)] {
+            let refused = names_of(names, count).unwrap_err();
+            assert!(refused.contains("FileDescriptorName"), "{names}: {refused}");
+        }
+    }
+}
