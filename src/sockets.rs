@@ -124,6 +124,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_units_that_are_shipped_name_places_that_there_are() {
+        for unit in [
+            include_str!("../deploy/systemd/ringway.socket"),
+            include_str!("../deploy/systemd/ringway-admin.socket"),
+        ] {
+            let name = unit.lines().find_map(|line| line.strip_prefix("FileDescriptorName=")).unwrap();
+            assert_eq!(names_of(&format!("{name}:metrics"), 2), Ok(vec![name, "metrics"]));
+        }
+    }
+
+    #[test]
     fn sockets_find_their_places_by_name() {
         assert_eq!(names_of("", 0), Ok(vec![]));
         assert_eq!(names_of("", 1), Ok(vec!["clients"]));
