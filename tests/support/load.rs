@@ -1,14 +1,9 @@
-//! Clients that write without a pause and reconnect when their connection ends, and the census of what they wrote.
+//! Clients that write without a pause and reconnect when their connection ends, and note what became of each command.
 //!
 //! A client behaves as a connection pool does: before it sends, it looks whether the other end has closed. Each command
-//! pushes a token that occurs once, so that the nodes can say afterwards which commands ran:
-//!
-//! ```text
-//!   answered        ran once                    unanswered, connection ended in order   must not have run
-//!   lost            unanswered and in doubt: the connection was reset, or the command ran all the same
-//! ```
+//! pushes a token that occurs once to the client's own list, so that the node can say afterwards which commands ran, and
+//! in which order.
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -70,15 +65,6 @@ impl Load {
 /// The list that a client writes to.
 pub(crate) fn list_of(client: usize) -> String {
     format!("load:{client}")
-}
-
-/// How often each token stands in the lists, which `read` fetches.
-pub(crate) fn census(clients: usize, mut read: impl FnMut(&str) -> Vec<String>) -> HashMap<String, usize> {
-    let mut census = HashMap::new();
-    for token in (0..clients).flat_map(|client| read(&list_of(client))) {
-        *census.entry(token).or_insert(0) += 1;
-    }
-    census
 }
 
 fn run(address: SocketAddr, id: usize, depth: usize, stop: &AtomicBool, answered: &AtomicU64) -> Seen {
