@@ -25,8 +25,8 @@ impl Client {
     /// first: the caller asks `again` for those.
     pub(crate) fn drain(&self, again: bool) {
         let mut inner = self.inner.borrow_mut();
-        if again && inner.reading != Reading::Open || inner.is_between_commands() && self.stream.has_unread()
-        {
+        let has_arrived = inner.is_between_commands() && self.stream.has_unread();
+        if has_arrived || again && inner.reading != Reading::Open {
             return;
         }
         if inner.reading == Reading::Open {
