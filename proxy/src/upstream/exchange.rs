@@ -21,6 +21,8 @@ use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 const STREAM_BYTES: usize = 64 * 1024;
 /// What an observer sees of a reply that was passed on in pieces: it is no error and no nil.
 const LONG_REPLY: &[u8] = b"$";
+/// A queue larger than this is given back when it is empty and somebody looks, in bytes.
+const KEEP_QUEUE_BYTES: usize = 64 * 1024;
 /// A write buffer larger than this is given back when it is empty, in bytes.
 const KEEP_BYTES: usize = 1 << 20;
 
@@ -260,7 +262,7 @@ impl<T: ReplyTo> Exchange<T> {
     /// Bytes of memory held; gives back what an idle connection has no use for.
     pub(crate) fn held_bytes(&mut self) -> usize {
         let entry = size_of::<Entry<T>>();
-        if self.queue.is_empty() && self.queue.capacity() * entry > KEEP_BYTES {
+        if self.queue.is_empty() && self.queue.capacity() * entry > KEEP_QUEUE_BYTES {
             self.queue = VecDeque::new();
         }
         self.queue.capacity() * entry + self.out.len() + self.partial.len()
