@@ -9,7 +9,7 @@ use ringway_proxy::stats::{NodeState, Outcome};
 
 use crate::support::frame::bulk_request;
 use crate::support::harness::specs;
-use crate::support::{Cluster, RawClient, RedisServer, wait_for};
+use crate::support::{Cluster, RawClient, RedisServer, StopAtEnd, wait_for};
 
 #[test]
 fn e4_a_hot_node_does_not_hold_up_the_others() {
@@ -112,10 +112,10 @@ fn undisturbed(cluster: &Cluster, clients: usize, mut change: impl FnMut() -> bo
                 })
             })
             .collect();
+        let _stop = StopAtEnd(&stop);
         while change() {
             assert!(workers.iter().all(|worker| !worker.is_finished()), "a command failed");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     answered.load(Ordering::Relaxed)
 }

@@ -4,12 +4,13 @@
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::frame::bulk_request;
 use crate::support::rig::{MIB, Rig};
-use crate::support::{RawClient, wait_for};
+use crate::support::{RawClient, StopAtEnd, wait_for};
 
 const CLOSED: &str = "ringway_clients_closed_total{reason=\"memory\"}";
 
@@ -55,9 +56,10 @@ fn wave(rig: &Rig, done: impl FnMut() -> bool) {
             pourer.write_all(&set_of(&format!("never:{at}"), 512 << 20)).expect("the beginning is taken");
             scope.spawn(move || pour(pourer, 100 << 20));
         }
-        wait_for("the wave to be over", done);
-        // ends those who still pour
+        let over = catch_unwind(AssertUnwindSafe(|| wait_for("the wave to be over", done)));
+        // ends those who still pour, however it went
         pourers.iter().for_each(|pourer| drop(pourer.shutdown(Shutdown::Both)));
+        over.unwrap_or_else(|why| resume_unwind(why));
     });
 }
 
@@ -78,6 +80,8 @@ fn siege(budget: u64, time: Duration) {
                 scope.spawn(move || behave_well(client, number, stop, served))
             })
             .collect();
+        // also when the siege fails, or the others would go on for ever
+        let _stop = StopAtEnd(&stop);
         let end = Instant::now() + time;
         let mut closed = 0.0;
         while Instant::now() < end || closed < 4.0 {
@@ -89,7 +93,6 @@ fn siege(budget: u64, time: Duration) {
             });
             assert!(normal.iter().all(|client| !client.is_finished()), "a normal client was not served");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     println!("{} MiB at most", most / MIB);
     // what a tick brings, what the allocator keeps, and what a build without optimisation adds

@@ -1,6 +1,7 @@
 //! Real servers and the proxy in front of them, in one line, and everything gone when dropped.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ringway_admin::{Admin, AdminSettings};
@@ -231,6 +232,15 @@ fn node_index(name: &str) -> usize {
 /// Specifications of weight 1 for servers, named by their place.
 pub(crate) fn specs(nodes: &[RedisServer]) -> Vec<NodeSpec> {
     nodes.iter().enumerate().map(|(at, node)| NodeSpec::new(node_name(at), node.address())).collect()
+}
+
+/// Tells threads to stop when it is dropped.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Waits for a condition with the patience of all tests.

@@ -15,6 +15,6 @@ pub(crate) mod redis_server;
 pub(crate) mod rig;
 
 pub(crate) use fake_redis::{Act, FakeRedis};
-pub(crate) use harness::{Cluster, Harness, wait_for};
+pub(crate) use harness::{Cluster, Harness, StopAtEnd, wait_for};
 pub(crate) use raw_client::{NoReply, RawClient};
 pub(crate) use redis_server::RedisServer;
