@@ -39,7 +39,10 @@ pub(crate) trait ReplyTo {
 /// One command on its way, or one block of commands.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
-    asked: Asked<T>,
+    /// Who asked for what; nobody for a probe.
+    asked: Option<Asked<T>>,
+    /// What is not one command with one reply.
+    other: Option<Box<Other<T>>>,
     at: Instant,
     /// Stream offset of its first byte.
     start: u64,
@@ -47,50 +50,60 @@ pub(crate) struct Entry<T> {
     end: u64,
 }
 
-/// Who asked for what.
 #[derive(Debug)]
-enum Asked<T> {
-    /// One command, one reply.
-    One { to: T, command: &'static Command },
+struct Asked<T> {
+    to: T,
+    command: &'static Command,
+}
+
+/// The rare kinds of entries, which nobody else has asked for.
+#[derive(Debug)]
+enum Other<T> {
     /// A transaction, of whose replies only the last is passed on.
-    Block(Box<Block<T>>),
-    /// Nobody: a probe.
-    Probe,
-    /// Nobody: a fence, to which any answer will do.
+    Block(Block<T>),
+    /// A fence, to which any answer will do.
     Fence,
 }
 
 impl<T: ReplyTo> Entry<T> {
     /// Tells whoever asked that no reply will come; returns the command.
     pub(crate) fn fail(&self, failure: crate::error::Failure<'_>) -> Option<&'static Command> {
-        match &self.asked {
-            Asked::One { to, command } => {
-                to.fail(failure);
-                Some(command)
-            }
-            Asked::Block(block) => Some(block.fail(failure)),
-            Asked::Probe | Asked::Fence => None,
+        if let Some(block) = self.block() {
+            return Some(block.fail(failure));
+        }
+        let asked = self.asked.as_ref()?;
+        asked.to.fail(failure);
+        Some(asked.command)
+    }
+
+    fn block(&self) -> Option<&Block<T>> {
+        match self.other.as_deref()? {
+            Other::Block(block) => Some(block),
+            Other::Fence => None,
         }
     }
 
-    /// Whether a reply may come now: to a whole command, or to one inside of a block whose end is on its way.
-    #[inline]
-    fn awaits_reply(&self, written: u64) -> bool {
-        self.end <= written || self.awaits_early_reply(written)
-    }
-
+    /// Whether a reply may come before the last byte is written: to a command inside of a block whose end is on its way.
     #[cold]
     fn awaits_early_reply(&self, written: u64) -> bool {
-        matches!(&self.asked, Asked::Block(block) if self.start < written && !block.is_at_last())
+        self.start < written && self.block().is_some_and(|block| !block.is_at_last())
     }
 
     /// Passes on a piece of the reply.
     #[inline]
     fn pass(&self, bytes: &[u8]) {
-        match &self.asked {
-            Asked::One { to, .. } => to.reply(bytes, false),
-            Asked::Block(block) => block.pass(bytes),
-            Asked::Probe | Asked::Fence => {}
+        if let Some(asked) = &self.asked {
+            asked.to.reply(bytes, false);
+        } else if let Some(block) = self.block() {
+            block.pass(bytes);
+        }
+    }
+
+    /// Bytes of the reply that wait for the asker to take them.
+    fn backlog(&self) -> Option<usize> {
+        match (&self.asked, self.block()) {
+            (Some(asked), _) => Some(asked.to.backlog()),
+            (None, block) => block?.backlog(),
         }
     }
 
@@ -103,22 +116,32 @@ impl<T: ReplyTo> Entry<T> {
         known: &[u8],
         done: &mut impl FnMut(&'static Command, Instant, &[u8]),
     ) -> Result<bool, Violation> {
-        match &mut self.asked {
-            Asked::One { to, command } => {
-                to.reply(bytes, true);
-                done(command, self.at, known);
+        match &self.asked {
+            Some(asked) => {
+                asked.to.reply(bytes, true);
+                done(asked.command, self.at, known);
                 Ok(true)
             }
-            Asked::Block(block) => match block.finish(bytes, known) {
-                Some(known) => {
-                    done(block.command, self.at, known);
-                    Ok(true)
-                }
-                None => Ok(false),
-            },
-            Asked::Fence => Ok(true),
-            Asked::Probe if bytes == b"+PONG\r\n" => Ok(true),
-            Asked::Probe => Err(Violation::Probe),
+            None => self.finish_other(bytes, known, done),
+        }
+    }
+
+    #[cold]
+    fn finish_other(
+        &mut self,
+        bytes: &[u8],
+        known: &[u8],
+        done: &mut impl FnMut(&'static Command, Instant, &[u8]),
+    ) -> Result<bool, Violation> {
+        match self.other.as_deref_mut() {
+            Some(Other::Block(block)) => {
+                let known = block.finish(bytes, known);
+                known.inspect(|known| done(block.command, self.at, known));
+                Ok(known.is_some())
+            }
+            Some(Other::Fence) => Ok(true),
+            None if bytes == b"+PONG\r\n" => Ok(true),
+            None => Err(Violation::Probe),
         }
     }
 }
@@ -180,17 +203,17 @@ impl<T: ReplyTo> Exchange<T> {
     /// The bytes appended since the last commit are one command.
     #[inline]
     pub(crate) fn commit(&mut self, to: T, command: &'static Command, at: Instant) {
-        self.commit_entry(Asked::One { to, command }, at);
+        self.commit_entry(Some(Asked { to, command }), None, at);
     }
 
     /// The bytes appended since the last commit are one block of commands.
     pub(crate) fn commit_block(&mut self, block: Block<T>, at: Instant) {
-        self.commit_entry(Asked::Block(Box::new(block)), at);
+        self.commit_entry(None, Some(Box::new(Other::Block(block))), at);
     }
 
     /// The bytes appended since the last commit are a fence, whose answer nobody awaits.
     pub(crate) fn commit_fence(&mut self, at: Instant) {
-        self.commit_entry(Asked::Fence, at);
+        self.commit_entry(None, Some(Box::new(Other::Fence)), at);
     }
 
     /// A command of `len` bytes that [`Exchange::supply`] brings next.
@@ -222,13 +245,13 @@ impl<T: ReplyTo> Exchange<T> {
     /// Asks the node whether it is there, on nobody's behalf.
     pub(crate) fn probe(&mut self, at: Instant) {
         self.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
-        self.commit_entry(Asked::Probe, at);
+        self.commit_entry(None, None, at);
     }
 
     #[inline]
-    fn commit_entry(&mut self, asked: Asked<T>, at: Instant) {
+    fn commit_entry(&mut self, asked: Option<Asked<T>>, other: Option<Box<Other<T>>>, at: Instant) {
         let end = self.written + (self.out.len() - self.out_at) as u64;
-        self.queue.push_back(Entry { asked, at, start: self.open, end });
+        self.queue.push_back(Entry { asked, other, at, start: self.open, end });
         self.open = end;
     }
 
@@ -286,11 +309,7 @@ impl<T: ReplyTo> Exchange<T> {
     /// reply.
     #[inline]
     pub(crate) fn long_reply_backlog(&self) -> Option<usize> {
-        match &self.queue.front().filter(|_| self.streaming)?.asked {
-            Asked::One { to, .. } => Some(to.backlog()),
-            Asked::Block(block) => block.backlog(),
-            Asked::Probe | Asked::Fence => None,
-        }
+        self.queue.front().filter(|_| self.streaming)?.backlog()
     }
 
     /// Whether a long reply is being passed on.
@@ -329,9 +348,10 @@ impl<T: ReplyTo> Exchange<T> {
     ) -> Result<(), Violation> {
         self.progress = now;
         while !bytes.is_empty() {
-            let written = self.written;
-            let front = self.queue.front_mut().filter(|entry| entry.awaits_reply(written));
-            let front = front.ok_or(Violation::Stray)?;
+            let Some(front) = self.queue.front_mut() else { return Err(Violation::Stray) };
+            if front.end > self.written && !front.awaits_early_reply(self.written) {
+                return Err(Violation::Stray);
+            }
             if !self.partial.is_empty() || self.streaming {
                 bytes = self.received_more(bytes, &mut done)?;
                 continue;
