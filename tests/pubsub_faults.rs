@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringway_proxy::settings::NodeSpec;
+use ringway_proxy::settings::{Credentials, NodeSpec, Secret};
 
 use crate::pubsub::subscribe;
 use crate::support::frame::bulk_request;
-use crate::support::harness::{node_name, specs};
+use crate::support::harness::{node_name, patient, specs};
 use crate::support::random::Random;
-use crate::support::{Cluster, NoReply, RawClient, RedisServer, wait_for};
+use crate::support::{Cluster, Harness, NoReply, RawClient, RedisServer, wait_for};
 
 /// What all nodes together have of the proxy: connections in CLIENT LIST, subscribed connections, topics.
 fn at_nodes(cluster: &Cluster) -> Vec<(usize, usize, usize)> {
@@ -283,4 +283,21 @@ fn a_node_that_refuses_a_channel_refuses_the_command() {
     assert_eq!(other.text(&["PUBLISH", "open", "m"]), ":1\r\n");
     assert!(client.text_reply().contains("message"));
     assert_eq!(cluster.control().snapshot().subscriptions, [1, 0, 0]);
+}
+
+#[test]
+fn nodes_with_a_password_are_listened_to() {
+    let server = RedisServer::start_with(&["--requirepass", "node's secret"]);
+    let credentials = Credentials { username: None, password: Some(Secret::new("node's secret")) };
+    let node = NodeSpec { credentials, ..NodeSpec::new("locked", server.address()) };
+    let harness = Harness::start(patient(vec![node]));
+    let mut client = harness.client();
+    subscribe(&mut client, &["SUBSCRIBE", "news"]);
+    let mut publisher = harness.client();
+    assert_eq!(publisher.text(&["PUBLISH", "news", "m"]), ":1\r\n");
+    assert!(client.text_reply().contains("message"));
+    // a client that says goodbye is not counted any more, whether or not it has read the last word
+    client.send_command(&["QUIT"]);
+    wait_for("nobody to listen", || publisher.text(&["PUBLISH", "news", "m"]) == ":0\r\n");
+    assert!(client.rest().ends_with(b"+OK\r\n"));
 }

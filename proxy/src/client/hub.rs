@@ -307,7 +307,8 @@ impl Audience for Hub {
     }
 
     fn refused(&self, topic: &Rc<Topic>, node: &NodeSpec, why: &str) {
-        tracing::warn!(node = node.name, address = node.address, why, "node refuses a subscription");
+        // the client is told; this is for who looks for the rule
+        tracing::debug!(node = node.name, address = node.address, why, "node refuses a subscription");
         let inner = self.inner.borrow();
         if let Some(subject) = inner.subjects[topic.kind as usize].get(&topic.name) {
             subject.waiting.iter().for_each(|pending| pending.refuse(why));

@@ -139,6 +139,7 @@ impl Client {
         // also when the task panics: nobody but this client is to notice
         let _leave = Leave { client: &self, id };
         poll_fn(|cx| self.poll(cx)).await;
+        subscriptions::leave_all(&self, &mut self.inner.borrow_mut().session);
         let finished = !self.closed.replace(true) && self.is_finished();
         if finished {
             self.linger().await;
