@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::session::{Mode, Session, not_sent, refuse};
-use super::{Client, Inner, SlotRef};
+use super::{Client, Inner, Reading, SlotRef};
 use crate::command::{Command, Join, Local, Route, SubscriptionKind};
 use crate::limits::SUBSCRIBER_SOFT_TIME;
 use crate::resp::{Args, Protocol, encode};
@@ -329,6 +329,10 @@ impl Client {
             return;
         }
         let inner = &mut *self.inner.borrow_mut();
+        // nothing comes behind the last word
+        if inner.reading == Reading::Refused {
+            return;
+        }
         let head = match inner.session.protocol {
             Protocol::Resp2 => b'*',
             Protocol::Resp3 => b'>',
