@@ -57,7 +57,7 @@ impl Default for Limits {
             pipeline_bytes: 1 << 20,
             reply_soft_bytes: 1 << 20,
             reply_hard_bytes: 256 << 20,
-            emulate_bytes: 16 << 20,
+            emulate_bytes: 4 << 20,
             reply_stuck: Duration::from_secs(60),
             command_bytes: 1 << 30,
             command_incomplete: Duration::from_secs(60),

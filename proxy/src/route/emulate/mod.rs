@@ -10,6 +10,7 @@
 //! the inputs, so ZUNION and ZINTER fetch every key by itself. The parts are read one after the other: this is not
 //! atomic. No IO, no connections.
 
+mod answer;
 mod float;
 mod hyperloglog;
 mod members;
@@ -19,7 +20,7 @@ mod scores;
 use std::collections::HashMap;
 
 use crate::command::Computed;
-use crate::resp::{Args, Protocol, encode, reply};
+use crate::resp::{Args, Protocol, encode};
 use crate::topology::NodeIndex;
 
 use options::Options;
@@ -200,11 +201,6 @@ impl Plan {
 fn pass_error(out: &mut Vec<u8>, line: &[u8]) {
     let text = line.strip_prefix(b"-").unwrap_or(line);
     encode::error_bytes(out, text.strip_suffix(b"\r\n").unwrap_or(text));
-}
-
-/// The members in an answer; each is checked while it is read.
-fn members_of(answer: &[u8]) -> Option<impl Iterator<Item = Option<&[u8]>>> {
-    Some(reply::elements(answer)?.map(reply::bulk))
 }
 
 #[cfg(test)]

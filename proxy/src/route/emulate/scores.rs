@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use crate::command::Computed;
-use crate::resp::{Protocol, encode, reply};
+use crate::resp::{Protocol, encode};
 
+use super::answer::Reader;
+use super::float;
 use super::options::{Aggregate, Options};
-use super::{float, members_of};
 
 /// The answer for one key of the command, and the key's weight.
 pub(super) struct Input<'a> {
@@ -57,46 +58,44 @@ impl Layout {
     }
 }
 
-/// Reads an answer member by member.
-#[derive(Clone)]
+/// Reads an answer member by member, each with the text of its score, which is empty where there is none.
+#[derive(Debug, Clone, Copy)]
 struct Entries<'a> {
-    elements: reply::Elements<'a>,
+    answer: Reader<'a>,
     layout: Layout,
 }
 
 impl<'a> Entries<'a> {
     fn new(answer: &'a [u8], layout: Layout) -> Option<Self> {
-        let elements = reply::elements(answer)?;
-        let whole = layout != Layout::Flat || elements.left() % 2 == 0;
-        whole.then_some(Self { elements, layout })
+        Some(Self { answer: Reader::new(answer)?, layout })
     }
 
     fn len(&self) -> usize {
-        if self.layout == Layout::Flat { self.elements.left() / 2 } else { self.elements.left() }
+        if self.layout == Layout::Flat { self.answer.left() / 2 } else { self.answer.left() }
     }
 
-    /// The member and the text of its score, empty where there is none.
-    fn read(&mut self, element: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    fn read(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        let answer = &mut self.answer;
         match self.layout {
-            Layout::Members => Some((reply::bulk(element)?, b"")),
-            Layout::Flat => Some((reply::bulk(element)?, reply::bulk(self.elements.next()?)?)),
+            Layout::Members => Some((answer.bulk()?, b"")),
+            Layout::Flat => {
+                let member = answer.bulk()?;
+                Some((member, answer.advance().then(|| answer.bulk())??))
+            }
             Layout::Nested => {
-                let mut pair = reply::elements(element)?;
-                let member = reply::bulk(pair.next()?)?;
-                let score = pair.next()?.strip_prefix(b",")?.strip_suffix(b"\r\n")?;
-                Some((member, score))
+                answer.line(b'*').filter(|count| *count == b"2")?;
+                Some((answer.bulk()?, answer.line(b',')?))
             }
         }
     }
 }
 
-/// `None` for an entry that is not in the layout.
+/// `None` for an entry that is not in the layout; nothing after it is to be read.
 impl<'a> Iterator for Entries<'a> {
     type Item = Option<(&'a [u8], &'a [u8])>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let element = self.elements.next()?;
-        Some(self.read(element))
+        self.answer.advance().then(|| self.read())
     }
 }
 
@@ -167,7 +166,9 @@ pub(super) fn combine(
 }
 
 fn union<'a>(inputs: Vec<(Entries<'a>, f64)>, aggregate: Aggregate) -> Option<Members<'a>> {
-    let mut members = Members::new();
+    // there are at least as many members as in the largest, which is the last
+    let most = inputs.last().map_or(0, |(entries, _)| entries.len());
+    let mut members = Members::with_capacity(most);
     for (entries, weight) in inputs {
         for entry in entries {
             let (member, text) = entry?;
@@ -184,7 +185,7 @@ fn union<'a>(inputs: Vec<(Entries<'a>, f64)>, aggregate: Aggregate) -> Option<Me
 fn intersection<'a>(inputs: Vec<(Entries<'a>, f64)>, aggregate: Aggregate) -> Option<Members<'a>> {
     let mut inputs = inputs.into_iter();
     let (smallest, weight) = inputs.next()?;
-    let mut members = Members::new();
+    let mut members = Members::with_capacity(smallest.len());
     for entry in smallest {
         let (member, text) = entry?;
         members.insert(member, Score::first(text, weight)?);
@@ -214,12 +215,12 @@ pub(super) fn difference(
     let (first, others) = answers.split_first()?;
     let layout = Layout::of(with_scores, protocol);
     let entries = Entries::new(first, layout)?;
-    let mut left = HashSet::new();
-    for entry in entries.clone() {
+    let mut left = HashSet::with_capacity(entries.len());
+    for entry in entries {
         left.insert(entry?.0);
     }
     for answer in others {
-        for member in members_of(answer)? {
+        for member in Reader::new(answer)? {
             left.remove(member?);
         }
     }

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::command;
 use crate::error::Fate;
-use crate::resp::Span;
 use crate::resp::request::{RequestBounds, RequestScanner};
+use crate::resp::{Span, reply};
 use crate::route::join::Joining;
 
 type Scores = BTreeMap<Vec<u8>, f64>;
