@@ -93,7 +93,7 @@ pub enum MultiKey {
     /// They are refused, as everything else over several nodes that cannot be split.
     #[default]
     Refuse,
-    /// Their reply is computed from parts that are read one after the other, so that it is not atomic.
+    /// Their reply is computed from what each node answers at a moment of its own, so that it is not atomic.
     Emulate,
 }
 

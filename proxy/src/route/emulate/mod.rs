@@ -7,7 +7,7 @@
 //! [`plan`] says what each node is asked for, [`Plan::finish`] makes the reply of the answers: the one that a single
 //! server with all the keys would give, but for the order of a set's members, which means nothing. A node does a part
 //! of the work where that changes nothing. Sums of scores depend on their order, which Redis takes from the sizes of
-//! the inputs, so ZUNION and ZINTER fetch every key by itself. The parts are read one after the other: this is not
+//! the inputs, so ZUNION and ZINTER fetch every key by itself. Each node answers at a moment of its own: this is not
 //! atomic. No IO, no connections.
 
 mod answer;
