@@ -125,6 +125,10 @@ impl ReplyTo for Noted<'_> {
         self.to.backlog()
     }
 
+    fn lags(&self) {
+        self.to.lags();
+    }
+
     fn fail(&self, failure: Failure<'_>) {
         self.to.fail(failure);
     }

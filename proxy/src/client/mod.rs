@@ -56,6 +56,8 @@ const DIRECT_BYTES: usize = 8 * 1024;
 const UNTOLD_BYTES: usize = 16 * 1024;
 /// What is kept of the memory of a large command when a small one follows it, in bytes.
 const KEEP_PENDING_BYTES: usize = 64 * 1024;
+/// A client with fewer bytes of replies to take has caught up.
+const CAUGHT_UP_BYTES: usize = 256 * 1024;
 /// How long a closed connection's last bytes may take to be read by the other end.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,8 @@ pub(crate) struct Client {
     active: Cell<bool>,
     /// Bytes of memory held, as the worker was told.
     held: Cell<usize>,
+    /// It took a long reply so slowly that nobody waits for it until it has caught up.
+    lags: Cell<bool>,
 }
 
 struct Inner {
@@ -129,6 +133,7 @@ impl Client {
             closed: Cell::new(false),
             active: Cell::new(true),
             held: Cell::new(0),
+            lags: Cell::new(false),
             worker,
         });
         client.worker.clients.borrow_mut().insert(id, Rc::clone(&client));
@@ -497,6 +502,9 @@ impl Client {
             }
         } else {
             inner.stuck_since = None;
+        }
+        if self.lags.get() && inner.pipeline.reply_bytes() < CAUGHT_UP_BYTES {
+            self.lags.set(false);
         }
         Ok(())
     }

@@ -37,12 +37,16 @@ impl ReplyTo for SlotRef {
     }
 
     fn backlog(&self) -> usize {
-        if self.client.closed.get() {
+        if self.client.closed.get() || self.client.lags.get() {
             return 0;
         }
         let pipeline = &self.client.inner.borrow().pipeline;
         // parts that are to be joined first are not the reader's to take, however fast it is
         if pipeline.is_joining(self.number) { 0 } else { pipeline.reply_bytes() }
+    }
+
+    fn lags(&self) {
+        self.client.lags.set(true);
     }
 
     fn fail(&self, failure: Failure<'_>) {

@@ -76,6 +76,11 @@ impl<T: ReplyTo> Block<T> {
         self.is_at_last().then(|| self.to.backlog())
     }
 
+    /// The asker is not to be waited for.
+    pub(super) fn lags(&self) {
+        self.to.lags();
+    }
+
     /// No reply will come, or no more of it; returns the command that it counts for.
     pub(super) fn fail(&self, failure: Failure<'_>) -> &'static Command {
         self.to.fail(failure);

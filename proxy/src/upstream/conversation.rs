@@ -17,7 +17,7 @@ use crate::stats::{NodeStats, Outcome};
 /// Bytes of a long reply that may wait for its reader before the node is read no further.
 const LONG_REPLY_BYTES: usize = 512 * 1024;
 /// How long the reader of a long reply may take to catch up, in milliseconds.
-const READER_PATIENCE_MS: usize = 20;
+const READER_PATIENCE_MS: usize = 50;
 
 /// Why a conversation ended.
 pub(super) enum End {
@@ -29,7 +29,6 @@ pub(super) enum End {
 impl<T: ReplyTo + 'static> Link<T> {
     /// Reads replies until the connection ends.
     pub(super) async fn converse(&self) -> End {
-        self.impatient.set(false);
         loop {
             if let Some(end) = poll_fn(|cx| self.poll_converse(cx)).await {
                 return end;
@@ -40,17 +39,12 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     /// Whether to let the asker of a long reply take some of it before more is read.
     fn is_ahead_of_reader(&self) -> bool {
-        match self.exchange.borrow().long_reply_backlog() {
-            None => {
-                self.impatient.set(false);
-                false
-            }
-            Some(backlog) => backlog > LONG_REPLY_BYTES && !self.impatient.get(),
-        }
+        self.exchange.borrow().long_reply_backlog().is_some_and(|backlog| backlog > LONG_REPLY_BYTES)
     }
 
     /// Waits while the asker takes at least 50 MB/s. All who wait for this node wait with it, so a slower one is
-    /// not waited for: what it leaves is kept, up to `limits.reply_hard_bytes` (laws I6 and I7).
+    /// not waited for, neither here nor with its next replies, until it has caught up: what it leaves is kept, up to
+    /// `limits.reply_hard_bytes` (laws I6 and I7).
     async fn wait_for_reader(&self) {
         let backlog = || self.exchange.borrow().long_reply_backlog().unwrap_or(0);
         let before = backlog();
@@ -62,7 +56,9 @@ impl<T: ReplyTo + 'static> Link<T> {
             }
         }
         let taken = before.saturating_sub(backlog());
-        self.impatient.set(taken < READER_PATIENCE_MS * 50_000);
+        if taken < READER_PATIENCE_MS * 50_000 {
+            self.exchange.borrow().long_reply_lags();
+        }
     }
 
     /// Ready with the end of the conversation, or with nothing when the reader of a long reply lags behind.

@@ -30,8 +30,10 @@ const KEEP_BYTES: usize = 1 << 20;
 pub(crate) trait ReplyTo {
     /// The next bytes of the reply; `last` with its end. A short reply comes in one call.
     fn reply(&self, bytes: &[u8], last: bool);
-    /// Bytes of replies that wait for the asker to take them.
+    /// Bytes of replies that wait for the asker to take them; none when it is not to be waited for.
     fn backlog(&self) -> usize;
+    /// The asker was waited for in vain: it takes its replies too slowly.
+    fn lags(&self) {}
     /// No reply will come, or no more of it.
     fn fail(&self, failure: crate::error::Failure<'_>);
 }
@@ -104,6 +106,15 @@ impl<T: ReplyTo> Entry<T> {
         match (&self.asked, self.block()) {
             (Some(asked), _) => Some(asked.to.backlog()),
             (None, block) => block?.backlog(),
+        }
+    }
+
+    /// The asker is not to be waited for.
+    fn lags(&self) {
+        match (&self.asked, self.block()) {
+            (Some(asked), _) => asked.to.lags(),
+            (None, Some(block)) => block.lags(),
+            (None, None) => {}
         }
     }
 
@@ -310,6 +321,13 @@ impl<T: ReplyTo> Exchange<T> {
     #[inline]
     pub(crate) fn long_reply_backlog(&self) -> Option<usize> {
         self.queue.front().filter(|_| self.streaming)?.backlog()
+    }
+
+    /// The asker of the long reply takes it too slowly to be waited for.
+    pub(crate) fn long_reply_lags(&self) {
+        if let Some(front) = self.queue.front().filter(|_| self.streaming) {
+            front.lags();
+        }
     }
 
     /// Whether a long reply is being passed on.

@@ -103,8 +103,6 @@ pub(crate) struct Link<T: ReplyTo> {
     pub(super) broken: RefCell<Option<String>>,
     pub(super) stalled: Cell<bool>,
     pub(super) retired: Cell<bool>,
-    /// The asker of the long reply that is being passed on takes it too slowly to be waited for.
-    pub(super) impatient: Cell<bool>,
 }
 
 impl<T: ReplyTo + 'static> Link<T> {
@@ -128,7 +126,6 @@ impl<T: ReplyTo + 'static> Link<T> {
             broken: RefCell::default(),
             stalled: Cell::new(false),
             retired: Cell::new(false),
-            impatient: Cell::new(false),
         });
         tokio::task::spawn_local(Rc::clone(&link).run());
         link
