@@ -26,6 +26,10 @@ pub const HEAD_TIME: Duration = Duration::from_secs(4);
 pub const BODY_TIME: Duration = Duration::from_secs(4);
 /// For a client to take any further byte of its answer.
 pub const ANSWER_TIME: Duration = Duration::from_secs(4);
+/// What is read and thrown away of a request that was answered before it had come whole, in bytes and in time.
+pub const LINGER_BYTES: u64 = BODY_BYTES as u64;
+/// See [`LINGER_BYTES`].
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
 /// For requests in work when the control plane stops.
 pub const STOP_TIME: Duration = Duration::from_secs(2);
 

@@ -11,7 +11,9 @@
 //! is one task; all of them end with [`Admin::stop`], or when [`Admin`] is dropped.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ringway_proxy::control::Control;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -238,24 +241,39 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stopped:
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
-        async move { Ok::<_, Infallible>(answer(router, request.map(Body::new)).await) }
+        Box::pin(async move { Ok::<_, Infallible>(answer(router, request.map(Body::new)).await) })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits::HEAD_TIME)
         .max_headers(limits::HEADERS)
         .max_buf_size(limits::HEAD_BYTES);
-    let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
-    tokio::pin!(connection);
+    let mut connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
         _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|cx| connection.poll_without_shutdown(cx)).await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "admin connection ended early");
+    match ended {
+        Ok(()) => {
+            let rest = linger(connection.into_parts().io.into_inner());
+            tokio::select! {
+                _ = tokio::time::timeout(limits::LINGER_TIME, rest) => {}
+                _ = stopped.wait_for(|stop| *stop != Stop::NotYet) => {}
+            }
+        }
+        Err(error) => tracing::debug!(%peer, %error, "admin connection ended early"),
+    }
+}
+
+/// Says that nothing more comes and reads a little of what was not looked at: a close with unread input would reset the
+/// connection, and the answer that refused it could be lost on its way.
+async fn linger(mut stream: Pin<Box<TimeoutStream<TcpStream>>>) {
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(limits::LINGER_BYTES);
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
     }
 }
 

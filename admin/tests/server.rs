@@ -131,6 +131,27 @@ async fn a_huge_body_is_refused_unread() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_before_the_body_is_not_lost() {
+    let (_proxy, admin) = start().await;
+    for path in ["/v1/nodes", "/nothing", "/v1/nodes?dryrun=1"] {
+        for _ in 0..50 {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nContent-Type: application/json\r\n\
+                 Content-Length: 40000\r\n\r\n"
+            );
+            let mut stream = connect(admin.local_addr(), head.as_bytes()).await;
+            // the answer is under way, or there already
+            stream.readable().await.unwrap();
+            stream.write_all(&[b' '; 40_000]).await.expect("the body is taken");
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).await.expect("an end, not a reset");
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.starts_with("HTTP/1.1 403") && text.ends_with("}}"), "{path}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_http_is_refused() {
     let (_proxy, admin) = start().await;
     let headers = "X-Header: x\r\n".repeat(200);
