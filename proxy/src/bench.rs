@@ -33,7 +33,7 @@ impl Router {
         let node = |number| NodeSpec::new(format!("node{number}"), format!("127.0.0.1:{}", 7001 + number));
         let spec = Settings::new((0..nodes).map(node).collect()).topology;
         let topology = Topology::build(1, spec).expect("a topology of plain nodes");
-        Self { topology, scratch: Scratch::default() }
+        Self { topology, scratch: Scratch::new(16) }
     }
 
     /// The node of a command whose keys lie together; `None` when it must be split or is refused.

@@ -40,6 +40,8 @@ impl Failure<'_> {
 
 /// Keys of one command on several nodes.
 pub(crate) const CROSSSLOT: &str = "CROSSSLOT Keys in request don't hash to the same node";
+/// A database that there is not.
+pub(crate) const NO_SUCH_DATABASE: &str = "ERR DB index is out of range";
 /// A command before `AUTH`.
 pub(crate) const NOAUTH: &str = "NOAUTH Authentication required.";
 /// A wrong password.

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -44,6 +45,11 @@ impl Stream {
     /// This end.
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
+    }
+
+    /// The number of its descriptor, to be shown.
+    pub(crate) fn descriptor(&self) -> i32 {
+        self.inner.as_raw_fd()
     }
 
     /// Reads once. 0 is the end of the stream.

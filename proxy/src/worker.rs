@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::client::{Client, Hub, Parts, SlotRef, Spare, Waits};
+use crate::client::{Client, Hub, Parts, Pause, SlotRef, Spare, Waits};
 use crate::control::Shared;
 use crate::essential::Essential;
 use crate::memory::Memory;
@@ -37,6 +37,9 @@ const CLIENT_BUFFER: usize = 64 * 1024;
 /// Bytes read at once from a node.
 const NODE_BUFFER: usize = 128 * 1024;
 
+/// What a client of another worker asks this one.
+pub(crate) type Question = Box<dyn FnOnce(&Rc<Worker>) + Send>;
+
 /// What other threads may tell a worker.
 pub(crate) enum ToWorker {
     /// A new client, its number and its address.
@@ -44,7 +47,7 @@ pub(crate) enum ToWorker {
     /// The topology was swapped: connect to new nodes, let go of old ones.
     TopologyChanged,
     /// Do this on the worker's thread: a client of another worker asks.
-    Run(Box<dyn FnOnce(&Rc<Worker>) + Send>),
+    Run(Question),
     /// End the connection of each client, also of those still to come, as soon as nothing of it is open.
     Leave,
     /// Answer what was read, then end every connection and the worker.
@@ -88,6 +91,8 @@ pub(crate) struct Worker {
     pub(crate) waits: Waits,
     /// Who listens to what.
     pub(crate) hub: Rc<Hub>,
+    /// What `CLIENT PAUSE` asked for, until it ends.
+    pub(crate) pause: Cell<Option<Pause>>,
     pub(crate) memory: Memory,
     pub(crate) said: SeldomSaid,
     pub(crate) links: Rc<LinkContext<SlotRef>>,
@@ -149,6 +154,7 @@ impl Worker {
             topology: RefCell::new(arc_swap::Cache::new(TopologyOf(Arc::clone(&shared)))),
             routes: RefCell::new(Routes { topology, nodes: Vec::new() }),
             hub: Hub::new(&shared, &stats),
+            scratch: RefCell::new(Scratch::new(shared.settings.limits.databases)),
             shared,
             stats,
             turn,
@@ -156,11 +162,11 @@ impl Worker {
             dirty_clients: RefCell::default(),
             client_buffer: RefCell::new(vec![0; CLIENT_BUFFER].into()),
             spans: RefCell::default(),
-            scratch: RefCell::default(),
             parts: RefCell::default(),
             spare: RefCell::default(),
             waits: Waits::default(),
             leaving: Cell::new(false),
+            pause: Cell::new(None),
             links,
             retired: RefCell::default(),
         };
@@ -273,7 +279,7 @@ impl Worker {
     /// A client's task has panicked: what it had begun and not ended must not become part of another's command.
     pub(crate) fn forget_half_done(&self) {
         self.parts.take();
-        self.scratch.take();
+        self.scratch.replace(Scratch::new(self.shared.settings.limits.databases));
         self.spans.take();
         self.each_node(|node| node.each_link(|link| link.drop_uncommitted()));
     }
@@ -296,6 +302,7 @@ impl Worker {
             });
             self.hub.check(now, stood_still);
             self.count_memory(now);
+            Pause::end_in_time(self, now);
             if round % CLIENT_TICKS == 0 {
                 self.clients.borrow().values().for_each(|client| client.check(now));
                 self.retired.borrow_mut().retain(|node| node.is_in_use());
@@ -306,6 +313,7 @@ impl Worker {
     /// Answers what was read; the caller bounds how long that may take.
     async fn drain(&self) {
         self.leaving.set(true);
+        Pause::end(self);
         for round in 0u32.. {
             let all: Vec<Rc<Client>> = self.clients.borrow().values().cloned().collect();
             if all.is_empty() {

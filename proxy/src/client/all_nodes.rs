@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::session::{not_sent, refuse};
 use super::{Client, Inner, SlotRef, info, subscriptions};
 use crate::command::{self, Command, Join};
+use crate::error;
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::route::join::{About, Over};
@@ -45,6 +46,10 @@ pub(super) fn send(
     }
     if join == Join::Info {
         return info::send(client, inner, command, args);
+    }
+    if command::names_unknown_database(command, &args, client.worker.shared.settings.limits.databases) {
+        refuse(client, inner, command, error::NO_SUCH_DATABASE);
+        return true;
     }
     let (topology, links) = every_link(client, inner);
     if !order(inner, &topology) {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::pipeline::Pipeline;
+use super::session::Unusual;
 use super::{Client, Inner, exclusive, subscriptions};
 use crate::stats::ClosedFor;
 
@@ -32,7 +33,9 @@ impl Client {
             drop(inner);
             return self.close();
         }
-        if !self.active.replace(false) {
+        if self.active.replace(false) {
+            self.last_seen.set(now);
+        } else {
             inner.pipeline.shrink();
         }
         self.account(&inner);
@@ -40,7 +43,7 @@ impl Client {
 
     /// Goes on after a wrong password.
     pub(super) fn end_penalty(&self) {
-        self.inner.borrow_mut().session.end_penalty();
+        self.inner.borrow_mut().session.set(Unusual::Penalized, false);
         self.wake();
     }
 

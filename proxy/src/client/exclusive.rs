@@ -9,16 +9,15 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::rc::Rc;
-use std::time::Instant;
+use std::task::{Context, Poll};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
-use super::{Client, Inner, SlotRef};
-use crate::command::Command;
-use crate::error::{Failure, Fate};
-use crate::stats::Outcome;
-use crate::upstream::{Lane, Lost, Node, Patience, ReplyTo};
+use super::session::Unusual;
+use super::{Client, Inner, Reading, SlotRef};
+use crate::error::Failure;
+use crate::upstream::ReplyTo;
 
 /// What is read of a client while its command runs, in bytes.
 pub(super) const READ_AHEAD_BYTES: usize = 64 * 1024;
@@ -49,13 +48,49 @@ pub(super) fn permit(client: &Client) -> Option<Permit> {
     std::sync::Arc::clone(&client.worker.shared.dedicated).try_acquire_owned().ok()
 }
 
+/// Whether a client whose next command cannot be handled for long is read ahead, to see its end; and whether nobody
+/// wants the result any more when it has ended its side.
+fn ends_with_client(inner: &Inner) -> Option<bool> {
+    match &inner.session.running {
+        Some(running) => Some(running.ends_with_client),
+        // the end of a pause is awaited for its own sake once all before it is answered
+        None => inner.session.is(Unusual::Held).then(|| inner.pipeline.is_empty()),
+    }
+}
+
 /// Whether a client that waits has ended its side behind more input than is read ahead; looked for now and then.
 pub(super) fn has_left(client: &Client, inner: &Inner) -> bool {
-    let waits = inner.session.running.as_ref().is_some_and(|running| running.ends_with_client);
-    waits
-        && inner.pending.len() >= READ_AHEAD_BYTES
-        && !inner.pipeline.is_empty()
+    let is_answered = inner.session.running.is_some() && inner.pipeline.is_empty();
+    inner.pending.len() >= READ_AHEAD_BYTES
+        && ends_with_client(inner) == Some(true)
+        && !is_answered
         && client.stream.is_read_closed()
+}
+
+impl Client {
+    /// While a command runs on a connection of its own, or waits for the end of a pause: looks whether the client is
+    /// still there, and keeps a little of what it says.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Result<(), ()> {
+        let mut inner = self.inner.borrow_mut();
+        let Some(ends_with_client) = ends_with_client(&inner) else { return Ok(()) };
+        while inner.reading == Reading::Open && inner.pending.len() < READ_AHEAD_BYTES {
+            match self.stream.poll_read(cx, buffer) {
+                Poll::Pending => break,
+                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Ok(0)) if ends_with_client && !self.worker.waits.leave(inner.session.id) => {
+                    return Err(());
+                }
+                Poll::Ready(Ok(0)) => inner.reading = Reading::Ended,
+                Poll::Ready(Ok(len)) => {
+                    self.worker.stats.client_bytes_in.add(len as u64);
+                    inner.pending.extend_from_slice(&buffer[..len]);
+                    // it may be whole by now: who goes on with it will see
+                    inner.incomplete_since = None;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Runs `work`, which must answer the slot that it is given. The caller has seen to it that nothing waits before it.
@@ -71,40 +106,6 @@ pub(super) fn run<F: Future<Output = ()> + 'static>(
     let task = tokio::task::spawn_local(work).abort_handle();
     inner.session.running = Some(Running { task, ends_with_client });
     inner.session.hold();
-}
-
-/// Asks a node on a free connection and passes the reply on.
-pub(super) async fn ask(
-    node: &Node<SlotRef>,
-    lane: Lane,
-    command: &'static Command,
-    frame: &[u8],
-    patience: Patience,
-    to: SlotRef,
-) {
-    let started = Instant::now();
-    let noted = Noted { to: &to, is_error: Cell::new(None) };
-    let result = async {
-        let mut connection = node.dedicated(lane).await?;
-        connection.send(frame, patience).await?;
-        connection.reply(&noted, patience).await?;
-        connection.settle();
-        Ok::<_, Lost>(())
-    };
-    let result = result.await;
-    let outcome = match &result {
-        Ok(()) if noted.is_error.get() == Some(true) => Outcome::Error,
-        Ok(()) => Outcome::Ok,
-        Err(Lost { fate: Fate::NotSent, .. }) => Outcome::NotSent,
-        Err(Lost { fate: Fate::Unknown, .. }) => Outcome::Unknown,
-    };
-    node.stats.commands.count(command, outcome);
-    match result {
-        // a command that waited says nothing about the node's speed
-        Ok(()) if patience == Patience::Unlimited => {}
-        Ok(()) => node.stats.seconds.observe(started.elapsed()),
-        Err(Lost { fate, why }) => to.fail(Failure { fate, node: &node.spec, why: &why }),
-    }
 }
 
 /// Passes a reply on and remembers whether it is an error.

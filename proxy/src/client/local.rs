@@ -3,9 +3,10 @@
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::session::{Mode, Session};
-use super::{Client, Inner, subscriptions};
-use crate::command::{Command, Local, SubscriptionKind, describe};
+use super::client_commands::ReplyMode;
+use super::session::{Mode, Session, Unusual};
+use super::{Client, Inner, client_commands, subscriptions};
+use crate::command::{Command, Local, describe};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
 use crate::settings::Secret;
@@ -38,7 +39,7 @@ pub(super) fn answer(
         worker.stats.local.count(command, outcome);
     });
     client.answered();
-    if inner.session.is_penalized() {
+    if inner.session.is(Unusual::Penalized) {
         wrong_password(client, &inner.session);
     }
 }
@@ -75,17 +76,6 @@ fn write_answer(
         Local::Role => role(out),
         Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut()),
         Local::AclWhoami => encode::bulk(out, session.user.unwrap_or_default().as_bytes()),
-        Local::ClientId => encode::integer(out, session.id as i64),
-        Local::ClientGetName => match &session.name {
-            Some(name) => encode::bulk(out, name),
-            None => encode::null(out, session.protocol),
-        },
-        Local::ClientSetName => {
-            session.name = checked_name(argument(2), "Client names")?;
-            encode::simple(out, "OK");
-        }
-        Local::ClientSetInfo => return set_info(session, argument(2), argument(3), out),
-        Local::ClientInfo => encode::verbatim(out, session.protocol, &client_info(client, session)),
         described => describe(described, &args, session.protocol, out),
     }
     Ok(())
@@ -109,7 +99,7 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
                 at += 3;
             }
             (Some(given), _) if option.eq_ignore_ascii_case(b"setname") => {
-                name = Some(checked_name(given, "Client names")?);
+                name = Some(client_commands::checked_name(given, "Client names")?);
                 at += 2;
             }
             _ => {
@@ -211,7 +201,7 @@ fn select(worker: &Worker, session: &mut Session, index: &[u8], out: &mut Vec<u8
     session.database = u32::try_from(index)
         .ok()
         .filter(|index| *index < worker.shared.settings.limits.databases)
-        .ok_or_else(|| "ERR DB index is out of range".to_owned())?;
+        .ok_or_else(|| error::NO_SUCH_DATABASE.to_owned())?;
     encode::simple(out, "OK");
     Ok(())
 }
@@ -222,6 +212,10 @@ fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
     session.mode = Mode::Plain;
     session.transaction.end(worker);
     session.name = None;
+    // a reply that is to be skipped is skipped, be it this one
+    if session.reply() != ReplyMode::Skipping {
+        session.set_reply(ReplyMode::On);
+    }
     session.log_out(worker.shared.settings.password.is_none());
     encode::simple(out, "RESET");
 }
@@ -253,57 +247,4 @@ fn lolwut() -> String {
         r"         '-.-'",
     ];
     format!("{}\n\nRedis ver. {REDIS_VERSION}, Ringway ver. {}\n", ring.join("\n"), env!("CARGO_PKG_VERSION"))
-}
-
-/// A name without spaces and control characters; an empty one takes the name away.
-fn checked_name(name: &[u8], what: &str) -> Result<Option<Box<[u8]>>, String> {
-    if !name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
-        return Err(format!("ERR {what} cannot contain spaces, newlines or special characters."));
-    }
-    Ok(Some(name).filter(|name| !name.is_empty()).map(Box::from))
-}
-
-fn set_info(session: &mut Session, attribute: &[u8], value: &[u8], out: &mut Vec<u8>) -> Answer {
-    if attribute.eq_ignore_ascii_case(b"lib-name") {
-        session.library = checked_name(value, "lib-name")?;
-    } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-        session.library_version = checked_name(value, "lib-ver")?;
-    } else {
-        let attribute = String::from_utf8_lossy(&attribute[..attribute.len().min(128)]).into_owned();
-        return Err(format!("ERR Unrecognized option '{attribute}'"));
-    }
-    encode::simple(out, "OK");
-    Ok(())
-}
-
-fn client_info(client: &Client, session: &Session) -> String {
-    let text = |bytes: &Option<Box<[u8]>>| {
-        String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
-    };
-    let listens = |kind| session.subscriptions.as_ref().map_or(0, |own| own.len(kind));
-    format!(
-        "id={} addr={} laddr={} fd=-1 name={} age={} idle=0 flags={} db={} sub={} psub={} ssub={} multi={} cmd={} user={} resp={} lib-name={} lib-ver={}\n",
-        session.id,
-        session.peer,
-        client.stream.local_addr().map(|address| address.to_string()).unwrap_or_default(),
-        text(&session.name),
-        session.since().elapsed().as_secs(),
-        if session.subscriptions.is_some() {
-            "P"
-        } else if session.transaction.queued().is_some() {
-            "x"
-        } else {
-            "N"
-        },
-        session.database,
-        listens(SubscriptionKind::Channel),
-        listens(SubscriptionKind::Pattern),
-        listens(SubscriptionKind::Shard),
-        session.transaction.queued().map_or(-1, i64::from),
-        session.last_command,
-        session.user.unwrap_or_default(),
-        session.protocol.version(),
-        text(&session.library),
-        text(&session.library_version),
-    )
 }

@@ -13,6 +13,7 @@ mod again;
 mod all_nodes;
 mod blocking;
 mod bounds;
+mod client_commands;
 mod emulate;
 mod exclusive;
 mod hub;
@@ -22,6 +23,7 @@ mod local;
 pub(crate) mod pipeline;
 mod session;
 mod slot;
+mod split;
 mod subscriptions;
 mod transaction;
 mod workers;
@@ -43,12 +45,13 @@ use crate::upstream::Link;
 use crate::worker::Worker;
 pub(crate) use blocking::Waits;
 use bounds::Leave;
+pub(crate) use client_commands::Pause;
 pub(crate) use hub::Hub;
 use pipeline::Pipeline;
 pub(crate) use pipeline::Spare;
-pub(crate) use session::Parts;
-use session::Session;
+use session::{Session, Unusual};
 pub(crate) use slot::SlotRef;
+pub(crate) use split::Parts;
 
 /// A reply of so many bytes is worth a write of its own, which saves a copy.
 const DIRECT_BYTES: usize = 8 * 1024;
@@ -86,6 +89,8 @@ pub(crate) struct Client {
     held: Cell<usize>,
     /// It took a long reply so slowly that nobody waits for it until it has caught up.
     lags: Cell<bool>,
+    /// When that was seen, to half a second.
+    last_seen: Cell<Instant>,
 }
 
 struct Inner {
@@ -112,7 +117,8 @@ struct Inner {
 impl Client {
     /// Serves one connection until it ends.
     pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: SocketAddr) {
-        let session = Session::new(id, peer, worker.shared.settings.password.is_none());
+        let mut session = Session::new(id, peer, worker.shared.settings.password.is_none());
+        session.set(Unusual::Paused, worker.pause.get().is_some());
         let client = Rc::new(Self {
             stream,
             inner: RefCell::new(Inner {
@@ -134,6 +140,7 @@ impl Client {
             active: Cell::new(true),
             held: Cell::new(0),
             lags: Cell::new(false),
+            last_seen: Cell::new(worker.turn.now()),
             worker,
         });
         client.worker.clients.borrow_mut().insert(id, Rc::clone(&client));
@@ -219,8 +226,12 @@ impl Client {
         let answered = inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty();
         let handled = match inner.reading {
             Reading::Open => return false,
-            // a command without its end will never be one
-            Reading::Ended => inner.pending.is_empty() || inner.incomplete_since.is_some(),
+            // a command without its end will never be one, and nobody waits for the end of a pause
+            Reading::Ended => {
+                inner.pending.is_empty()
+                    || inner.incomplete_since.is_some()
+                    || inner.session.is(Unusual::Held)
+            }
             Reading::Refused => true,
         };
         answered && handled
@@ -267,31 +278,6 @@ impl Client {
         Ok(())
     }
 
-    /// While a command runs on a connection of its own: looks whether the client is still there, and keeps a little of
-    /// what it says.
-    fn poll_end(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Result<(), ()> {
-        let mut inner = self.inner.borrow_mut();
-        let Some(running) = &inner.session.running else { return Ok(()) };
-        let ends_with_client = running.ends_with_client;
-        while inner.reading == Reading::Open && inner.pending.len() < exclusive::READ_AHEAD_BYTES {
-            match self.stream.poll_read(cx, buffer) {
-                Poll::Pending => break,
-                Poll::Ready(Err(_)) => return Err(()),
-                Poll::Ready(Ok(0)) if ends_with_client && !self.worker.waits.leave(inner.session.id) => {
-                    return Err(());
-                }
-                Poll::Ready(Ok(0)) => inner.reading = Reading::Ended,
-                Poll::Ready(Ok(len)) => {
-                    self.worker.stats.client_bytes_in.add(len as u64);
-                    inner.pending.extend_from_slice(&buffer[..len]);
-                    // it may be whole by now: who goes on with it will see
-                    inner.incomplete_since = None;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether another command may be read.
     fn has_room(&self) -> bool {
         self.worker.memory.admits(self.held.get()) && self.may_read(&self.inner.borrow())
@@ -309,7 +295,7 @@ impl Client {
         inner.pipeline.len() < limits.pipeline_commands
             && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
             && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
-            && (!inner.session.waits() || inner.pipeline.is_empty() && !inner.session.is_penalized())
+            && (!inner.session.waits() || inner.pipeline.is_empty() && !inner.session.is(Unusual::Penalized))
     }
 
     /// Handles bytes as they came from the kernel; what is no whole command yet stays in `pending`.
@@ -429,7 +415,9 @@ impl Client {
     /// Tells the client why its input is not understood; nothing after it is read.
     fn refuse(self: &Rc<Self>, inner: &mut Inner, error: RequestError) {
         inner.reading = Reading::Refused;
-        self.answer(inner, |out| error.write_reply(out));
+        if !inner.session.is(Unusual::Silent) {
+            self.answer(inner, |out| error.write_reply(out));
+        }
     }
 
     /// Adds a reply that is ready at once.

@@ -38,6 +38,8 @@ enum State {
     Done(Vec<u8>),
     /// A split command collects its parts.
     Joining(Box<Joining>),
+    /// What comes is read and dropped: the client wants no reply to this command.
+    Silent,
 }
 
 /// Memory for held replies and joins, shared by all clients of a worker.
@@ -79,6 +81,13 @@ impl Spare {
 /// A reply broke off after a part of it had left: the client cannot be told otherwise than by a close.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BrokenOff;
+
+/// A place in a client's order, see [`Pipeline::silence_since`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    number: u64,
+    written: usize,
+}
 
 /// See the head of this file.
 #[derive(Debug, Default)]
@@ -189,6 +198,10 @@ impl Pipeline {
                     self.joined(at, spare);
                 }
             }
+            State::Silent => {
+                self.finished += u64::from(last);
+                slot.state = if last { State::Done(Vec::new()) } else { State::Silent };
+            }
             State::Leaving | State::Done(_) => {}
         }
         at == 0 && self.release(spare)
@@ -237,8 +250,34 @@ impl Pipeline {
                     self.joined(at, spare);
                 }
             }
+            State::Silent => {
+                self.finished += 1;
+                slot.state = State::Done(Vec::new());
+            }
         }
         Ok(at == 0 && self.release(spare))
+    }
+
+    /// Where the next command's replies will begin.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { number: self.base + self.slots.len() as u64, written: self.out.len() }
+    }
+
+    /// Drops what was answered since `mark`, and what will be: the places stay, so that order does (law I2). Nothing
+    /// of it may have been written, nor any reply of a node have come in between.
+    pub(crate) fn silence_since(&mut self, mark: Mark, spare: &mut Spare) {
+        self.out.truncate(mark.written);
+        for slot in self.slots.iter_mut().skip(mark.number.saturating_sub(self.base) as usize) {
+            match &mut slot.state {
+                // what a join does besides its reply it is still to do
+                State::Joining(joining) => joining.silence(),
+                State::Done(held) => {
+                    self.held -= held.len();
+                    spare.give(std::mem::take(held));
+                }
+                state => *state = State::Silent,
+            }
+        }
     }
 
     /// Replaces a complete join by its reply.
@@ -382,6 +421,18 @@ impl Pipeline {
     #[inline]
     pub(crate) fn held_bytes(&self) -> usize {
         self.out.len() + self.held + self.slots.capacity() * size_of::<Slot>()
+    }
+
+    /// Replies that are held until those before them have left, and their bytes.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let is_held =
+            |slot: &&Slot| matches!(slot.state, State::Begun(_) | State::Done(_) | State::Joining(_));
+        (self.slots.iter().filter(is_held).count(), self.held)
+    }
+
+    /// Bytes of memory that the buffer for replies takes up, and the places of commands.
+    pub(crate) fn capacity(&self) -> (usize, usize) {
+        (self.out.capacity(), self.slots.capacity() * size_of::<Slot>())
     }
 
     /// Bytes of replies that are kept for the client.

@@ -121,3 +121,34 @@ fn messages_wait_for_the_confirmation_and_come_before_the_next_reply() {
     pipeline.reply(before, 0, b"+before\r\n", true, &mut spare);
     assert_eq!(drain(&mut pipeline), "+before\r\n+confirmed\r\n>m\r\n>n\r\n+after\r\n");
 }
+
+#[test]
+fn i2_what_is_silent_keeps_its_place_and_leaves_nothing() {
+    let mut pipeline = Pipeline::default();
+    let mut spare = Spare::default();
+    pipeline.answer(&mut spare, |out| out.extend_from_slice(b"+FIRST\r\n"));
+    let heard = pipeline.wait(1);
+    let mark = pipeline.mark();
+    let mut joining = spare.joining();
+    joining.begin(Join::Sum, true, &[0, 1], 2, 1 << 20);
+    let joined = pipeline.join(20, joining);
+    let waiting = pipeline.wait(1);
+    pipeline.answer(&mut spare, |out| out.extend_from_slice(b"+LOST\r\n"));
+    pipeline.silence_since(mark, &mut spare);
+    let last = pipeline.wait(1);
+    let failed = Failure { fate: Fate::Unknown, node: &NodeSpec::new("n", "h:1"), why: "gone" };
+    pipeline.reply(joined, 0, b":1\r\n", true, &mut spare);
+    pipeline.reply(waiting, 0, b"$100\r\nabc", false, &mut spare);
+    assert_eq!(pipeline.fail(waiting, 0, failed, &mut spare), Ok(false));
+    pipeline.reply(last, 0, b"+LAST\r\n", true, &mut spare);
+    pipeline.reply(heard, 0, b"+HEARD\r\n", true, &mut spare);
+    assert_eq!(drain(&mut pipeline), "+FIRST\r\n+HEARD\r\n");
+    pipeline.reply(joined, 1, b":2\r\n", true, &mut spare);
+    assert_eq!(drain(&mut pipeline), "+LAST\r\n");
+    assert_eq!((pipeline.len(), pipeline.waiting_bytes(), pipeline.reply_bytes()), (0, 0, 0));
+    // what was answered at once, with nothing before it
+    let mark = pipeline.mark();
+    pipeline.answer(&mut spare, |out| out.extend_from_slice(b"+LOST\r\n"));
+    pipeline.silence_since(mark, &mut spare);
+    assert_eq!(drain(&mut pipeline), "");
+}

@@ -4,19 +4,19 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::client_commands::{self, ReplyMode};
 use super::exclusive::Running;
+use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
 use super::transaction::{self, Transaction};
 use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local};
-use crate::command::{self, Command, Flags, Join, Local, Route};
+use crate::command::{self, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::limits::{WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
 use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
-use crate::topology::NodeIndex;
 use crate::upstream::{Lane, Link, Sent};
-use crate::worker::Routes;
 
 /// A command of more bytes is handed over rather than copied; it was gathered in a buffer of its own.
 const LARGE_BYTES: usize = 64 * 1024;
@@ -52,17 +52,33 @@ pub(super) struct Session {
     /// The user it has proven to be; the one user there is for now.
     pub(super) user: Option<&'static str>,
     pub(super) last_command: &'static str,
+    /// What `CLIENT REPLY` chose; anything but on is one of the unusual things.
+    reply: ReplyMode,
     since: Instant,
     /// Since when it has not proven to be anyone.
     stranger_since: Option<Instant>,
     /// The epoch that its last command for a node used.
     epoch: u64,
-    /// The next command changes how replies are written, so that all before it must have left.
-    barrier: bool,
-    /// Nothing is handled for a while: a password was wrong.
-    penalized: bool,
+    /// What sets the next command apart from a usual one, as bits of [`Unusual`]: one look tells that there is nothing.
+    unusual: u8,
     /// Wrong passwords since the last right one.
     wrong_passwords: u32,
+}
+
+/// Bits of [`Session::unusual`].
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(super) enum Unusual {
+    /// The next command waits until all before it are answered.
+    Barrier = 1,
+    /// `CLIENT REPLY` is not on.
+    Silent = 2,
+    /// `CLIENT PAUSE` holds, for some commands at least.
+    Paused = 4,
+    /// The next command waits for the end of the pause.
+    Held = 8,
+    /// Nothing is handled for a while: a password was wrong.
+    Penalized = 16,
 }
 
 impl Session {
@@ -81,11 +97,11 @@ impl Session {
             library_version: None,
             user: open.then_some("default"),
             last_command: "NULL",
+            reply: ReplyMode::On,
             since: Instant::now(),
             stranger_since: (!open).then(Instant::now),
             epoch: 0,
-            barrier: false,
-            penalized: false,
+            unusual: 0,
             wrong_passwords: 0,
         }
     }
@@ -98,17 +114,12 @@ impl Session {
     /// Whether the next command waits, for all before it or as a penalty.
     #[inline]
     pub(super) fn waits(&self) -> bool {
-        self.barrier | self.penalized
-    }
-
-    /// Whether nothing is handled because a password was wrong.
-    pub(super) fn is_penalized(&self) -> bool {
-        self.penalized
+        self.unusual & (Unusual::Barrier as u8 | Unusual::Penalized as u8) != 0
     }
 
     /// A password was wrong.
     pub(super) fn penalize(&mut self) {
-        self.penalized = true;
+        self.set(Unusual::Penalized, true);
         self.wrong_passwords = self.wrong_passwords.saturating_add(1);
     }
 
@@ -118,9 +129,26 @@ impl Session {
         (WRONG_PASSWORD_DELAY * (1 << doublings)).min(WRONG_PASSWORD_LONGEST_DELAY)
     }
 
-    /// The penalty is over.
-    pub(super) fn end_penalty(&mut self) {
-        self.penalized = false;
+    /// Whether this sets the next command apart.
+    #[inline]
+    pub(super) fn is(&self, what: Unusual) -> bool {
+        self.unusual & what as u8 != 0
+    }
+
+    /// Sets the next command apart, or no longer so.
+    pub(super) fn set(&mut self, what: Unusual, on: bool) {
+        self.unusual = if on { self.unusual | what as u8 } else { self.unusual & !(what as u8) };
+    }
+
+    /// What `CLIENT REPLY` chose.
+    pub(super) fn reply(&self) -> ReplyMode {
+        self.reply
+    }
+
+    /// Chooses what becomes of replies.
+    pub(super) fn set_reply(&mut self, reply: ReplyMode) {
+        self.reply = reply;
+        self.set(Unusual::Silent, reply != ReplyMode::On);
     }
 
     /// Which connections its commands take.
@@ -131,7 +159,7 @@ impl Session {
 
     /// The next command waits until all before it are answered.
     pub(super) fn hold(&mut self) {
-        self.barrier = true;
+        self.set(Unusual::Barrier, true);
     }
 
     /// Proven, or taken as, the default user.
@@ -159,7 +187,7 @@ impl Session {
         if self.epoch == epoch {
             return true;
         }
-        self.barrier = !nothing_awaited;
+        self.set(Unusual::Barrier, !nothing_awaited);
         if nothing_awaited {
             self.epoch = epoch;
         }
@@ -176,11 +204,26 @@ impl Session {
 /// the buffer it lies in (`Inner::taken_by`).
 #[inline]
 pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
-    if inner.session.barrier {
+    if inner.session.unusual != 0 { unusual(client, inner, args) } else { serve(client, inner, args) }
+}
+
+/// [`dispatch`] when something sets the command apart.
+#[cold]
+fn unusual(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
+    if inner.session.is(Unusual::Barrier) {
         // whoever waited for order has waited by now
-        inner.session.barrier = false;
+        inner.session.set(Unusual::Barrier, false);
         inner.session.running = None;
     }
+    if inner.session.is(Unusual::Paused) && client_commands::is_held(client, inner, args) {
+        return false;
+    }
+    client_commands::serve_in_mode(client, inner, args)
+}
+
+/// Handles a command to which nothing unusual applies any more.
+#[inline]
+pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     let command = match command::resolve(&args) {
         Ok(command) => command,
         Err(error) => {
@@ -198,8 +241,8 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
         }
     };
     if matches!(command.route, Route::Local(Local::Hello | Local::Reset | Local::Select)) {
-        inner.session.barrier = !inner.pipeline.is_empty();
-        if inner.session.barrier {
+        inner.session.set(Unusual::Barrier, !inner.pipeline.is_empty());
+        if inner.session.is(Unusual::Barrier) {
             return false;
         }
     }
@@ -231,6 +274,10 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
             true
         }
         Route::Local(Local::ClientUnblock) => blocking::unblock(client, inner, command, args),
+        Route::Client(what) => {
+            client_commands::answer(client, inner, command, what, args);
+            true
+        }
         Route::Local(what) => {
             local::answer(client, inner, command, what, args);
             if what == Local::Quit {
@@ -304,11 +351,8 @@ pub(super) fn send(
             }
         }
         Placed::Split(join) => {
-            send_split(
-                client,
-                inner,
-                &Split { command, join, args, routes: &routes, keys: &scratch.keys, owners: &scratch.owners },
-            );
+            let (keys, owners) = (&scratch.keys, &scratch.owners);
+            split::send(client, inner, &Split { command, join, args, routes: &routes, keys, owners });
             scratch.shrink();
         }
         Placed::Computed(computed) => {
@@ -350,94 +394,4 @@ pub(super) fn not_sent(
     let why = link.why();
     let text = Failure { fate: Fate::NotSent, node: link.spec(), why: &why }.text();
     client.answer(inner, |out| encode::error(out, &text));
-}
-
-/// A command whose keys lie on several nodes.
-struct Split<'a> {
-    command: &'static Command,
-    join: Join,
-    args: Args<'a>,
-    routes: &'a Routes,
-    keys: &'a [u32],
-    owners: &'a [NodeIndex],
-}
-
-/// Sends one part to each node concerned. If one of them cannot be used, nothing is sent at all.
-fn send_split(client: &Rc<Client>, inner: &mut Inner, split: &Split<'_>) {
-    let parts = &mut *client.worker.parts.borrow_mut();
-    parts.assign(split, inner.session.lane());
-    if let Some(unusable) = parts.each.iter().find(|part| !part.link.is_usable()) {
-        not_sent(client, inner, split.command, &unusable.link);
-        return parts.end();
-    }
-    let values = if split.join == Join::Ok { 2 } else { 1 };
-    for part in &parts.each {
-        part.link.append(|out| {
-            encode::array(out, 1 + part.keys * values);
-            encode::bulk(out, split.command.name.as_bytes());
-        });
-    }
-    #[cfg(test)]
-    crate::panic_tests::panic_if_asked(split.args.frame());
-    for (&part, &position) in parts.assignment.iter().zip(split.keys) {
-        let first = position as usize;
-        parts.each[usize::from(part)].link.append(|out| {
-            for argument in first..first + values {
-                encode::bulk(out, split.args.get(argument).unwrap_or_default());
-            }
-        });
-    }
-    let mut joining = client.worker.spare.borrow_mut().joining();
-    let limit = client.worker.shared.settings.limits.reply_hard_bytes;
-    joining.begin(split.join, split.command.is_write(), &parts.assignment, parts.each.len(), limit);
-    let number = inner.pipeline.join(split.args.frame().len(), joining);
-    for (at, part) in parts.each.iter().enumerate() {
-        part.link.commit(SlotRef { client: Rc::clone(client), number, part: at as u16 }, split.command);
-    }
-    parts.end();
-}
-
-/// Memory for the assignment of keys to parts, shared by a worker's commands.
-#[derive(Default)]
-pub(crate) struct Parts {
-    /// For each key its part.
-    assignment: Vec<u16>,
-    each: Vec<Part>,
-    /// For each node its part plus one, 0 for none; all zero between two commands.
-    part_of_node: Vec<u16>,
-}
-
-struct Part {
-    node: NodeIndex,
-    link: Rc<Link<SlotRef>>,
-    keys: usize,
-}
-
-impl Parts {
-    /// Numbers the parts in the order in which their nodes are first named.
-    fn assign(&mut self, split: &Split<'_>, lane: Lane) {
-        for &node in split.owners {
-            let at = usize::from(node.0);
-            if self.part_of_node.len() <= at {
-                self.part_of_node.resize(at + 1, 0);
-            }
-            if self.part_of_node[at] == 0 {
-                self.each.push(Part { node, link: split.routes.link(node, lane), keys: 0 });
-                self.part_of_node[at] = self.each.len() as u16;
-            }
-            let part = self.part_of_node[at] - 1;
-            self.each[usize::from(part)].keys += 1;
-            self.assignment.push(part);
-        }
-    }
-
-    /// Empties everything but the memory.
-    fn end(&mut self) {
-        const KEEP: usize = 64 * 1024;
-        for part in self.each.drain(..) {
-            self.part_of_node[usize::from(part.node.0)] = 0;
-        }
-        self.assignment.clear();
-        self.assignment.shrink_to(KEEP);
-    }
 }

@@ -50,6 +50,21 @@ impl Transaction {
         self.queue.as_ref().map(|queue| queue.commands())
     }
 
+    /// Whether a queued command may write.
+    pub(super) fn may_write(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.may_write())
+    }
+
+    /// Bytes that are kept for EXEC.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes())
+    }
+
+    /// Whether a watched key is known to have changed, or is no longer watched.
+    pub(super) fn has_lost_watch(&self) -> bool {
+        matches!(self.watch, Watch::Lost)
+    }
+
     /// Keys that moved with a change of the topology are no longer watched.
     fn look_at(&mut self, routes: &Routes, scratch: &mut Scratch) {
         if let Watch::Keys(watching) = &mut self.watch

@@ -1,5 +1,6 @@
 //! Questions that concern the clients of all workers: `CLIENT LIST`, `CLIENT KILL` and their kin.
 
+use std::future::ready;
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
@@ -17,14 +18,28 @@ pub(super) fn ask_workers<R: Send + 'static>(
     question: impl Fn(&Rc<Worker>) -> R + Clone + Send + 'static,
     finish: impl FnOnce(Vec<R>, &mut Vec<u8>) + 'static,
 ) {
+    ask_workers_at_leisure(client, inner, cost, move |worker| ready(question(&worker)), finish);
+}
+
+/// As [`ask_workers`], for a question that takes long: its answer is a future, which lets others in between.
+pub(super) fn ask_workers_at_leisure<R: Send + 'static, F: Future<Output = R> + 'static>(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    cost: usize,
+    question: impl Fn(Rc<Worker>) -> F + Clone + Send + 'static,
+    finish: impl FnOnce(Vec<R>, &mut Vec<u8>) + 'static,
+) {
     let number = inner.pipeline.wait(cost);
     let to = SlotRef { client: Rc::clone(client), number, part: 0 };
     let mut awaited = Vec::new();
     for worker in &client.worker.shared.workers {
         let (answer, receiver) = oneshot::channel();
         let question = question.clone();
-        // whoever asked may be gone when the answer comes
-        let ask = ToWorker::Run(Box::new(move |worker| drop(answer.send(question(worker)))));
+        let ask = ToWorker::Run(Box::new(move |worker| {
+            let found = question(Rc::clone(worker));
+            // whoever asked may be gone when the answer comes
+            tokio::task::spawn_local(async move { drop(answer.send(found.await)) });
+        }));
         if worker.sender.send(ask).is_ok() {
             awaited.push(receiver);
         }

@@ -8,7 +8,7 @@
 //! ```
 
 use super::bits::{Categories, Flags, KeyUse};
-use super::route::{Computed, Join, Local, Route, Transaction};
+use super::route::{ClientCommand, Computed, Join, Local, Route, Transaction};
 use super::row::{Command, CommandId, Group, Keys};
 
 /// What the rows of one data type have in common.
@@ -69,6 +69,18 @@ impl Family {
         summary: &'static str,
     ) -> Command {
         self.row(name, arity, Keys::None, since, summary).route(Route::Local(local))
+    }
+
+    /// A subcommand of CLIENT.
+    pub(super) const fn client(
+        self,
+        name: &'static str,
+        arity: i16,
+        what: ClientCommand,
+        since: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        self.row(name, arity, Keys::None, since, summary).route(Route::Client(what))
     }
 
     /// A command without keys that takes place on every node.

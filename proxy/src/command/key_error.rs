@@ -25,8 +25,6 @@ pub enum KeyError {
     SortBy,
     /// SORT … GET with a pattern reads keys that may lie on any node.
     SortGet,
-    /// COPY … DB to a database that Ringway does not have.
-    OtherDatabase,
 }
 
 impl fmt::Display for KeyError {
@@ -41,7 +39,6 @@ impl fmt::Display for KeyError {
             KeyError::TooMany => f.write_str("ERR Number of keys can't be greater than number of args"),
             KeyError::Syntax => f.write_str("ERR syntax error"),
             KeyError::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
-            KeyError::OtherDatabase => f.write_str("ERR COPY to another database: there is only database 0"),
             KeyError::SortBy => {
                 f.write_str("ERR SORT with a BY pattern reads keys that may lie on other nodes")
             }

@@ -15,8 +15,8 @@ use crate::resp::Args;
 /// Puts the argument indexes of all keys into `out`, which is cleared first.
 ///
 /// Fails with the text the server itself would answer where no key can be told (`out` is empty then) or keys and
-/// values do not pair up, for SORT with patterns that read further keys, and for COPY to another database. Other errors in a request are left to the
-/// node, which is known by at least one key.
+/// values do not pair up, and for SORT with patterns that read further keys. Other errors in a request are left to
+/// the node, which is known by at least one key.
 #[inline]
 pub fn key_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
     out.clear();
@@ -71,7 +71,14 @@ fn movable_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Resu
             push_destinations(args, options, out);
             Ok(())
         }
-        Keys::Copy => copy_keys(args, out),
+        Keys::Move => {
+            push_range(1, 1, 1, out);
+            Ok(())
+        }
+        Keys::Copy => {
+            push_range(1, 2, 1, out);
+            Ok(())
+        }
         Keys::Migrate => migrate_keys(args, out),
         Keys::None | Keys::One(_) | Keys::Range { .. } | Keys::Channels { .. } => Ok(()),
     }
@@ -268,24 +275,33 @@ fn push_destinations(args: &Args, options: usize, out: &mut Vec<u32>) {
     }
 }
 
-// ---- COPY ------------------------------------------------------------------------------------------------------
+// ---- databases -------------------------------------------------------------------------------------------------
 
-/// A copy in another database could not be read through Ringway. The node judges options it does not know.
-fn copy_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
-    push_range(1, 2, 1, out);
-    let mut at = 3;
-    while at < args.len() {
-        match args.get(at + 1) {
-            Some(number) if arg_is(args, at, "db") => {
-                if integer(number) != Some(0) {
-                    return Err(KeyError::OtherDatabase);
+/// Whether the request names a database from `count` on, as MOVE, COPY and SWAPDB can: what lay there could not be
+/// reached through Ringway. What is no number at all is for the node to judge.
+pub(crate) fn names_unknown_database(command: &Command, args: &Args, count: u32) -> bool {
+    let is_unknown = |at: usize| {
+        let number = args.get(at).and_then(integer);
+        number.is_some_and(|number| number >= i64::from(count))
+    };
+    match command.keys {
+        Keys::Move => is_unknown(2),
+        Keys::Copy => {
+            let mut at = 3;
+            while at + 1 < args.len() {
+                if arg_is(args, at, "db") {
+                    if is_unknown(at + 1) {
+                        return true;
+                    }
+                    at += 1;
                 }
-                at += 2;
+                at += 1;
             }
-            _ => at += 1,
+            false
         }
+        Keys::None if command.name == "swapdb" => is_unknown(1) || is_unknown(2),
+        _ => false,
     }
-    Ok(())
 }
 
 // ---- MIGRATE ---------------------------------------------------------------------------------------------------
@@ -397,8 +413,33 @@ mod tests {
         }
         assert_eq!(positions("mset a 1 b"), Err(KeyError::Arity("mset")));
         assert_eq!(positions("copy a b replace db 0"), Ok(vec![1, 2]));
-        assert_eq!(positions("copy a b replace db 1"), Err(KeyError::OtherDatabase));
+        assert_eq!(positions("copy a b replace db 1"), Ok(vec![1, 2]));
+        assert_eq!(positions("move a 1"), Ok(vec![1]));
         assert_eq!(positions("zinter 0 a"), Err(KeyError::NoInputKey("zinter")));
         assert_eq!(positions("eval s -1 a"), Err(KeyError::Negative));
+    }
+
+    #[test]
+    fn databases_beyond_the_limit_are_seen() {
+        for (text, expected) in [
+            ("move k 15", false),
+            ("move k 16", true),
+            ("move k -1", false),
+            ("move k x", false),
+            ("copy a b db 15", false),
+            ("copy a b replace DB 16", true),
+            ("copy a b db 1 db 99", true),
+            ("copy db 99", false),
+            ("copy a b db db", false),
+            ("swapdb 0 16", true),
+            ("swapdb 16 0", true),
+            ("swapdb 1 2", false),
+            ("get 99", false),
+        ] {
+            let parts: Vec<&[u8]> = text.split(' ').map(str::as_bytes).collect();
+            let request = request(&parts);
+            let row = super::super::resolve(&request.args()).expect("a valid request");
+            assert_eq!(names_unknown_database(row, &request.args(), 16), expected, "{text}");
+        }
     }
 }

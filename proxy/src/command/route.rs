@@ -25,6 +25,8 @@ pub enum Route {
     Transaction(Transaction),
     /// The proxy itself.
     Local(Local),
+    /// The proxy itself, from what it knows of its clients on all workers.
+    Client(ClientCommand),
     /// Nobody: the rule says why, in words that follow "refused:" or a colon.
     Refused(&'static str),
 }
@@ -154,11 +156,6 @@ pub enum Local {
     Role,
     Lolwut,
     AclWhoami,
-    ClientId,
-    ClientGetName,
-    ClientSetName,
-    ClientSetInfo,
-    ClientInfo,
     ClientUnblock,
     CommandAll,
     CommandCount,
@@ -186,4 +183,26 @@ impl Local {
                 | Local::Help
         )
     }
+}
+
+/// The subcommands of CLIENT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each variant is the subcommand of the same name")]
+pub enum ClientCommand {
+    Caching,
+    GetName,
+    GetRedir,
+    Id,
+    Info,
+    Kill,
+    List,
+    NoEvict,
+    NoTouch,
+    Pause,
+    Reply,
+    SetInfo,
+    SetName,
+    Tracking,
+    TrackingInfo,
+    Unpause,
 }

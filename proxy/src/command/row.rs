@@ -136,6 +136,8 @@ pub enum Keys {
         /// Whether STORE is known (SORT) or not (SORT_RO).
         store: bool,
     },
+    /// MOVE: argument 1; argument 2 is the other database.
+    Move,
     /// COPY: arguments 1 and 2; the option DB may name another database.
     Copy,
     /// GEORADIUS: argument 1, and the words after STORE and STOREDIST.

@@ -55,6 +55,7 @@ impl Keys {
         match self {
             Keys::None | Keys::Streams { .. } | Keys::NumKeys { destination: false, .. } => (0, 0, 0),
             Keys::One(at) => (at, at as isize, 1),
+            Keys::Move => (1, 1, 1),
             Keys::Range { first, last, step } => (first, last, step),
             Keys::NumKeys { .. } | Keys::Sort { .. } | Keys::GeoRadius { .. } => (1, 1, 1),
             Keys::Copy => (1, 2, 1),
@@ -74,6 +75,7 @@ impl Keys {
         match self {
             Keys::None => [None; 3],
             Keys::One(at) => [Some((Begin::Index(at), ONE)), None, None],
+            Keys::Move => [Some((Begin::Index(1), ONE)), None, None],
             Keys::Range { first, last, step } if split => {
                 [Some((Begin::Index(first), ONE)), Some(range(first + 1, last, step)), None]
             }

@@ -65,7 +65,7 @@ fn rank(route: Route) -> u8 {
         Route::Transaction(_) => 5,
         Route::Publish(_) => 6,
         Route::Subscribe(_) | Route::Unsubscribe(_) => 7,
-        Route::Local(_) => 8,
+        Route::Local(_) | Route::Client(_) => 8,
         Route::Refused(_) => 9,
     }
 }
@@ -90,7 +90,7 @@ fn way(route: Route) -> String {
         Route::AllNodes(_) => "on all nodes, joined".into(),
         Route::Scan => "node after node".into(),
         Route::Transaction(_) => "as one block on the node of its keys".into(),
-        Route::Local(_) => "answered by Ringway".into(),
+        Route::Local(_) | Route::Client(_) => "answered by Ringway".into(),
         Route::Refused(rule) => format!("refused: {rule}"),
     }
 }
@@ -99,7 +99,6 @@ fn way(route: Route) -> String {
 fn shown(command: &Command) -> String {
     let mut text = command.full_name.to_uppercase().replace('|', " ");
     match (command.route, command.keys) {
-        (Route::Key, Keys::Copy) => text.push_str(" (within database 0)"),
         (Route::Key, Keys::Sort { .. }) => text.push_str(" (without patterns)"),
         _ => {}
     }

@@ -84,6 +84,7 @@ pub(crate) struct Joining {
     held: usize,
     limit: usize,
     overflowed: bool,
+    silent: bool,
     over: Option<Over>,
     /// The reply is computed by it rather than joined.
     plan: Option<emulate::Plan>,
@@ -102,6 +103,7 @@ impl Default for Joining {
             held: 0,
             limit: 0,
             overflowed: false,
+            silent: false,
             over: None,
             plan: None,
             counting: None,
@@ -130,7 +132,7 @@ impl Joining {
         }
         self.used = parts;
         self.waiting = parts;
-        (self.held, self.limit, self.overflowed) = (0, limit, false);
+        (self.held, self.limit, self.overflowed, self.silent) = (0, limit, false, false);
         (self.over, self.plan, self.counting) = (None, None, None);
     }
 
@@ -171,6 +173,11 @@ impl Joining {
         self.assignment.shrink_to(KEEP);
     }
 
+    /// Nobody wants the reply: [`Joining::finish`] writes none.
+    pub(crate) fn silence(&mut self) {
+        self.silent = true;
+    }
+
     /// Bytes that are kept for parts.
     pub(crate) fn held(&self) -> usize {
         self.held
@@ -209,8 +216,16 @@ impl Joining {
         self.waiting == 0
     }
 
-    /// Appends the joined reply.
+    /// Appends the joined reply, unless nobody wants it.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        let before = out.len();
+        self.write_reply(out);
+        if self.silent {
+            out.truncate(before);
+        }
+    }
+
+    fn write_reply(&mut self, out: &mut Vec<u8>) {
         if let Some(Over { topology, about: About::Page(page) }) =
             self.over.as_ref().filter(|_| !self.overflowed)
         {

@@ -36,20 +36,27 @@ pub(crate) enum Placed {
 }
 
 /// Memory that one worker's commands share, so that placing allocates nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scratch {
     /// Argument positions of the keys.
     pub(crate) keys: Vec<u32>,
     /// The owner of each key, in the order of the keys.
     pub(crate) owners: Vec<NodeIndex>,
+    /// How many databases there are.
+    databases: u32,
 }
 
 impl Scratch {
+    /// For commands that may name databases below `databases`.
+    pub(crate) fn new(databases: u32) -> Self {
+        Self { keys: Vec::new(), owners: Vec::new(), databases }
+    }
+
     /// Gives memory back after an unusually long command.
     pub(crate) fn shrink(&mut self) {
         const KEEP: usize = 64 * 1024;
         if self.keys.capacity() > KEEP {
-            *self = Self::default();
+            *self = Self::new(self.databases);
         }
     }
 }
@@ -72,6 +79,9 @@ pub(crate) fn place(
 }
 
 fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: &mut Scratch) -> Placed {
+    if command::names_unknown_database(command, args, scratch.databases) {
+        return Placed::Refused(error::NO_SUCH_DATABASE.into());
+    }
     if let Err(error) = command::key_positions(command, args, &mut scratch.keys) {
         return Placed::Refused(error.to_string());
     }

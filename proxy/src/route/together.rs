@@ -45,6 +45,9 @@ impl Together {
         if is_publish(command) {
             lies_with(args.get(1).unwrap_or_default())?;
         } else {
+            if command::names_unknown_database(command, args, scratch.databases) {
+                return Err(error::NO_SUCH_DATABASE.into());
+            }
             command::key_positions(command, args, &mut scratch.keys).map_err(|error| error.to_string())?;
             let mut keys = scratch.keys.iter().map(|&at| args.get(at as usize).unwrap_or_default());
             keys.try_for_each(&mut lies_with)?;
@@ -87,7 +90,7 @@ mod tests {
         }
         let args = Args::new(&frame, &spans);
         let command = command::resolve(&args).unwrap();
-        together.add(topology, command, &args, &mut Scratch::default())
+        together.add(topology, command, &args, &mut Scratch::new(16))
     }
 
     fn key_on(topology: &Topology, node: u16) -> String {

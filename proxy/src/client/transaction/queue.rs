@@ -1,5 +1,6 @@
 //! The commands between MULTI and EXEC, as the bytes in which they will be sent. No IO.
 
+use crate::client::client_commands::may_write;
 use crate::command::{self, Command, Local, Route, Transaction};
 use crate::resp::request::{RequestBounds, RequestScanner, Scan};
 use crate::resp::{Args, Span};
@@ -20,6 +21,8 @@ pub(super) struct Queue {
     commands: u32,
     /// A command was refused: EXEC will not run the others.
     failed: bool,
+    /// One of the commands is held back by a pause of writes.
+    may_write: bool,
     /// The topology by which `together` holds.
     epoch: u64,
     together: Together,
@@ -27,7 +30,14 @@ pub(super) struct Queue {
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { block: MULTI.to_vec(), commands: 0, failed: false, epoch: 0, together: Together::default() }
+        Self {
+            block: MULTI.to_vec(),
+            commands: 0,
+            failed: false,
+            may_write: false,
+            epoch: 0,
+            together: Together::default(),
+        }
     }
 }
 
@@ -55,6 +65,7 @@ impl Queue {
         if !self.failed {
             self.block.extend_from_slice(frame);
             self.commands += 1;
+            self.may_write |= may_write(command);
         }
         Ok(together)
     }
@@ -84,6 +95,16 @@ impl Queue {
     /// Whether a command was refused.
     pub(super) fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Whether one of the commands may write.
+    pub(super) fn may_write(&self) -> bool {
+        self.may_write
+    }
+
+    /// Bytes that are kept for EXEC.
+    pub(super) fn bytes(&self) -> usize {
+        self.block.capacity()
     }
 
     /// How many commands were queued.
@@ -124,7 +145,9 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         | Route::Transaction(Transaction::Unwatch) => None,
         _ if is_publish(command) => None,
         Route::AllNodes(_) | Route::Scan => Some("it concerns all nodes, a transaction runs on one"),
-        Route::Local(_) => Some("Ringway answers it, not the node that runs the transaction"),
+        Route::Local(_) | Route::Client(_) => {
+            Some("Ringway answers it, not the node that runs the transaction")
+        }
         Route::Refused(rule) => Some(rule),
         _ => Some("it would change the connection to the node, which clients of Ringway share"),
     }
@@ -152,7 +175,7 @@ mod tests {
         parts.iter().for_each(|part| encode::bulk(&mut frame, part.as_bytes()));
         each_request(&frame, |args| {
             let command = command::resolve(&args).unwrap();
-            queue.add(topology, command, &args, &mut Scratch::default(), limit).map(drop)
+            queue.add(topology, command, &args, &mut Scratch::new(16), limit).map(drop)
         })
     }
 
@@ -195,12 +218,12 @@ mod tests {
         let (stays, moves) = (on(0), on(1));
         let mut queue = Queue::default();
         add(&mut queue, &before, &["SET", &moves, "1"], LIMIT).unwrap();
-        let moved = queue.place(&after, &mut Scratch::default()).unwrap();
+        let moved = queue.place(&after, &mut Scratch::new(16)).unwrap();
         assert_eq!(moved.fixed().map(|node| node.0), Some(1));
         add(&mut queue, &before, &["SET", &stays, "1"], LIMIT).unwrap();
-        assert_eq!(queue.place(&after, &mut Scratch::default()).unwrap_err(), error::CROSSSLOT);
+        assert_eq!(queue.place(&after, &mut Scratch::new(16)).unwrap_err(), error::CROSSSLOT);
         assert_eq!(add(&mut queue, &after, &["GET", &stays], LIMIT).unwrap_err(), error::CROSSSLOT);
-        assert!(queue.place(&before, &mut Scratch::default()).is_ok());
+        assert!(queue.place(&before, &mut Scratch::new(16)).is_ok());
     }
 
     #[test]

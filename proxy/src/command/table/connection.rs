@@ -4,9 +4,8 @@
 
 use super::super::bits::{Categories, Flags};
 use super::super::build::Family;
-use super::super::route::Local;
+use super::super::route::{ClientCommand, Local};
 use super::super::row::{Command, Group};
-use super::rules;
 
 const ROW: Family = Family::new(Group::Connection, Categories::CONNECTION);
 
@@ -39,29 +38,39 @@ pub(super) const ROWS: &[Command] = &[
 ];
 
 const CLIENT: &[Command] = &[
-    ROW.refused("client|caching", 3, rules::CONNECTION, "6.0.0", "Whether the next command is tracked")
+    ROW.client("client|caching", 3, ClientCommand::Caching, "6.0.0", "Whether the next command is tracked")
         .session(),
-    ROW.local("client|getname", 2, Local::ClientGetName, "2.6.9", "Name of this connection").session(),
-    ROW.refused("client|getredir", 2, rules::CONNECTION, "6.0.0", "Where invalidations are sent").session(),
+    ROW.client("client|getname", 2, ClientCommand::GetName, "2.6.9", "Name of this connection").session(),
+    ROW.client("client|getredir", 2, ClientCommand::GetRedir, "6.0.0", "Where invalidations are sent")
+        .session(),
     ROW.help("client|help", "5.0.0"),
-    ROW.local("client|id", 2, Local::ClientId, "5.0.0", "Number of this connection").session(),
-    ROW.local("client|info", 2, Local::ClientInfo, "6.2.0", "About this connection").session(),
-    ROW.refused("client|kill", -3, rules::CONNECTION, "2.4.0", "Closes connections").admin().session(),
-    ROW.refused("client|list", -2, rules::CONNECTION, "2.4.0", "All connections").admin().session(),
-    ROW.refused("client|no-evict", 3, rules::CONNECTION, "7.0.0", "Keeps the connection from eviction")
+    ROW.client("client|id", 2, ClientCommand::Id, "5.0.0", "Number of this connection").session(),
+    ROW.client("client|info", 2, ClientCommand::Info, "6.2.0", "About this connection").session(),
+    ROW.client("client|kill", -3, ClientCommand::Kill, "2.4.0", "Closes connections").admin().session(),
+    ROW.client("client|list", -2, ClientCommand::List, "2.4.0", "All connections").admin().session(),
+    ROW.client("client|no-evict", 3, ClientCommand::NoEvict, "7.0.0", "Keeps the connection from eviction")
         .admin()
         .session(),
-    ROW.refused("client|pause", -3, rules::CONNECTION, "2.9.50", "Holds back all clients").admin().session(),
-    ROW.refused("client|reply", 3, rules::CONNECTION, "3.2.0", "Switches replies off and on").session(),
-    ROW.local("client|setname", 3, Local::ClientSetName, "2.6.9", "Names this connection").session(),
-    ROW.refused("client|tracking", -3, rules::CONNECTION, "6.0.0", "Switches invalidation messages")
+    ROW.client("client|pause", -3, ClientCommand::Pause, "2.9.50", "Holds back all clients")
+        .admin()
         .session(),
-    ROW.refused("client|trackinginfo", 2, rules::CONNECTION, "6.2.0", "State of the tracking").session(),
+    ROW.client("client|reply", 3, ClientCommand::Reply, "3.2.0", "Switches replies off and on").session(),
+    ROW.client("client|setname", 3, ClientCommand::SetName, "2.6.9", "Names this connection").session(),
+    ROW.client("client|tracking", -3, ClientCommand::Tracking, "6.0.0", "Switches invalidation messages")
+        .session(),
+    ROW.client("client|trackinginfo", 2, ClientCommand::TrackingInfo, "6.2.0", "State of the tracking")
+        .session(),
     ROW.local("client|unblock", -3, Local::ClientUnblock, "5.0.0", "Wakes a client that waits")
         .admin()
         .session(),
-    ROW.refused("client|unpause", 2, rules::CONNECTION, "6.2.0", "Ends CLIENT PAUSE").admin().session(),
-    ROW.local("client|setinfo", 4, Local::ClientSetInfo, "7.2.0", "Names the client library").session(),
-    ROW.refused("client|no-touch", 3, rules::CONNECTION, "7.2.0", "Keeps commands from marking keys as used")
-        .session(),
+    ROW.client("client|unpause", 2, ClientCommand::Unpause, "6.2.0", "Ends CLIENT PAUSE").admin().session(),
+    ROW.client("client|setinfo", 4, ClientCommand::SetInfo, "7.2.0", "Names the client library").session(),
+    ROW.client(
+        "client|no-touch",
+        3,
+        ClientCommand::NoTouch,
+        "7.2.0",
+        "Keeps commands from marking keys as used",
+    )
+    .session(),
 ];

@@ -33,10 +33,7 @@ pub(super) const ROWS: &[Command] = &[
         .then(TAKE.with(KeyUse::INCOMPLETE))
         .also(Categories::DANGEROUS)
         .refused_by(rules::MIGRATE),
-    ROW.write("move", 3, KEY, "1.0.0", "Moves a key to another database")
-        .fast()
-        .uses(MODIFY)
-        .refused_by(rules::ONE_DATABASE),
+    ROW.write("move", 3, Keys::Move, "1.0.0", "Moves a key to another database").fast().uses(MODIFY),
     ROW.container("object", "2.2.3", "Commands about how a value is held", OBJECT),
     ROW.write("persist", 2, KEY, "2.2.0", "Takes the time to live away").fast(),
     ROW.write("pexpire", -3, KEY, "2.6.0", "Sets the time to live in milliseconds").fast(),

@@ -273,8 +273,8 @@ mod tests {
     }
 
     /// Whoever has keys goes to their node, but for these.
-    const REFUSED_WITH_KEYS: [&str; 8] =
-        ["migrate", "move", "pfdebug", "restore-asking", "spublish", "ssubscribe", "sunsubscribe", "watch"];
+    const REFUSED_WITH_KEYS: [&str; 7] =
+        ["migrate", "pfdebug", "restore-asking", "spublish", "ssubscribe", "sunsubscribe", "watch"];
 
     #[test]
     fn commands_with_keys_go_to_the_keys_node() {

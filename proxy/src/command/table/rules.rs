@@ -10,14 +10,13 @@ pub(super) const ALL_KEYS: &str =
 pub(super) const ALL_DATA: &str = "it deletes all data of all nodes";
 /// What one script or function, or the server that runs it, is asked for.
 pub(super) const ONE_SCRIPT: &str = "concerns what runs on one server; connect to the node";
-/// Commands between databases.
-pub(super) const ONE_DATABASE: &str = "there is only database 0";
+/// SWAPDB.
+pub(super) const TWO_DATABASES: &str =
+    "it exchanges the data of all clients of two databases, node by node and not at one moment";
 /// MIGRATE.
 pub(super) const MIGRATE: &str = "would move keys past the ring";
 /// Commands between a primary and its replicas.
 pub(super) const REPLICATION: &str = "replication is a matter between servers";
-/// Commands about the connection to a server.
-pub(super) const CONNECTION: &str = "concerns a connection to a server, which clients of Ringway share";
 /// ACL.
 pub(super) const USERS: &str = "users belong to each server; connect to the node";
 /// MONITOR.
@@ -34,9 +33,6 @@ pub(super) const ALL_STOP: &str = "it stops every node until all its data are on
 pub(super) const ALL_SETTINGS: &str = "it changes how all nodes run, for every client";
 /// SHUTDOWN.
 pub(super) const STOP: &str = "it would stop every node at once; stop a node where it runs";
-/// SWAPDB.
-pub(super) const SWAP: &str =
-    "nodes cannot exchange databases at one moment; clients would see parts of both meanwhile";
 /// LATENCY GRAPH.
 pub(super) const GRAPH: &str = "draws one server; LATENCY HISTORY has the samples of all nodes";
 /// CLUSTER and its kin.

@@ -100,7 +100,8 @@ pub(super) const ROWS: &[Command] = &[
         .no_async_loading()
         .stale(),
     ROW.container("slowlog", "2.2.12", "Commands about the log of slow commands", SLOWLOG),
-    ROW.refused("swapdb", 3, rules::SWAP, "4.0.0", "Exchanges two databases")
+    ROW.everywhere("swapdb", 3, Join::Ok, "4.0.0", "Exchanges two databases")
+        .guarded(rules::TWO_DATABASES)
         .writes()
         .fast()
         .also(Categories::DANGEROUS.with(Categories::KEYSPACE)),
