@@ -27,6 +27,7 @@ mod faults_process;
 mod hand_over;
 mod lifecycle;
 mod metrics;
+mod new_commands;
 mod node_errors;
 mod pipeline;
 mod pubsub;

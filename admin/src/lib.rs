@@ -22,6 +22,7 @@ mod audit;
 mod base64_param;
 mod body;
 mod change;
+mod commands;
 mod error;
 mod guard;
 #[cfg(test)]

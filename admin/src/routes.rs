@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::sample::Sampler;
 use crate::settings::AdminSettings;
-use crate::{change, read, stats};
+use crate::{change, commands, read, stats};
 
 /// What every handler can reach; cheap to clone.
 #[derive(Clone)]
@@ -61,7 +61,8 @@ fn api_router(api: Api) -> Router {
         .route("/v1/nodes", post(change::add_node))
         .route("/v1/nodes/{name}", patch(change::patch_node).delete(change::remove_node))
         .route("/v1/route", get(read::route))
-        .route("/v1/stats", get(stats::stats));
+        .route("/v1/stats", get(stats::stats))
+        .route("/v1/commands", get(commands::commands));
     answered(calls).layer(from_fn_with_state(api.clone(), guard)).with_state(api)
 }
 

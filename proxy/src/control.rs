@@ -14,8 +14,11 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::command::LearnedCommands;
 use crate::essential::Failed;
 use crate::pubsub::Registry;
+use crate::reports;
+pub use crate::reports::CommandReport;
 use crate::scripts::Scripts;
 use crate::settings::{Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
@@ -104,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) scripts: Arc<Scripts>,
     /// How many clients listen to what.
     pub(crate) registry: Arc<Registry>,
+    /// What nodes tell of commands that the table does not have.
+    pub(crate) learned: LearnedCommands,
     /// Leave to use connections to nodes that belong to one client for a while.
     pub(crate) dedicated: Arc<Semaphore>,
     pub(crate) listening: AtomicBool,
@@ -146,6 +151,7 @@ impl Shared {
             workers,
             scripts: Arc::default(),
             registry: Arc::default(),
+            learned: LearnedCommands::default(),
             listening: AtomicBool::new(false),
             local_addr,
             started: Instant::now(),
@@ -352,6 +358,11 @@ impl Control {
         let count = self.shared.dropped_log_lines.lock().unwrap_or_else(PoisonError::into_inner);
         snapshot.log_lines_dropped = count.as_ref().map_or(0, |count| count());
         snapshot
+    }
+
+    /// Every command that is known, of the table and of the nodes: what becomes of it here.
+    pub fn commands(&self) -> Vec<CommandReport> {
+        reports::commands(&self.shared.settings, &self.shared.learned)
     }
 
     /// Where clients connect.

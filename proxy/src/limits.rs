@@ -83,6 +83,12 @@ pub const WRONG_PASSWORD_LONGEST_DELAY: Duration = Duration::from_secs(1);
 pub const SCRIPTS: usize = 512;
 /// Most bytes of all those scripts together.
 pub const SCRIPT_BYTES: usize = 1 << 20;
+/// Most commands that are learned from nodes, from each one and in all while the process lives.
+pub const LEARNED_COMMANDS: usize = 2048;
+/// Most bytes that rows of learned commands take up while the process lives.
+pub const LEARNED_BYTES: usize = 1 << 20;
+/// Longest reply to COMMAND that is read, in bytes; that of a server with all of Redis's modules has about 500 KB.
+pub const COMMAND_REPLY_BYTES: usize = 8 << 20;
 /// Longest inline command or header line, in bytes (Redis: `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES: usize = 64 * 1024;
 /// Longest single argument, in bytes (Redis: default of `proto-max-bulk-len`).

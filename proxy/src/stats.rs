@@ -103,6 +103,8 @@ impl ClosedCounters {
         self.0[why as usize].add(1);
     }
 }
+/// Under this name all commands are counted that the table does not have.
+const LEARNED: &str = "(learned)";
 
 /// Counts per command and outcome.
 #[derive(Debug)]
@@ -110,24 +112,34 @@ pub struct CommandCounters(Box<[Counter]>);
 
 impl CommandCounters {
     fn new() -> Self {
-        Self((0..command::command_count() * Outcome::ALL.len()).map(|_| Counter::default()).collect())
+        // the last ones are for all learned commands together
+        Self((0..(command::command_count() + 1) * Outcome::ALL.len()).map(|_| Counter::default()).collect())
     }
 
     /// Counts one command.
     #[inline]
     pub fn count(&self, command: &Command, outcome: Outcome) {
-        if let Some(counter) = self.0.get(command.id().index() * Outcome::ALL.len() + outcome as usize) {
+        match self.0.get(command.id().index() * Outcome::ALL.len() + outcome as usize) {
+            Some(counter) => counter.add(1),
+            None => self.count_learned(outcome),
+        }
+    }
+
+    #[cold]
+    fn count_learned(&self, outcome: Outcome) {
+        if let Some(counter) = self.0.get(command::command_count() * Outcome::ALL.len() + outcome as usize) {
             counter.add(1);
         }
     }
 
     fn add_to(&self, sums: &mut BTreeMap<(&'static str, Outcome), u64>) {
-        for command in command::all() {
+        let rows = command::all().map(|command| (command.full_name, command.id().index()));
+        for (name, index) in rows.chain([(LEARNED, command::command_count())]) {
             for outcome in Outcome::ALL {
-                let at = command.id().index() * Outcome::ALL.len() + outcome as usize;
+                let at = index * Outcome::ALL.len() + outcome as usize;
                 let count = self.0.get(at).map_or(0, Counter::get);
                 if count > 0 {
-                    *sums.entry((command.full_name, outcome)).or_default() += count;
+                    *sums.entry((name, outcome)).or_default() += count;
                 }
             }
         }

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::client::{Client, Hub, Parts, Pause, SlotRef, Spare, Waits};
 use crate::control::Shared;
 use crate::essential::Essential;
+use crate::learn;
 use crate::memory::Memory;
 use crate::net::{Accepted, Stream};
 use crate::resp::Span;
@@ -198,10 +199,18 @@ impl Worker {
                 Some(at) => old.swap_remove(at),
                 None => {
                     let stats = self.stats.node(&spec.name);
-                    Rc::new(Node::start(Arc::clone(spec), stats, Rc::clone(&self.links)))
+                    let node = Node::start(Arc::clone(spec), stats, Rc::clone(&self.links));
+                    if self.links.speaks {
+                        let shared = Arc::clone(&self.shared);
+                        tokio::task::spawn_local(learn::follow(Arc::clone(spec), node.trouble(), shared));
+                    }
+                    Rc::new(node)
                 }
             };
             routes.nodes.push(node);
+        }
+        if self.links.speaks {
+            self.shared.learned.retain(|name| topology.nodes().iter().any(|node| node.name == name));
         }
         self.stats.retain_nodes(|name| topology.nodes().iter().any(|node| node.name == name));
         old.iter().for_each(|node| node.retire());

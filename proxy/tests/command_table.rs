@@ -29,7 +29,7 @@ fn spec_text(spec: &KeySpec) -> String {
     };
     let find = match spec.find {
         Find::Range { last, step, limit } => format!("range {last} {step} {limit}"),
-        Find::KeyNum => "keynum 0 1 1".into(),
+        Find::KeyNum { number, first, step } => format!("keynum {number} {first} {step}"),
         Find::Unknown => "unknown".into(),
     };
     format!("{uses:?} {begin} {find}")

@@ -60,6 +60,8 @@ struct Shared {
     script: Box<Script>,
     greeting: Option<Vec<Act>>,
     answers_greeting: bool,
+    /// What it says to COMMAND.
+    commands: Mutex<Vec<u8>>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     stop: AtomicBool,
@@ -88,6 +90,11 @@ impl FakeRedis {
         Self::launch(Box::new(script), None, false)
     }
 
+    /// What it says to COMMAND from now on, instead of that it has none.
+    pub(crate) fn tell_commands(&self, reply: Vec<u8>) {
+        *self.shared.commands.lock().expect("no panic in a script") = reply;
+    }
+
     fn launch(script: Box<Script>, greeting: Option<Vec<Act>>, answers_greeting: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind");
         let address = listener.local_addr().expect("an address");
@@ -95,6 +102,7 @@ impl FakeRedis {
             script,
             greeting,
             answers_greeting,
+            commands: Mutex::new(b"*0\r\n".to_vec()),
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -161,7 +169,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Result<(), ()> {
         while let Some((args, len)) = parse_command(&buffer) {
             let bytes: Vec<u8> = buffer.drain(..len).collect();
             if shared.answers_greeting
-                && let Some(reply) = greeting_reply(&args)
+                && let Some(reply) = greeting_reply(&args, shared)
             {
                 stream.write_all(&reply).map_err(drop)?;
                 continue;
@@ -199,7 +207,7 @@ fn perform(stream: &mut TcpStream, acts: &[Act]) -> Result<(), ()> {
     Ok(())
 }
 
-fn greeting_reply(args: &[Vec<u8>]) -> Option<Vec<u8>> {
+fn greeting_reply(args: &[Vec<u8>], shared: &Shared) -> Option<Vec<u8>> {
     let word = |at: usize| args.get(at).map(|arg| String::from_utf8_lossy(arg).to_ascii_uppercase());
     let text = match word(0)?.as_str() {
         "PING" => "+PONG\r\n".to_owned(),
@@ -214,6 +222,7 @@ fn greeting_reply(args: &[Vec<u8>]) -> Option<Vec<u8>> {
             "KILL" => ":0\r\n".to_owned(),
             _ => "+OK\r\n".to_owned(),
         },
+        "COMMAND" => return shared.commands.lock().ok().map(|commands| commands.clone()),
         "INFO" => "$11\r\n# Server\r\n\r\n\r\n".to_owned(),
         _ => return None,
     };

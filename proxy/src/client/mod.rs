@@ -20,6 +20,7 @@ mod hub;
 mod info;
 mod leaving;
 mod local;
+mod new_commands;
 pub(crate) mod pipeline;
 mod session;
 mod slot;

@@ -9,7 +9,7 @@ use super::exclusive::Running;
 use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
 use super::transaction::{self, Transaction};
-use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local};
+use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, new_commands};
 use crate::command::{self, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::limits::{WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
@@ -226,19 +226,10 @@ fn unusual(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
 pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     let command = match command::resolve(&args) {
         Ok(command) => command,
-        Err(error) => {
-            client.worker.stats.commands_read.add(1);
-            if transaction::rejected(client, inner, transaction::meant(&error), &error.to_string()) {
-                return true;
-            }
-            // Redis tells strangers nothing but that they are strangers
-            if inner.session.is_authenticated() {
-                client.answer(inner, |out| error.write_reply(out));
-            } else {
-                client.answer(inner, |out| encode::error(out, error::NOAUTH));
-            }
-            return true;
-        }
+        Err(error) => match new_commands::resolve(client, inner, &args, error) {
+            Some(command) => command,
+            None => return true,
+        },
     };
     if matches!(command.route, Route::Local(Local::Hello | Local::Reset | Local::Select)) {
         inner.session.set(Unusual::Barrier, !inner.pipeline.is_empty());

@@ -9,6 +9,7 @@
 //! guess (no silently wrong node).
 
 use super::key_error::KeyError;
+use super::learned;
 use super::row::{Command, Keys, NumKeysRule};
 use crate::resp::Args;
 
@@ -66,6 +67,7 @@ fn movable_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Resu
         }
         Keys::Streams { .. } => stream_keys(args, out),
         Keys::Sort { store } => sort_keys(args, store, out),
+        Keys::Specs(specs) => learned::positions(specs, args, out),
         Keys::GeoRadius { options } => {
             out.push(1);
             push_destinations(args, options, out);

@@ -14,6 +14,7 @@ mod build;
 mod describe;
 mod key_error;
 mod keys;
+mod learned;
 mod resolve;
 mod route;
 mod row;
@@ -26,11 +27,13 @@ pub use describe::describe;
 pub use key_error::KeyError;
 pub use keys::{blocks, key_positions, timeout_position};
 pub(crate) use keys::{integer, is_word, names_unknown_database};
+pub(crate) use learned::{Learned, LearnedCommands};
 pub use resolve::{ResolveError, resolve};
 pub use route::{ClientCommand, Computed, Join, Local, Route, SubscriptionKind, Transaction};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};
 pub use specs::{Begin, Find, KeySpec};
 pub use support::support_table_markdown;
+pub(crate) use support::way;
 pub use table::{all, by_id, command_count, find_full, guarded, top_level};
 
 #[cfg(test)]

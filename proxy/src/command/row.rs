@@ -5,6 +5,7 @@
 
 use super::bits::{Categories, Flags, KeyUse};
 use super::route::{Computed, Route};
+use super::specs::KeySpec;
 
 /// The dense number of a row, for arrays of counters. Stable within one build, not between builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,6 +132,8 @@ pub enum Keys {
         /// The least index at which that word can stand.
         options: usize,
     },
+    /// What the nodes told of a command that the table does not have.
+    Specs(&'static [KeySpec]),
     /// SORT: argument 1, and the word after STORE.
     Sort {
         /// Whether STORE is known (SORT) or not (SORT_RO).
@@ -189,6 +192,7 @@ pub enum Group {
     Connection,
     Server,
     Cluster,
+    Module,
 }
 
 impl Group {
@@ -211,6 +215,7 @@ impl Group {
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Cluster => "cluster",
+            Group::Module => "module",
         }
     }
 }

@@ -40,12 +40,21 @@ pub enum Find {
         /// 0, or the divisor of the rest: 2 is the first half.
         limit: usize,
     },
-    /// The beginning holds the number of keys; they follow it.
-    KeyNum,
+    /// A number of keys, and the keys: both counted from the beginning.
+    KeyNum {
+        /// Index of the number.
+        number: usize,
+        /// Index of the first key.
+        first: usize,
+        /// Distance between keys.
+        step: usize,
+    },
     /// The arguments do not tell.
     Unknown,
 }
 
+/// The beginning holds the number of keys; they follow it.
+const NUMBER_AND_KEYS: Find = Find::KeyNum { number: 0, first: 1, step: 1 };
 /// Just the key at the beginning.
 const ONE: Find = Find::Range { last: 0, step: 1, limit: 0 };
 
@@ -53,7 +62,9 @@ impl Keys {
     /// First key, last key and step as `COMMAND INFO` shows them; zeros where they cannot be told so.
     pub fn first_last_step(self) -> (usize, isize, usize) {
         match self {
-            Keys::None | Keys::Streams { .. } | Keys::NumKeys { destination: false, .. } => (0, 0, 0),
+            Keys::None | Keys::Specs(_) | Keys::Streams { .. } | Keys::NumKeys { destination: false, .. } => {
+                (0, 0, 0)
+            }
             Keys::One(at) => (at, at as isize, 1),
             Keys::Move => (1, 1, 1),
             Keys::Range { first, last, step } => (first, last, step),
@@ -73,7 +84,7 @@ impl Keys {
         };
         let unknown = (Begin::Unknown, Find::Unknown);
         match self {
-            Keys::None => [None; 3],
+            Keys::None | Keys::Specs(_) => [None; 3],
             Keys::One(at) => [Some((Begin::Index(at), ONE)), None, None],
             Keys::Move => [Some((Begin::Index(1), ONE)), None, None],
             Keys::Range { first, last, step } if split => {
@@ -82,9 +93,9 @@ impl Keys {
             Keys::Range { first, last, step } => [Some(range(first, last, step)), None, None],
             Keys::Channels { first, last } => [Some(range(first, last, 1)), None, None],
             Keys::NumKeys { at, destination: true, .. } => {
-                [Some((Begin::Index(1), ONE)), Some((Begin::Index(at), Find::KeyNum)), None]
+                [Some((Begin::Index(1), ONE)), Some((Begin::Index(at), NUMBER_AND_KEYS)), None]
             }
-            Keys::NumKeys { at, .. } => [Some((Begin::Index(at), Find::KeyNum)), None, None],
+            Keys::NumKeys { at, .. } => [Some((Begin::Index(at), NUMBER_AND_KEYS)), None, None],
             Keys::Streams { options } => {
                 let half = Find::Range { last: -1, step: 1, limit: 2 };
                 [Some((Begin::Keyword("STREAMS", options as isize), half)), None, None]
@@ -107,9 +118,11 @@ impl Command {
     /// The key specifications in Redis's order.
     pub fn key_specs(&self) -> impl Iterator<Item = KeySpec> {
         let spans = self.keys.spans(!self.key_uses[1].is_empty());
-        spans.into_iter().zip(self.key_uses).filter_map(|(span, uses)| {
+        let told: &[KeySpec] = if let Keys::Specs(specs) = self.keys { specs } else { &[] };
+        let own = spans.into_iter().zip(self.key_uses).filter_map(|(span, uses)| {
             let (begin, find) = span?;
             Some(KeySpec { uses, begin, find })
-        })
+        });
+        own.chain(told.iter().copied())
     }
 }

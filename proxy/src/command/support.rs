@@ -77,7 +77,8 @@ fn way_of(command: &Command) -> String {
     }
 }
 
-fn way(route: Route) -> String {
+/// Where a command goes, in words.
+pub(crate) fn way(route: Route) -> String {
     match route {
         Route::Key => "to the key's node".into(),
         Route::Waiting => "to the key's node, over a connection of the client's own while it waits".into(),

@@ -190,7 +190,7 @@ fn quote(reply: &[u8]) -> String {
     text[..end.min(128)].iter().map(visible).collect()
 }
 
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(bytes) {
             Ok(written) => bytes = &bytes[written..],

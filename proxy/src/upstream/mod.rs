@@ -19,6 +19,7 @@ mod greeting;
 mod hearing;
 mod link;
 mod listener;
+mod question;
 
 pub(crate) use block::refusal;
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
@@ -26,6 +27,7 @@ pub(crate) use exchange::ReplyTo;
 pub(crate) use hearing::Message;
 pub(crate) use link::{Link, LinkContext, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
+pub(crate) use question::ask_once;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -174,6 +176,11 @@ impl<T: ReplyTo + 'static> Node<T> {
         if let Some(words) = connection.kill_words().filter(|_| link.is_usable()) {
             link.fence(&words);
         }
+    }
+
+    /// Tells when the node becomes usable, be it again or still, and when it does no longer.
+    pub(crate) fn trouble(&self) -> watch::Receiver<Trouble> {
+        self.trouble.subscribe()
     }
 
     /// Whether this is how the topology now describes the node.

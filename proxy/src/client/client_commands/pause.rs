@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::super::session::{Session, Unusual};
 use super::super::workers::ask_workers;
-use super::super::{Client, Inner};
+use super::super::{Client, Inner, new_commands};
 use super::Answer;
-use crate::command::{self, Command, Flags, Route, Transaction};
+use crate::command::{Command, Flags, Route, Transaction};
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::worker::Worker;
@@ -79,11 +79,11 @@ pub(in crate::client) fn may_write(command: &Command) -> bool {
 /// Whether the pause of this worker holds the command back; what is refused anyhow is not held.
 pub(in crate::client) fn is_held(client: &Client, inner: &mut Inner, args: Args<'_>) -> bool {
     let session = &mut inner.session;
-    let held = client.worker.pause.get().is_some_and(|pause| match command::resolve(&args) {
-        Err(_) => false,
-        Ok(command) if matches!(command.route, Route::Refused(_)) => false,
-        Ok(command) if !session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) => false,
-        Ok(command) => pause.concerns(command, session),
+    let held = client.worker.pause.get().is_some_and(|pause| match new_commands::row(client, &args) {
+        None => false,
+        Some(command) if matches!(command.route, Route::Refused(_)) => false,
+        Some(command) if !session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) => false,
+        Some(command) => pause.concerns(command, session),
     });
     session.set(Unusual::Held, held);
     held

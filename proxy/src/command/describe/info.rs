@@ -73,8 +73,9 @@ fn key_spec(spec: KeySpec, protocol: Protocol, out: &mut Vec<u8>) {
             let fields = [("lastkey", last), ("keystep", number(distance)), ("limit", number(limit))];
             step(out, protocol, "range", &fields);
         }
-        Find::KeyNum => {
-            let fields = [("keynumidx", number(0)), ("firstkey", number(1)), ("keystep", number(1))];
+        Find::KeyNum { number: at, first, step: distance } => {
+            let fields =
+                [("keynumidx", number(at)), ("firstkey", number(first)), ("keystep", number(distance))];
             step(out, protocol, "keynum", &fields);
         }
         Find::Unknown => step(out, protocol, "unknown", &[]),

@@ -1,0 +1,145 @@
+//! Commands that the table does not know, learned from what nodes say of themselves: modules, newer servers.
+//!
+//! ```text
+//!   COMMAND of each node ──parse──► Told, by name ──agree──► a row, or why it is refused
+//! ```
+//! They are looked up only when the table has no such name. A command is supported when all nodes that have told know it
+//! alike and its key specifications find every key; no frame is forwarded on a guess. What nodes tell is bounded in
+//! number and bytes, and so is what is kept of it for ever (law I6).
+
+mod parse;
+mod positions;
+mod rows;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::row::Command;
+use crate::resp::Args;
+use parse::Told;
+pub(super) use positions::positions;
+
+/// Longest name of a command, in bytes.
+const NAME_BYTES: usize = 64;
+
+/// A name that the table does not have.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Learned {
+    /// All nodes know it alike.
+    Row(&'static Command),
+    /// Known and not run: the rule, in words that follow "refused:".
+    Refused(Arc<str>),
+}
+
+/// What one node knows beyond the table.
+type Known = BTreeMap<String, Told>;
+
+/// All that the nodes of the topology have told. Shared by all workers.
+#[derive(Debug, Default)]
+pub(crate) struct LearnedCommands {
+    told: Mutex<BTreeMap<String, Known>>,
+    agreed: ArcSwap<Agreed>,
+}
+
+/// What follows from it.
+#[derive(Debug, Default)]
+pub(crate) struct Agreed {
+    commands: HashMap<String, Learned>,
+    /// Names before a bar.
+    containers: HashSet<String>,
+}
+
+impl LearnedCommands {
+    /// A node's reply to COMMAND. Returns how many commands beyond the table it tells.
+    ///
+    /// # Errors
+    /// What came is no such reply.
+    pub(crate) fn told(&self, node: &str, reply: &[u8]) -> Result<usize, String> {
+        let known = parse::parse(reply)?;
+        let count = known.len();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(node.to_owned(), known);
+        self.agreed.store(Arc::new(Agreed::of(&told)));
+        Ok(count)
+    }
+
+    /// Forgets what nodes told that have left.
+    pub(crate) fn retain(&self, stays: impl Fn(&str) -> bool) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = told.len();
+        told.retain(|node, _| stays(node));
+        if told.len() != before {
+            self.agreed.store(Arc::new(Agreed::of(&told)));
+        }
+    }
+
+    /// The row or the refusal of a request for which the table has no row.
+    pub(crate) fn find(&self, args: &Args) -> Option<Learned> {
+        let agreed = self.agreed.load();
+        if agreed.commands.is_empty() {
+            return None;
+        }
+        let lower = |text: &[u8]| {
+            let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= NAME_BYTES)?;
+            Some(text.to_ascii_lowercase())
+        };
+        let name = lower(args.get(0)?)?;
+        if let Some(found) = agreed.commands.get(&name) {
+            return Some(found.clone());
+        }
+        let below = args.get(1).filter(|_| agreed.containers.contains(&name))?;
+        agreed.commands.get(&format!("{name}|{}", lower(below)?)).cloned()
+    }
+
+    /// All of them, by name.
+    pub(crate) fn all(&self) -> BTreeMap<String, Learned> {
+        self.agreed.load().commands.iter().map(|(name, learned)| (name.clone(), learned.clone())).collect()
+    }
+}
+
+impl Agreed {
+    fn of(told: &BTreeMap<String, Known>) -> Self {
+        let mut agreed = Self::default();
+        for name in told.values().flat_map(BTreeMap::keys) {
+            if agreed.commands.contains_key(name) {
+                continue;
+            }
+            agreed.commands.insert(name.clone(), agree(name, told));
+            if let Some((container, _)) = name.split_once('|') {
+                agreed.containers.insert(container.to_owned());
+            }
+        }
+        agreed
+    }
+}
+
+fn agree(name: &str, told: &BTreeMap<String, Known>) -> Learned {
+    let refused = |rule: String| Learned::Refused(rule.into());
+    let mut first: Option<(&String, &Told)> = None;
+    for (node, known) in told {
+        match (first, known.get(name)) {
+            (_, None) => return refused(format!("node '{node}' does not have it; all nodes must")),
+            (None, Some(here)) => first = Some((node, here)),
+            (Some((other, there)), Some(here)) if here != there => {
+                return refused(format!(
+                    "nodes '{other}' and '{node}' do not agree on its arguments and keys; run the same version on both"
+                ));
+            }
+            _ => {}
+        }
+    }
+    match first {
+        Some((_, Told { refused: Some(rule), .. })) => refused((*rule).to_owned()),
+        Some((_, told)) => match rows::row(name, told) {
+            Some(row) => Learned::Row(row),
+            None => refused("too many commands were learned from nodes since the start".into()),
+        },
+        None => refused("no node has it".into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "../learned_tests.rs"]
+mod tests;

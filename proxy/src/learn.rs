@@ -1,0 +1,50 @@
+//! Asks nodes for the commands they have, whenever a connection to them begins to work: at the start, and after each
+//! restart, which may have brought another version or other modules.
+//!
+//! One worker does this for all. Nothing of it is on the way of a command.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::control::Shared;
+use crate::limits::COMMAND_REPLY_BYTES;
+use crate::settings::NodeSpec;
+use crate::upstream::{Trouble, ask_once};
+
+/// A node is asked no more often than this: connections to it may come and go faster.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long until a node that did not tell is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Follows one node until it leaves the topology.
+pub(crate) async fn follow(spec: Arc<NodeSpec>, mut trouble: watch::Receiver<Trouble>, shared: Arc<Shared>) {
+    let timeouts = shared.settings.timeouts;
+    while trouble.changed().await.is_ok() {
+        while trouble.borrow_and_update().is_none() {
+            let limit = timeouts.connect + timeouts.operation;
+            let reply = ask_once(&spec, b"*1\r\n$7\r\nCOMMAND\r\n", COMMAND_REPLY_BYTES, limit).await;
+            if trouble.has_changed().is_err() || trouble.borrow().is_some() {
+                // it has left meanwhile, or will be asked when it is back
+                break;
+            }
+            let told = reply.and_then(|reply| shared.learned.told(&spec.name, &reply));
+            tokio::time::sleep(PAUSE).await;
+            match told {
+                Ok(0) => break,
+                Ok(count) => {
+                    tracing::info!(node = %spec.name, count, "the node has commands that Ringway's table lacks");
+                    break;
+                }
+                Err(why) => {
+                    tracing::debug!(node = %spec.name, why, "the node does not tell its commands; asked again");
+                }
+            }
+            let again = tokio::time::timeout(PATIENCE, trouble.changed()).await;
+            if matches!(again, Ok(Err(_))) {
+                return;
+            }
+        }
+    }
+}
