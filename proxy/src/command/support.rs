@@ -99,9 +99,8 @@ pub(crate) fn way(route: Route) -> String {
 /// The name as users write it, with what limits it: a form that is refused, a version newer than Redis 7.0.
 fn shown(command: &Command) -> String {
     let mut text = command.full_name.to_uppercase().replace('|', " ");
-    match (command.route, command.keys) {
-        (Route::Key, Keys::Sort { .. }) => text.push_str(" (without patterns)"),
-        _ => {}
+    if matches!((command.route, command.keys), (Route::Key, Keys::Sort { .. })) {
+        text.push_str(" (without patterns)");
     }
     if command.guarded.is_some() {
         text.push_str(" (when allowed)");
