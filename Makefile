@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage test-clients
+.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-clients
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ fuzz: ## libFuzzer on every parser, one minute each; SECONDS=n TARGET=name (need
 
 sabotage: deps ## plants bugs into a copy and demands that a test catches each
 	@scripts/sabotage.py
+
+deny: ## licences, sources and advisories of all dependencies (needs cargo-deny)
+	cargo deny check
 
 test-clients: deps ## redis-py, ioredis, node-redis and redis-benchmark against the proxy (needs python3 and npm)
 	@tests/clients/run.sh

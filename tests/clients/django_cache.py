@@ -60,6 +60,7 @@ def many(cache):
 
 
 def patterns(cache):
+    # django-redis deletes them in a transaction, which needs all keys on one node
     for number in range(50):
         cache.set(f"page:{number}", number)
     equal(len(list(cache.iter_keys("page:*"))), 50)
@@ -88,8 +89,8 @@ def set_many(cache):
 
 def main():
     failed = 0
-    plain = [values, counters, many, patterns, locks, sessions]
-    for alias, checks in (("default", plain), ("tagged", [*plain, set_many])):
+    plain = [values, counters, many, locks, sessions]
+    for alias, checks in (("default", plain), ("tagged", [*plain, patterns, set_many])):
         for check in checks:
             name = f"django-redis {alias} {check.__name__}"
             try:
