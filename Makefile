@@ -32,7 +32,7 @@ ratchet: ## instructions per request, held against the committed numbers (needs 
 	@scripts/bench.sh ratchet
 
 soak: ## everything at once with all oracles on; MINUTES=n (10)
-	MINUTES=$(or $(MINUTES),10) cargo test --release --locked --test e2e -- --ignored --nocapture soak::long_soak
+	MINUTES=$(or $(MINUTES),10) cargo test --release --locked --test e2e -- --ignored --nocapture soak::for_minutes
 
 fuzz: ## libFuzzer on every parser, one minute each; SECONDS=n TARGET=name (needs cargo-fuzz)
 	@scripts/fuzz.sh $(or $(SECONDS),60) $(TARGET)
@@ -43,5 +43,5 @@ sabotage: deps ## plants bugs into a copy and demands that a test catches each
 deny: ## licences, sources and advisories of all dependencies (needs cargo-deny)
 	cargo deny check
 
-test-clients: deps ## redis-py, ioredis, node-redis and redis-benchmark against the proxy (needs python3 and npm)
+test-clients: deps ## real clients, a job queue and a cache library against the proxy (needs python3 and npm)
 	@tests/clients/run.sh

@@ -348,7 +348,7 @@ fn a_few_seconds_of_everything_at_once() {
 
 #[test]
 #[ignore = "as long as MINUTES says; make soak"]
-fn long_soak() {
+fn for_minutes() {
     let minutes = std::env::var("MINUTES").ok().and_then(|text| text.parse().ok()).unwrap_or(10u64);
     soak(Duration::from_secs(60 * minutes));
 }

@@ -49,7 +49,7 @@ pub(super) struct Session {
     pub(super) name: Option<Box<[u8]>>,
     pub(super) library: Option<Box<[u8]>>,
     pub(super) library_version: Option<Box<[u8]>>,
-    /// The user it has proven to be; the one user there is for now.
+    /// The user it has proven to be; there is one.
     pub(super) user: Option<&'static str>,
     pub(super) last_command: &'static str,
     /// What `CLIENT REPLY` chose; anything but on is one of the unusual things.

@@ -1,10 +1,11 @@
 //! The first words on a new connection to a node, before any command of a client.
 //!
-//! `AUTH` or `HELLO 3 AUTH`, `SELECT` for another database than 0, then `CLIENT ID` and `CLIENT INFO`. If an earlier connection was given up with writes
-//! unanswered, `CLIENT KILL` for it: a node that was asleep must not run them after newer ones. It names number and
-//! address, since a node that was restarted gives the same numbers to others. Then the scripts and functions that
-//! clients loaded, so that `EVALSHA` and `FCALL` work on a node that is new or has restarted. Last a `PING` that must read `+PONG`, so that a node
-//! that loads, or is full, or wants a password is not taken for a working one.
+//! `AUTH` or `HELLO 3 AUTH`, `SELECT` for another database than 0, then `CLIENT ID` and `CLIENT INFO`. If an earlier
+//! connection was given up with writes unanswered, `CLIENT KILL` for it: a node that was asleep must not run them after
+//! newer ones. It names number and address, since a node that was restarted gives the same numbers to others. Then the
+//! scripts and functions that clients loaded, so that `EVALSHA` and `FCALL` work on a node that is new or has restarted.
+//! Last a `PING` that must read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a
+//! working one.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
