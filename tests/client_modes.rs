@@ -198,3 +198,11 @@ fn who_ends_its_side_during_a_pause_is_gone_and_its_command_not_run() {
     operator.text(&["CLIENT", "UNPAUSE"]);
     assert_eq!(operator.text(&["GET", "k"]), "$-1\r\n");
 }
+
+#[test]
+fn an_exec_with_too_many_words_leaves_a_listener_in_its_mode() {
+    same_pipelines(&[
+        "SUBSCRIBE x; EXEC y; GET a; PING; UNSUBSCRIBE x; GET a; QUIT",
+        "MULTI; GET a; EXEC y; GET a; EXEC; QUIT",
+    ]);
+}

@@ -90,7 +90,10 @@ impl Transaction {
 /// Ends a client's transaction, if there is one.
 fn end(client: &Client, session: &mut Session) {
     session.transaction.end(&client.worker);
-    session.mode = Mode::Plain;
+    // an EXEC that is refused for its words may come from one who listens
+    if session.mode == Mode::Queueing {
+        session.mode = Mode::Plain;
+    }
 }
 
 /// Whether a command is queued, or refused, between MULTI and EXEC; others act at once.
