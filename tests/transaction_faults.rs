@@ -1,5 +1,7 @@
 //! Transactions while nodes fail and the ring changes: what is told is true, and nothing runs in part.
 
+use std::time::{Duration, Instant};
+
 use ringway_proxy::settings::NodeSpec;
 use ringway_proxy::stats::NodeState;
 
@@ -341,4 +343,31 @@ fn f4_a_drain_does_not_wait_for_an_exec_that_may_never_come() {
         list.lines().count() == 1
     });
     assert_eq!(cluster.nodes[0].dbsize(), 0);
+}
+
+#[test]
+fn i9_an_exec_that_a_node_takes_with_it_opens_no_connection_to_it() {
+    let cluster = Cluster::start_with(2, |settings| settings.timeouts.operation = Duration::from_secs(1));
+    let (node, key) = (&cluster.nodes[1], cluster.key_of("cache-2"));
+    let mut own = node.client();
+    let mut connections = || own.text(&["CLIENT", "LIST"]).matches(" laddr=").count();
+    // no shared connection of this protocol and database is there
+    let mut client = cluster.client3();
+    assert_eq!(client.text(&["SELECT", "5"]), "+OK\r\n");
+    assert_eq!(client.text(&["WATCH", &key]), "+OK\r\n");
+    queue(&mut client, &[&key]);
+    let written = || cluster.node("cache-2").bytes_out;
+    let before = written();
+    node.pause();
+    client.send_command(&["EXEC"]);
+    wait_for("EXEC to be under way", || written() >= before + 64);
+    cluster.apply(specs(&cluster.nodes[..1]));
+    let told = client.text_reply();
+    assert!(told.starts_with("-UNKNOWN node 'cache-2'"), "{told}");
+    node.resume();
+    wait_for("all connections to end", || connections() == 1);
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        assert_eq!(connections(), 1, "nothing connects to a node that has left");
+    }
 }

@@ -136,6 +136,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         &self.spec
     }
 
+    /// What the connection is set to.
+    pub(super) fn lane(&self) -> Lane {
+        self.lane
+    }
+
     /// The node, to be kept.
     pub(crate) fn spec_arc(&self) -> Arc<NodeSpec> {
         Arc::clone(&self.spec)

@@ -172,8 +172,14 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// on the shared connection of `lane` from now on: a node that slept must not run the old write after newer ones
     /// (law I3). A shared connection that is not there says the same when it greets.
     pub(crate) fn fence(&self, connection: &Dedicated, lane: Lane) {
-        let link = self.link(lane);
-        if let Some(words) = connection.kill_words().filter(|_| link.is_usable()) {
+        let mut known = None;
+        self.each_link(|link| {
+            if link.lane() == lane {
+                known = Some(Rc::clone(link));
+            }
+        });
+        let link = known.filter(|link| link.is_usable());
+        if let (Some(link), Some(words)) = (link, connection.kill_words()) {
             link.fence(&words);
         }
     }
