@@ -11,7 +11,7 @@ use ringway_proxy::topology::Owner;
 
 use crate::blocking::{popped, wait_until_waiting, waiter};
 use crate::support::harness::specs;
-use crate::support::{Cluster, RedisServer};
+use crate::support::{Cluster, RedisServer, wait_for};
 
 /// The nodes with these weights.
 fn weighted(cluster: &Cluster, weights: &[u32]) -> Vec<NodeSpec> {
@@ -96,7 +96,7 @@ fn f1_the_timeout_goes_on_over_a_change() {
         cluster.apply(nodes.clone());
         let at = usize::from(cluster.owner(key) == "cache-2");
         // those whose time is over wait nowhere
-        crate::support::wait_for("both to wait there", || {
+        wait_for("both to wait there", || {
             crate::blocking::waiting(&cluster.nodes[at]) == 2 || begun.elapsed() > Duration::from_secs(2)
         });
     }
@@ -259,4 +259,35 @@ fn f1_every_element_is_delivered_once_over_ring_changes() {
     });
     assert_eq!((produced.into_inner(), count()), (TOKENS, TOKENS));
     assert_eq!(cluster.nodes.iter().map(RedisServer::dbsize).sum::<usize>(), 0, "nothing is left over");
+}
+
+#[test]
+fn f1_a_reply_that_has_begun_comes_whole_from_a_node_that_leaves() {
+    // far more than the kernel holds for a client that does not read
+    const LEN: usize = 32 << 20;
+    let value = vec![b'v'; LEN];
+    for watch in [false, true] {
+        let cluster = Cluster::start(2);
+        let key = cluster.key_of("cache-2");
+        let mut client = cluster.client();
+        client.call(&[b"RPUSH", key.as_bytes(), &value]);
+        if watch {
+            for line in [&["WATCH", &key][..], &["MULTI"], &["LPOP", &key]] {
+                client.call(line);
+            }
+        }
+        let received = || cluster.node("cache-2").bytes_in;
+        let before = received();
+        let command = if watch { "EXEC".to_owned() } else { format!("BLPOP {key} 0") };
+        let mut client = waiter(client, &command);
+        wait_for("the reply to begin", || received() > before + 64 * 1024);
+        cluster.apply(specs(&cluster.nodes[..1]));
+        let reply = client.reply();
+        assert!(
+            reply.len() > LEN,
+            "watch {watch}: {}",
+            String::from_utf8_lossy(&reply[..reply.len().min(200)])
+        );
+        assert_eq!(client.text(&["PING"]), "+PONG\r\n");
+    }
 }

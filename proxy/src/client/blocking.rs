@@ -314,6 +314,8 @@ impl Wait {
     /// Passes the reply on that has begun or is about to.
     async fn pass_on(&self, mut connection: Dedicated) -> Result<End, Lost> {
         let noted = Noted { to: &self.to, is_error: Cell::new(None) };
+        // a node that leaves the topology answers what it has begun
+        connection.outlast();
         connection.reply(&noted, self.patience()).await?;
         connection.settle();
         let is_error = noted.is_error.get() == Some(true);

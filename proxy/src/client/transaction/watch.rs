@@ -224,6 +224,8 @@ pub(super) fn exec(
         let result = async {
             connection.check()?;
             connection.send(&block, patience).await?;
+            // as on a shared connection, a node that leaves the topology answers what it was asked
+            connection.outlast();
             let begun = connection.gather(SHORT_BYTES, patience).await?;
             if begun != b"+OK\r\n" {
                 return Err(Lost { fate: Fate::Unknown, why: refusal(&begun) });
