@@ -464,3 +464,22 @@ fn i9_connections_of_those_who_waited_are_used_again() {
     }
     assert_eq!(cluster.node("cache-1").connects, connects + 1, "one connection served them all");
 }
+
+#[test]
+fn c2_a_half_closed_client_gets_all_of_a_long_reply_that_it_waited_for() {
+    let cluster = Cluster::start_with(1, |settings| settings.limits.reply_soft_bytes = 1024);
+    let mut producer = cluster.client();
+    // far more than the kernel holds for a client that does not read; how much is left with the proxy varies
+    for len in (0..8).map(|n| (16 << 20) + n * 200_000) {
+        producer.call(&[b"RPUSH", &b"queue"[..], &vec![b'v'; len]]);
+        let mut client = waiter(cluster.client(), "BLPOP queue 0");
+        let expected = popped("queue", "").len() - 1 + len.to_string().len() + len;
+        let mut got = 0;
+        wait_for("it to wait", || cluster.control().snapshot().blocked_clients == 1);
+        while cluster.control().snapshot().blocked_clients == 1 {
+            got += client.bytes(16 * 1024).len();
+        }
+        client.finish_sending();
+        assert_eq!(got + client.rest().len(), expected, "{len}");
+    }
+}

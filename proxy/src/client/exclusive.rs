@@ -52,7 +52,8 @@ pub(super) fn permit(client: &Client) -> Option<Permit> {
 /// wants the result any more when it has ended its side.
 fn ends_with_client(inner: &Inner) -> Option<bool> {
     match &inner.session.running {
-        Some(running) => Some(running.ends_with_client),
+        // once it is answered only the rest of its reply is to be taken
+        Some(running) => Some(running.ends_with_client && !inner.pipeline.is_empty()),
         // the end of a pause is awaited for its own sake once all before it is answered
         None => inner.session.is(Unusual::Held).then(|| inner.pipeline.is_empty()),
     }
@@ -60,10 +61,8 @@ fn ends_with_client(inner: &Inner) -> Option<bool> {
 
 /// Whether a client that waits has ended its side behind more input than is read ahead; looked for now and then.
 pub(super) fn has_left(client: &Client, inner: &Inner) -> bool {
-    let is_answered = inner.session.running.is_some() && inner.pipeline.is_empty();
     inner.pending.len() >= READ_AHEAD_BYTES
         && ends_with_client(inner) == Some(true)
-        && !is_answered
         && client.stream.is_read_closed()
 }
 
