@@ -121,13 +121,13 @@ fn a_pause_of_writes_holds_back_what_redis_holds_back() {
         ("CLIENT UNBLOCK 987654", false),
     ] {
         let mut client = cluster.client();
+        let id = id_of(&mut client);
         let commands: Vec<&str> = line.split("; ").collect();
         let (last, before) = commands.split_last().expect("a command");
         before.iter().for_each(|command| drop(client.call(&words(command))));
         operator.text(&["CLIENT", "PAUSE", "600000", "WRITE"]);
         client.send_command(&words(last));
         if is_held {
-            let id = lines(&operator.text(&["CLIENT", "LIST"])).pop().expect("a line")["id"].clone();
             wait_for(&format!("{line} to be held"), || {
                 fields(&mut operator, &id, ["flags"])[0].contains('b')
             });
