@@ -265,7 +265,7 @@ impl<'a> Told<'a> {
     /// How many keys it holds, in all databases.
     fn keys(&self) -> u64 {
         let databases = self.lines.iter().filter(|(name, _)| is_database(name));
-        databases.filter_map(|(_, value)| part(value, "keys")).sum()
+        databases.filter_map(|(_, value)| part(value, "keys")).fold(0, u64::saturating_add)
     }
 }
 

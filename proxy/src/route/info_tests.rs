@@ -124,6 +124,8 @@ fn nodes_without_an_answer_are_named_where_they_are_missing() {
 fn sums_beyond_all_bounds_are_left_out() {
     let most = format!("used_memory:{}\r\nused_memory_startup:1", i64::MAX);
     assert_eq!(page(&["memory"], &[Some(&most), Some(&most)]), "# Memory\r\nused_memory_startup:2\r\n");
+    let keys = format!("db0:keys={0},expires=0,avg_ttl=0\r\ndb1:keys={0},expires=0,avg_ttl=0", u64::MAX);
+    assert!(page(&["nodes"], &[Some(&keys)]).contains(&format!(",keys={},", u64::MAX)));
     assert_eq!(shown("a,b=c%"), "a%2Cb%3Dc%25");
     assert_eq!((human(1023), human(1536), human(3 << 40)), ("1023B".into(), "1.50K".into(), "3.00T".into()));
 }
