@@ -141,6 +141,33 @@ fn e2_who_waits_for_memory_waits_no_longer_than_a_second() {
 }
 
 #[test]
+fn e2_transactions_and_subscriptions_count_as_memory() {
+    let rig = Rig::start(1, "limits: {memory_bytes: 32MiB}\n", &[]);
+    let mut normal = rig.program.client();
+    let closed_after = |what: &str, requests: &mut dyn FnMut(usize) -> Vec<u8>| {
+        let before = rig.metric(CLOSED);
+        let mut client = rig.program.client();
+        client.send(&bulk_request(&["MULTI"]).repeat(usize::from(what == "a transaction")));
+        // four times the budget; nothing of it is left unread or unsent
+        for at in 0..128 {
+            if (&client.sender()).write_all(&requests(at)).is_err() {
+                break;
+            }
+            while client.try_reply(Duration::from_millis(20)).is_ok() {}
+        }
+        wait_for(what, || rig.metric(CLOSED) > before);
+    };
+    let value = vec![b'v'; MIB as usize];
+    closed_after("a transaction", &mut |_| bulk_request(&[b"SET".as_slice(), b"k", &value]));
+    let name = "n".repeat(64 << 10);
+    closed_after("subscriptions", &mut |at| {
+        (0..16).flat_map(|n| bulk_request(&["SUBSCRIBE", &format!("{name}:{at}:{n}")])).collect()
+    });
+    wait_for("memory to be given back", || rig.metric("ringway_memory_bytes") < MIB as f64);
+    assert_eq!(normal.text(&["SET", "k", "v"]), "+OK\r\n");
+}
+
+#[test]
 fn e2_a_large_command_is_held_once() {
     const LEN: usize = 200 << 20;
     let rig = Rig::start(1, "", &[]);

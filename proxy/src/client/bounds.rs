@@ -74,7 +74,7 @@ impl Client {
 
     /// Tells the worker how much memory is held, if that has changed; once a turn is enough.
     pub(super) fn account(&self, inner: &Inner) {
-        let now = inner.pending.len() + inner.pipeline.held_bytes();
+        let now = inner.pending.len() + inner.pipeline.held_bytes() + inner.session.held_bytes();
         let before = self.held.replace(now);
         if before != now && self.worker.memory.changed(before, now) {
             self.worker.turn.schedule();

@@ -417,10 +417,10 @@ impl Pipeline {
         self.cost
     }
 
-    /// Bytes of memory held: replies, written or not, and the places of commands.
+    /// Bytes of memory held: replies and messages, written or not, and the places of commands.
     #[inline]
     pub(crate) fn held_bytes(&self) -> usize {
-        self.out.len() + self.held + self.slots.capacity() * size_of::<Slot>()
+        self.out.len() + self.messages.len() + self.held + self.slots.capacity() * size_of::<Slot>()
     }
 
     /// Replies that are held until those before them have left, and their bytes.

@@ -106,6 +106,17 @@ impl Session {
         }
     }
 
+    /// Bytes of memory held beside commands and replies: a transaction, subscriptions, names.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        let name = |name: &Option<Box<[u8]>>| name.as_ref().map_or(0, |name| name.len());
+        self.transaction.held_bytes()
+            + self.subscriptions.as_ref().map_or(0, |own| own.bytes())
+            + name(&self.name)
+            + name(&self.library)
+            + name(&self.library_version)
+    }
+
     #[inline]
     pub(super) fn is_authenticated(&self) -> bool {
         self.user.is_some()

@@ -24,10 +24,16 @@ use crate::stats::Outcome;
 use crate::topology::Owner;
 use crate::upstream::{ReplyTo, Sent};
 
+/// What a subscription takes up beside its name, in bytes: the places of the topic with some nodes, when nobody else
+/// listens to it.
+const SUBSCRIPTION_BYTES: usize = 512;
+
 /// What one client listens to.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
     names: [HashSet<Arc<[u8]>>; 3],
+    /// Bytes of memory that they take up here, at the hub and in the registry.
+    bytes: usize,
     /// Since when it has more messages unread than it may have for long.
     behind_since: Option<Instant>,
 }
@@ -36,6 +42,11 @@ impl Subscriptions {
     /// How many of a kind.
     pub(super) fn len(&self, kind: SubscriptionKind) -> usize {
         self.names[kind as usize].len()
+    }
+
+    /// Bytes of memory that they take up.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn is_empty(&self) -> bool {
@@ -120,6 +131,7 @@ pub(super) fn subscribe(
         if !own.names[kind as usize].contains(name) {
             let name = client.worker.hub.subscribe(client, id, kind, name, &pending);
             pending.added.borrow_mut().push((kind, Arc::clone(&name)));
+            own.bytes += SUBSCRIPTION_BYTES + name.len();
             own.names[kind as usize].insert(name);
             client.worker.stats.subscriptions_changed(kind, 1);
         }
@@ -203,6 +215,7 @@ fn forget(
 ) {
     let Some(own) = &mut session.subscriptions else { return };
     if own.names[kind as usize].remove(name) {
+        own.bytes -= SUBSCRIPTION_BYTES + name.len();
         client.worker.hub.unsubscribe(session.id, kind, name, pending);
         client.worker.stats.subscriptions_changed(kind, -1);
     }

@@ -60,6 +60,16 @@ impl Transaction {
         self.queue.as_ref().map_or(0, |queue| queue.bytes())
     }
 
+    /// Bytes of memory held: what is kept for EXEC, and the watched keys.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        let watched = match &self.watch {
+            Watch::Keys(watching) => watching.bytes(),
+            Watch::Nothing | Watch::Lost => 0,
+        };
+        self.bytes() + watched
+    }
+
     /// Whether a watched key is known to have changed, or is no longer watched.
     pub(super) fn has_lost_watch(&self) -> bool {
         matches!(self.watch, Watch::Lost)

@@ -53,6 +53,11 @@ impl std::fmt::Debug for Watching {
 }
 
 impl Watching {
+    /// Bytes that the keys take up.
+    pub(super) fn bytes(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Whether all keys still lie on the node that watches them.
     pub(super) fn holds(&mut self, routes: &Routes, scratch: &mut Scratch) -> bool {
         if self.epoch == routes.topology.epoch() {
