@@ -119,10 +119,10 @@ BUGS = (
         end_to_end("attacks::"),
     ),
     Bug(
-        "a failed part is left out of the joined reply",
+        "parts are joined in another order than that of the keys",
         "proxy/src/route/join.rs",
-        "if let Some(text) = failed {",
-        "if let Some(text) = failed.filter(|_| self.used == 0) {",
+        "for part in &self.assignment {",
+        "for part in self.assignment.iter().rev() {",
         CORE,
     ),
     Bug(
