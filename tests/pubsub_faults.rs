@@ -270,8 +270,12 @@ fn a_node_that_refuses_a_channel_refuses_the_command() {
     let cluster = Cluster::start(2);
     let mut client = cluster.client();
     subscribe(&mut client, &["SUBSCRIBE", "open"]);
+    let mut deaf = cluster.client();
+    subscribe(&mut deaf, &["SUBSCRIBE", "closed:later"]);
     let users = ["ACL", "SETUSER", "default", "resetchannels", "&open*"];
     let _: String = cluster.server("cache-2").call(&users);
+    // who would hear no more of one node without knowing is closed, as Redis closes it
+    assert_eq!(deaf.rest(), b"");
     // Redis closes who listens to what it may not; the proxy comes back and asks for what it may
     let refused = client.text(&["SUBSCRIBE", "open:2", "closed"]);
     assert!(refused.starts_with("-NOPERM "), "{refused}");

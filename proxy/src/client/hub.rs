@@ -310,9 +310,11 @@ impl Audience for Hub {
         // the client is told; this is for who looks for the rule
         tracing::debug!(node = node.name, address = node.address, why, "node refuses a subscription");
         let inner = self.inner.borrow();
-        if let Some(subject) = inner.subjects[topic.kind as usize].get(&topic.name) {
-            subject.waiting.iter().for_each(|pending| pending.refuse(why));
-        }
+        let Some(subject) = inner.subjects[topic.kind as usize].get(&topic.name) else { return };
+        subject.waiting.iter().for_each(|pending| pending.refuse(why));
+        // who was confirmed before would hear no more of this node without knowing: Redis closes it as well
+        let waits = |client: &Rc<Client>| subject.waiting.iter().any(|pending| pending.is_of(client));
+        subject.clients.values().filter(|client| !waits(client)).for_each(|client| client.close());
     }
 
     fn reached(&self, node: &NodeSpec, is_up: bool) {

@@ -90,7 +90,7 @@ pub(crate) struct Client {
     held: Cell<usize>,
     /// It took a long reply so slowly that nobody waits for it until it has caught up.
     lags: Cell<bool>,
-    /// When that was seen, to half a second.
+    /// When something was last read, to half a second.
     last_seen: Cell<Instant>,
 }
 

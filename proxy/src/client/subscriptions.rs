@@ -80,6 +80,11 @@ impl Pending {
         self.left.set(self.left.get() + 1);
     }
 
+    /// Whether this client gave the command.
+    pub(super) fn is_of(&self, client: &Rc<Client>) -> bool {
+        Rc::ptr_eq(&self.to.client, client)
+    }
+
     /// A node will not have one of the topics.
     pub(super) fn refuse(&self, why: &str) {
         // who leaves has nothing to be refused
