@@ -25,6 +25,7 @@ mod faults_load;
 mod faults_memory;
 mod faults_process;
 mod hand_over;
+mod large_values;
 mod lifecycle;
 mod metrics;
 mod new_commands;

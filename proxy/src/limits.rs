@@ -75,6 +75,11 @@ impl Default for Limits {
 
 /// How long a client may leave a quarter of [`Limits::subscriber_bytes`] unread (Redis: 60 s for 8 MiB).
 pub const SUBSCRIBER_SOFT_TIME: Duration = Duration::from_secs(60);
+/// Bytes of one reply, or of one command, from which on a client counts as one that moves large values: its commands take
+/// connections that it shares with its like. Half a millisecond of a fast node's time.
+pub const LARGE_VALUE_BYTES: usize = 512 * 1024;
+/// How long after its last large value a client counts so.
+pub const LARGE_VALUE_TIME: Duration = Duration::from_secs(60);
 /// How long nothing more is handled of a client after its first wrong password; doubled with each further one.
 pub const WRONG_PASSWORD_DELAY: Duration = Duration::from_millis(10);
 /// The longest such delay.

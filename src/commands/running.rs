@@ -151,8 +151,8 @@ fn raise_descriptor_limit(settings: &mut Settings) {
     };
     let wanted = settings.limits.clients
         + settings.limits.dedicated_connections
-        // RESP2, RESP3, and one that listens
-        + 3 * workers * settings.topology.nodes.len()
+        // RESP2 and RESP3, each also for large values, and one that listens
+        + 5 * workers * settings.topology.nodes.len()
         + OTHERS;
     let wanted = u64::try_from(wanted).unwrap_or(u64::MAX);
     let limit = getrlimit(Resource::Nofile);

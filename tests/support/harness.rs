@@ -208,7 +208,7 @@ impl Cluster {
     }
 }
 
-fn named(nodes: &[(&str, String)]) -> Vec<NodeSpec> {
+pub(crate) fn named(nodes: &[(&str, String)]) -> Vec<NodeSpec> {
     nodes.iter().map(|(name, address)| NodeSpec::new(*name, address.clone())).collect()
 }
 

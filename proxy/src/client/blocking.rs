@@ -103,7 +103,7 @@ pub(super) fn begin(
         refuse(client, inner, command, exclusive::TOO_MANY);
         return true;
     };
-    let (lane, id) = (inner.session.lane(), inner.session.id);
+    let (lane, id) = (inner.session.own_lane(), inner.session.id);
     let request = Request::new(args);
     exclusive::run(client, inner, args.frame().len(), true, |to| {
         Wait::new(to, id, command, lane, request, node, permit).run()

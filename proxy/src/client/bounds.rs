@@ -33,6 +33,7 @@ impl Client {
             drop(inner);
             return self.close();
         }
+        inner.session.cool_down(now);
         if self.active.replace(false) {
             self.last_seen.set(now);
         } else {

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use super::client_commands::{self, ReplyMode};
 use super::exclusive::Running;
+use super::large_values::{LargeValues, Value};
 use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
 use super::transaction::{self, Transaction};
 use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, new_commands};
 use crate::command::{self, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
-use crate::limits::{WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
+use crate::limits::{LARGE_VALUE_BYTES, WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
 use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
-use crate::upstream::{Lane, Link, Sent};
+use crate::upstream::{Lane, Link, Sent, Traffic};
 
 /// A command of more bytes is handed over rather than copied; it was gathered in a buffer of its own.
 const LARGE_BYTES: usize = 64 * 1024;
@@ -57,8 +58,9 @@ pub(super) struct Session {
     since: Instant,
     /// Since when it has not proven to be anyone.
     stranger_since: Option<Instant>,
-    /// The epoch that its last command for a node used.
+    /// The epoch that its last command for a node used, or 0.
     epoch: u64,
+    traffic: LargeValues,
     /// What sets the next command apart from a usual one, as bits of [`Unusual`]: one look tells that there is nothing.
     unusual: u8,
     /// Wrong passwords since the last right one.
@@ -101,6 +103,7 @@ impl Session {
             since: Instant::now(),
             stranger_since: (!open).then(Instant::now),
             epoch: 0,
+            traffic: LargeValues::default(),
             unusual: 0,
             wrong_passwords: 0,
         }
@@ -162,10 +165,30 @@ impl Session {
         self.set(Unusual::Silent, reply != ReplyMode::On);
     }
 
-    /// Which connections its commands take.
+    /// Which shared connections its commands take. Ask [`Session::follows`] first.
     #[inline]
     pub(super) fn lane(&self) -> Lane {
-        Lane { protocol: self.protocol, database: self.database }
+        Lane { protocol: self.protocol, database: self.database, traffic: self.traffic.now() }
+    }
+
+    /// What a connection of its own is set to.
+    pub(super) fn own_lane(&self) -> Lane {
+        Lane { traffic: Traffic::Usual, ..self.lane() }
+    }
+
+    /// Notes that so many bytes of a value were moved for this client; those of a reply come in pieces.
+    #[cold]
+    pub(super) fn moved(&mut self, value: Value, bytes: usize, now: Instant) {
+        if self.traffic.moved(value, bytes, now) {
+            self.epoch = 0;
+        }
+    }
+
+    /// Goes back to usual connections when it has moved no large value for long.
+    pub(super) fn cool_down(&mut self, now: Instant) {
+        if self.traffic.cool_down(now) {
+            self.epoch = 0;
+        }
     }
 
     /// The next command waits until all before it are answered.
@@ -191,8 +214,9 @@ impl Session {
         self.stranger_since
     }
 
-    /// Goes over to the topology of `epoch`, unless replies are awaited from nodes of an earlier one: a node under
-    /// a new address is reached by a new connection, on which later commands must not overtake (law I2).
+    /// Goes over to the topology of `epoch`, and to other shared connections if it is to, unless replies are awaited from
+    /// those it used before: on a new connection later commands must not overtake (law I2). Epochs begin with 1; 0 stands
+    /// for connections that are to be left.
     #[inline]
     pub(super) fn follows(&mut self, epoch: u64, nothing_awaited: bool) -> bool {
         if self.epoch == epoch {
@@ -201,6 +225,7 @@ impl Session {
         self.set(Unusual::Barrier, !nothing_awaited);
         if nothing_awaited {
             self.epoch = epoch;
+            self.traffic.follow();
         }
         nothing_awaited
     }
@@ -333,6 +358,9 @@ pub(super) fn send(
     args: Args<'_>,
 ) -> bool {
     let worker = &client.worker;
+    if args.frame().len() >= LARGE_VALUE_BYTES {
+        inner.session.moved(Value::Command, args.frame().len(), worker.turn.now());
+    }
     let routes = worker.routes();
     if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {
         return false;

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 
+use super::large_values::Value;
 use super::{Client, DIRECT_BYTES, UNTOLD_BYTES};
 use crate::error::Failure;
 use crate::upstream::ReplyTo;
@@ -25,8 +26,14 @@ impl ReplyTo for SlotRef {
         #[cfg(test)]
         crate::panic_tests::panic_if_asked(bytes);
         let inner = &mut *client.inner.borrow_mut();
-        let rest =
-            if bytes.len() >= DIRECT_BYTES { client.write_through(inner, self.number, bytes) } else { bytes };
+        let rest = if bytes.len() >= DIRECT_BYTES {
+            if !last {
+                inner.session.moved(Value::Reply(self.number), bytes.len(), client.worker.turn.now());
+            }
+            client.write_through(inner, self.number, bytes)
+        } else {
+            bytes
+        };
         let spare = &mut client.worker.spare.borrow_mut();
         let left = inner.pipeline.reply(self.number, self.part, rest, last, spare);
         // what is held for one who cannot have it yet is counted and bounded as well: the end of the turn sees to it

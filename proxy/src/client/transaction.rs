@@ -273,7 +273,7 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
 
 /// Looks at the transaction by one topology, and takes what is to be sent out of the session.
 fn outlook(routes: &Routes, session: &mut Session, scratch: &mut Scratch) -> Outlook {
-    let (lane, protocol) = (session.lane(), session.protocol);
+    let (lane, protocol) = (session.own_lane(), session.protocol);
     let transaction = &mut session.transaction;
     transaction.look_at(routes, scratch);
     let Some(queue) = transaction.queue.take() else { return Outlook::Refused(PREVIOUS_ERRORS.into()) };

@@ -253,7 +253,7 @@ mod tests {
         let mut out = Vec::new();
         let fence = Identity { id: 7, address: "127.0.0.1:5".into() };
         let scripts = [Known::Script((*b"return 1").into())];
-        let lane = Lane { protocol: Protocol::Resp2, database: 3 };
+        let lane = Lane { database: 3, ..Lane::default() };
         let greeting =
             Greeting { credentials: &Credentials::default(), lane, fences: &[fence], scripts: &scripts };
         let steps = write_greeting(&mut out, &greeting);

@@ -12,7 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -74,11 +74,26 @@ pub(super) enum State {
     Down,
 }
 
+/// All shared connections of a worker to one node.
+pub(super) type Siblings<T> = Rc<RefCell<Vec<Weak<Link<T>>>>>;
+
+/// Has the node close a connection that was given up, before it runs what is sent from now on: each shared connection that
+/// takes commands says so, if `concerned`. The others do when they greet.
+pub(super) fn fence<T: ReplyTo + 'static>(
+    siblings: &Siblings<T>,
+    words: &[String],
+    concerned: impl Fn(&Rc<Link<T>>) -> bool,
+) {
+    let links: Vec<_> = siblings.borrow().iter().filter_map(Weak::upgrade).collect();
+    links.iter().filter(|link| link.is_usable() && concerned(link)).for_each(|link| link.fence(words));
+}
+
 /// What a link is told of its node and shares with the node's other connections.
-pub(super) struct Place {
+pub(super) struct Place<T: ReplyTo> {
     pub(super) spec: Arc<NodeSpec>,
     pub(super) stats: Arc<NodeStats>,
     pub(super) fences: Fences,
+    pub(super) siblings: Siblings<T>,
     pub(super) trouble: watch::Sender<Trouble>,
     pub(super) lane: Lane,
 }
@@ -89,6 +104,7 @@ pub(crate) struct Link<T: ReplyTo> {
     pub(super) stats: Arc<NodeStats>,
     lane: Lane,
     fences: Fences,
+    siblings: Siblings<T>,
     trouble: watch::Sender<Trouble>,
     pub(super) context: Rc<LinkContext<T>>,
     pub(super) exchange: RefCell<Exchange<T>>,
@@ -107,13 +123,14 @@ pub(crate) struct Link<T: ReplyTo> {
 
 impl<T: ReplyTo + 'static> Link<T> {
     /// Makes the link and the task that connects it.
-    pub(super) fn start(place: Place, context: Rc<LinkContext<T>>) -> Rc<Self> {
-        let Place { spec, stats, fences, trouble, lane } = place;
+    pub(super) fn start(place: Place<T>, context: Rc<LinkContext<T>>) -> Rc<Self> {
+        let Place { spec, stats, fences, siblings, trouble, lane } = place;
         let link = Rc::new(Self {
             spec,
             stats,
             lane,
             fences,
+            siblings,
             trouble,
             exchange: RefCell::new(Exchange::new(context.turn.now())),
             context,
@@ -134,11 +151,6 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// The node.
     pub(crate) fn spec(&self) -> &NodeSpec {
         &self.spec
-    }
-
-    /// What the connection is set to.
-    pub(super) fn lane(&self) -> Lane {
-        self.lane
     }
 
     /// The node, to be kept.
@@ -201,7 +213,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     }
 
     /// Says something to the node on nobody's behalf, whatever it answers.
-    pub(super) fn fence(self: &Rc<Self>, words: &[String]) {
+    fn fence(self: &Rc<Self>, words: &[String]) {
         self.append(|out| {
             encode::array(out, words.len());
             words.iter().for_each(|word| encode::bulk(out, word.as_bytes()));
@@ -335,7 +347,7 @@ impl<T: ReplyTo + 'static> Link<T> {
                     self.stats.connections_changed(-1);
                     // what the node has not answered it may still run, unless the fence comes first
                     if self.exchange.borrow().awaits_written() {
-                        self.fences.add(identity, Instant::now());
+                        self.give_up(identity);
                     }
                     match end {
                         End::Retired => break,
@@ -349,6 +361,15 @@ impl<T: ReplyTo + 'static> Link<T> {
             }
         }
         self.fail_all("it left the topology");
+    }
+
+    /// The connection is gone with commands unanswered, which the node must not run once it has been sent newer ones,
+    /// whichever connection these take: a client may have gone over to another one.
+    fn give_up(self: &Rc<Self>, identity: Option<Identity>) {
+        if let Some(identity) = &identity {
+            fence(&self.siblings, &identity.kill_words(), |link| !Rc::ptr_eq(link, self));
+        }
+        self.fences.add(identity, Instant::now());
     }
 
     /// Waits before the next connect; true when the link is retired and nothing waits for it.

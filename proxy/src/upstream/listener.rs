@@ -206,7 +206,7 @@ impl<A: Audience + 'static> Listener<A> {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
-                lane: Lane { protocol: PROTOCOL, database: 0 },
+                lane: Lane { protocol: PROTOCOL, ..Lane::default() },
                 fences: &[],
                 scripts: &[],
             };

@@ -25,6 +25,7 @@ pub(crate) use block::refusal;
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
 pub(crate) use exchange::ReplyTo;
 pub(crate) use hearing::Message;
+use link::Siblings;
 pub(crate) use link::{Link, LinkContext, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
 pub(crate) use question::ask_once;
@@ -43,13 +44,24 @@ use crate::stats::NodeStats;
 use dedicated::{Dialer, Pool};
 use greeting::Fences;
 
-/// What a connection to a node is set to. All commands on one connection share it.
+/// What a connection to a node is set to, and for whom it is. All commands on one connection share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Lane {
     /// How the node writes its replies.
     pub(crate) protocol: Protocol,
     /// The database that `SELECT` chose.
     pub(crate) database: u32,
+    /// Whose commands share it.
+    pub(crate) traffic: Traffic,
+}
+
+/// Who shares a connection: whatever stands behind a large value waits until all of it has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Traffic {
+    #[default]
+    Usual,
+    /// Clients that move large values.
+    Large,
 }
 
 /// Why a node cannot be used, for those who wait on a connection of their own; `None` while it can.
@@ -59,12 +71,13 @@ pub(crate) type Trouble = Option<Arc<str>>;
 pub(crate) struct Node<T: ReplyTo> {
     pub(crate) spec: Arc<NodeSpec>,
     pub(crate) stats: Arc<NodeStats>,
-    /// Database 0, which nearly all commands use, by protocol.
+    /// For usual commands in database 0, which nearly all are, by protocol.
     links: RefCell<[Option<Rc<Link<T>>>; 2]>,
-    /// The other databases.
+    /// The other lanes.
     others: RefCell<HashMap<Lane, Rc<Link<T>>>>,
     pools: RefCell<HashMap<Lane, Pool>>,
     fences: Fences,
+    siblings: Siblings<T>,
     trouble: watch::Sender<Trouble>,
     /// Held by whoever asks by [`Node::errand`]; the last failure.
     errands: tokio::sync::Mutex<Option<(Instant, Lost)>>,
@@ -84,6 +97,7 @@ impl<T: ReplyTo + 'static> Node<T> {
             others: RefCell::default(),
             pools: RefCell::default(),
             fences: Fences::default(),
+            siblings: Siblings::default(),
             trouble: watch::Sender::default(),
             errands: tokio::sync::Mutex::default(),
             context,
@@ -95,7 +109,7 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// The shared connection of `lane`.
     #[inline]
     pub(crate) fn link(&self, lane: Lane) -> Rc<Link<T>> {
-        if lane.database == 0 {
+        if lane.database == 0 && lane.traffic == Traffic::Usual {
             let mut links = self.links.borrow_mut();
             Rc::clone(links[lane.protocol as usize].get_or_insert_with(|| self.start_link(lane)))
         } else {
@@ -109,10 +123,13 @@ impl<T: ReplyTo + 'static> Node<T> {
             spec: Arc::clone(&self.spec),
             stats: Arc::clone(&self.stats),
             fences: self.fences.clone(),
+            siblings: Rc::clone(&self.siblings),
             trouble: self.trouble.clone(),
             lane,
         };
-        Link::start(place, Rc::clone(&self.context))
+        let link = Link::start(place, Rc::clone(&self.context));
+        self.siblings.borrow_mut().push(Rc::downgrade(&link));
+        link
     }
 
     /// A connection that nobody else uses; it goes back when it is dropped, if nothing is in doubt.
@@ -169,18 +186,11 @@ impl<T: ReplyTo + 'static> Node<T> {
     }
 
     /// Has the node close a connection that is given up with a write unanswered, before it runs any command that is sent
-    /// on the shared connection of `lane` from now on: a node that slept must not run the old write after newer ones
-    /// (law I3). A shared connection that is not there says the same when it greets.
-    pub(crate) fn fence(&self, connection: &Dedicated, lane: Lane) {
-        let mut known = None;
-        self.each_link(|link| {
-            if link.lane() == lane {
-                known = Some(Rc::clone(link));
-            }
-        });
-        let link = known.filter(|link| link.is_usable());
-        if let (Some(link), Some(words)) = (link, connection.kill_words()) {
-            link.fence(&words);
+    /// on a shared connection from now on: a node that slept must not run the old write after newer ones (law I3). A
+    /// shared connection that is not there says the same when it greets.
+    pub(crate) fn fence(&self, connection: &Dedicated) {
+        if let Some(words) = connection.kill_words() {
+            link::fence(&self.siblings, &words, |_| true);
         }
     }
 

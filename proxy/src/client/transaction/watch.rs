@@ -132,7 +132,7 @@ pub(super) fn watch(
         },
     };
     let request = args.frame().to_vec();
-    let lane = inner.session.lane();
+    let lane = inner.session.own_lane();
     let patience = Patience::Limited(client.worker.shared.settings.timeouts.operation);
     run(client, inner, request.len(), false, |to| async move {
         let began = held.is_ok();
@@ -189,7 +189,7 @@ fn prepare(
 ) -> Result<Option<Place>, String> {
     let routes = client.worker.routes();
     let scratch = &mut *client.worker.scratch.borrow_mut();
-    let lane = inner.session.lane();
+    let lane = inner.session.own_lane();
     inner.session.follows(routes.topology.epoch(), true);
     let transaction = &mut inner.session.transaction;
     transaction.look_at(&routes, scratch);
@@ -248,7 +248,7 @@ pub(super) fn exec(
             Ok(true) => {}
             Err(Lost { fate, why }) => {
                 if fate == Fate::Unknown {
-                    watching.node.fence(&watching.connection, watching.lane);
+                    watching.node.fence(&watching.connection);
                 }
                 to.fail(Failure { fate, node: &watching.node.spec, why: &why });
             }

@@ -1,0 +1,107 @@
+//! Clients that move large values take connections which they share with their like.
+//!
+//! Replies come over a connection one after the other, so that whoever stands behind a value of many megabytes waits until
+//! all of it has passed. A client is known by what it has moved: from its first large reply on, or from a large command of
+//! its own on, its commands go over to [`Traffic::Large`], once nothing is awaited on the connections it used before
+//! (`Session::follows`, law I2). A while after its last large value it goes back.
+
+use std::time::Instant;
+
+use crate::limits::{LARGE_VALUE_BYTES, LARGE_VALUE_TIME};
+use crate::upstream::Traffic;
+
+/// What was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A command.
+    Command,
+    /// A piece of the reply to the command of this number.
+    Reply(u64),
+}
+
+/// Which connections a client takes, and is to take.
+#[derive(Debug, Default)]
+pub(super) struct LargeValues {
+    now: Traffic,
+    next: Traffic,
+    /// The reply that comes in pieces, and how many bytes have come of it.
+    reply: (u64, usize),
+    /// When the last large value was moved.
+    last: Option<Instant>,
+}
+
+impl LargeValues {
+    /// The connections that its commands take.
+    #[inline]
+    pub(super) fn now(&self) -> Traffic {
+        self.now
+    }
+
+    /// So many bytes were moved; true when the client is to go over to other connections.
+    pub(super) fn moved(&mut self, value: Value, bytes: usize, at: Instant) -> bool {
+        let moved = match value {
+            Value::Command => bytes,
+            Value::Reply(number) => {
+                let before = if self.reply.0 == number { self.reply.1 } else { 0 };
+                self.reply = (number, before + bytes);
+                self.reply.1
+            }
+        };
+        if moved < LARGE_VALUE_BYTES {
+            return false;
+        }
+        self.last = Some(at);
+        self.goes_to(Traffic::Large)
+    }
+
+    /// True when the client is to go back.
+    pub(super) fn cool_down(&mut self, now: Instant) -> bool {
+        let Some(_) = self.last.filter(|last| now.saturating_duration_since(*last) > LARGE_VALUE_TIME) else {
+            return false;
+        };
+        self.last = None;
+        self.goes_to(Traffic::Usual)
+    }
+
+    /// Goes over to the connections that it is to take.
+    pub(super) fn follow(&mut self) {
+        self.now = self.next;
+    }
+
+    fn goes_to(&mut self, traffic: Traffic) -> bool {
+        std::mem::replace(&mut self.next, traffic) != traffic
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_known_by_one_large_value_not_by_many_small_ones() {
+        let (mut traffic, now) = (LargeValues::default(), Instant::now());
+        for number in 0..100 {
+            assert!(!traffic.moved(Value::Reply(number), LARGE_VALUE_BYTES / 2, now));
+        }
+        assert!(!traffic.moved(Value::Command, LARGE_VALUE_BYTES - 1, now));
+        assert!(!traffic.moved(Value::Reply(100), LARGE_VALUE_BYTES / 2, now));
+        assert!(traffic.moved(Value::Reply(100), LARGE_VALUE_BYTES / 2, now));
+        assert!(!traffic.moved(Value::Command, LARGE_VALUE_BYTES, now), "it goes over once");
+    }
+
+    #[test]
+    fn it_goes_over_when_told_to_and_back_a_while_after_its_last_large_value() {
+        let (mut traffic, now) = (LargeValues::default(), Instant::now());
+        assert!(traffic.moved(Value::Command, LARGE_VALUE_BYTES, now));
+        assert_eq!(traffic.now(), Traffic::Usual);
+        traffic.follow();
+        assert_eq!(traffic.now(), Traffic::Large);
+        assert!(!traffic.cool_down(now + LARGE_VALUE_TIME));
+        assert!(!traffic.moved(Value::Command, LARGE_VALUE_BYTES, now + LARGE_VALUE_TIME));
+        assert!(!traffic.cool_down(now + LARGE_VALUE_TIME + LARGE_VALUE_TIME / 2));
+        assert!(traffic.cool_down(now + 3 * LARGE_VALUE_TIME));
+        assert!(!traffic.cool_down(now + 4 * LARGE_VALUE_TIME));
+        traffic.follow();
+        assert_eq!(traffic.now(), Traffic::Usual);
+    }
+}
