@@ -33,6 +33,7 @@ mod node_errors;
 mod pipeline;
 mod pubsub;
 mod pubsub_faults;
+mod reads_again;
 mod redis_rs;
 mod resources;
 mod server_commands;

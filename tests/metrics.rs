@@ -44,6 +44,7 @@ fn the_promised_names_are_there() {
         "ringway_blocked_clients",
         "ringway_node_connections",
         "ringway_node_up",
+        "ringway_reads_repeated_total",
         "ringway_keys_lookups_total",
         "ringway_topology_epoch",
         "ringway_node_share_ratio",

@@ -39,7 +39,11 @@ const GROUPS: [(&str, &[Row]); 7] = [
                 "a node that stood still wakes with old writes",
                 "none of them runs after a newer one: the old connection is closed at the node first",
             ),
-            Row("A6", "a node closes connections again and again", "as A1; connects are bounded"),
+            Row(
+                "A6",
+                "a node closes connections again and again",
+                "as A1, but reads are sent once more; connects are bounded",
+            ),
             Row(
                 "A7",
                 "a node answers with errors of its own: LOADING, READONLY, OOM, MISCONF, BUSY",

@@ -167,6 +167,7 @@ fn command_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
         [("hit", node.hits), ("miss", node.misses)]
             .map(|(result, value)| count(&[("node", name), ("result", result)], value))
     });
+    let repeated = snapshot.nodes.iter().map(|node| count(&[("node", &node.name)], node.reads_repeated));
     vec![
         family(
             "ringway_commands_total",
@@ -185,6 +186,12 @@ fn command_families(snapshot: &Snapshot) -> Vec<MetricFamily> {
             "Time from a command's arrival to its node's whole reply.",
             MetricType::HISTOGRAM,
             snapshot.nodes.iter().map(latency).collect(),
+        ),
+        family(
+            "ringway_reads_repeated_total",
+            "Reads sent again because their connection to the node was lost.",
+            MetricType::COUNTER,
+            repeated.collect(),
         ),
         family(
             "ringway_keys_lookups_total",
@@ -313,6 +320,7 @@ mod tests {
             why: String::new(),
             connections: 1,
             connects: 1,
+            reads_repeated: 0,
             commands: Vec::new(),
             latency_buckets: vec![1; LATENCY_BOUNDS_US.len() + 1],
             latency_sum_seconds: 1.5,

@@ -60,6 +60,7 @@ struct Node {
     why: String,
     connections: u64,
     connects: u64,
+    reads_repeated: u64,
     commands: Commands,
     latency: Latency,
     hits: u64,
@@ -148,6 +149,7 @@ fn node(
         why: figures.map(|figures| figures.why.clone()).unwrap_or_default(),
         connections: count(|node| node.connections),
         connects: count(|node| node.connects),
+        reads_repeated: count(|node| node.reads_repeated),
         commands: figures.map(|figures| commands(&figures.commands)).unwrap_or_default(),
         latency: figures.map_or_else(
             || latency(&[], 0.0),

@@ -107,6 +107,10 @@ impl ReplyTo for Sink {
         0
     }
 
+    fn asker(&self) -> usize {
+        0
+    }
+
     fn fail(&self, _failure: Failure<'_>) {}
 }
 

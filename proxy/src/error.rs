@@ -9,7 +9,7 @@ use crate::settings::NodeSpec;
 pub(crate) enum Fate {
     /// It certainly did not run.
     NotSent,
-    /// Its last byte was handed to the kernel: it ran once or never.
+    /// Its last byte was handed to the kernel: it ran once or never, a read that was sent again perhaps twice.
     Unknown,
 }
 

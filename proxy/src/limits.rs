@@ -88,6 +88,9 @@ pub const WRONG_PASSWORD_LONGEST_DELAY: Duration = Duration::from_secs(1);
 pub const SCRIPTS: usize = 512;
 /// Most bytes of all those scripts together.
 pub const SCRIPT_BYTES: usize = 1 << 20;
+/// Most bytes of commands that are kept after they were written, for each connection to a node that many share, so that
+/// reads can be sent again when it is lost.
+pub const REPEAT_BYTES: usize = 256 * 1024;
 /// Most commands that are learned from nodes, from each one and in all while the process lives.
 pub const LEARNED_COMMANDS: usize = 2048;
 /// Most bytes that rows of learned commands take up while the process lives.

@@ -125,6 +125,10 @@ impl ReplyTo for Noted<'_> {
         self.to.backlog()
     }
 
+    fn asker(&self) -> usize {
+        self.to.asker()
+    }
+
     fn lags(&self) {
         self.to.lags();
     }

@@ -52,6 +52,10 @@ impl ReplyTo for SlotRef {
         if pipeline.is_joining(self.number) { 0 } else { pipeline.reply_bytes() }
     }
 
+    fn asker(&self) -> usize {
+        Rc::as_ptr(&self.client).addr()
+    }
+
     fn lags(&self) {
         self.client.lags.set(true);
     }

@@ -85,6 +85,18 @@ impl Command {
         self.flags.contains(Flags::READONLY)
     }
 
+    /// Whether sending it a second time does no harm: it is a read by its flags, and nothing else that is known of it says
+    /// otherwise. PFCOUNT may write what it has counted into its key; what is flagged a read of a module's commands may
+    /// move a cursor.
+    pub fn may_repeat(&self) -> bool {
+        let changes =
+            |uses: &KeyUse| [KeyUse::RW, KeyUse::OW, KeyUse::RM].iter().any(|use_| uses.contains(*use_));
+        self.is_read()
+            && !self.flags.contains(Flags::WRITE)
+            && !self.key_uses.iter().any(changes)
+            && !matches!(self.group, Group::Module)
+    }
+
     /// Whether it only holds subcommands together.
     pub const fn is_container(&self) -> bool {
         !self.subcommands.is_empty()

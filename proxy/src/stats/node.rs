@@ -47,6 +47,8 @@ pub struct NodeStats {
     pub bytes_in: Counter,
     /// Connections opened, successful or not.
     pub connects: Counter,
+    /// Reads sent again because their connection was lost.
+    pub reads_repeated: Counter,
     connections: AtomicI64,
     state: AtomicU8,
     why: Mutex<String>,
@@ -64,6 +66,7 @@ impl NodeStats {
             bytes_out: Counter::default(),
             bytes_in: Counter::default(),
             connects: Counter::default(),
+            reads_repeated: Counter::default(),
             connections: AtomicI64::new(0),
             state: AtomicU8::new(NodeState::Connecting as u8),
             why: Mutex::new(String::new()),
@@ -104,6 +107,8 @@ pub struct NodeSnapshot {
     pub connections: u64,
     /// Connections ever opened, successful or not.
     pub connects: u64,
+    /// Reads sent again because their connection was lost.
+    pub reads_repeated: u64,
     /// Commands by outcome.
     pub commands: Vec<CommandCount>,
     /// Observations per bucket of [`LATENCY_BOUNDS_US`], not cumulative; the last one is beyond all bounds.
@@ -128,6 +133,7 @@ impl NodeSnapshot {
             why: String::new(),
             connections: 0,
             connects: 0,
+            reads_repeated: 0,
             commands: Vec::new(),
             latency_buckets: vec![0; LATENCY_BOUNDS_US.len() + 1],
             latency_sum_seconds: 0.0,
@@ -146,6 +152,7 @@ impl NodeSnapshot {
         }
         self.connections += node.connections.load(Ordering::Relaxed).max(0) as u64;
         self.connects += node.connects.get();
+        self.reads_repeated += node.reads_repeated.get();
         for (sum, bucket) in self.latency_buckets.iter_mut().zip(&node.seconds.buckets) {
             *sum += bucket.get();
         }

@@ -76,6 +76,11 @@ impl<T: ReplyTo> Block<T> {
         self.is_at_last().then(|| self.to.backlog())
     }
 
+    /// Who waits for the last reply.
+    pub(super) fn asker(&self) -> usize {
+        self.to.asker()
+    }
+
     /// The asker is not to be waited for.
     pub(super) fn lags(&self) {
         self.to.lags();
@@ -101,7 +106,7 @@ mod tests {
     use std::rc::Rc;
     use std::time::Instant;
 
-    use super::super::exchange::{Exchange, Violation};
+    use super::super::exchange::{Exchange, Keep, Violation};
     use super::*;
 
     #[derive(Clone, Default)]
@@ -114,6 +119,10 @@ mod tests {
 
         fn backlog(&self) -> usize {
             self.0.borrow().len()
+        }
+
+        fn asker(&self) -> usize {
+            Rc::as_ptr(&self.0).addr()
         }
 
         fn fail(&self, failure: Failure<'_>) {
@@ -178,7 +187,7 @@ mod tests {
 
     #[test]
     fn i4_a_block_is_not_sent_until_exec_is_wholly_written() {
-        for keep in [false, true] {
+        for keep in [Keep::Nothing, Keep::Unsent, Keep::UnsentAndReads] {
             for written in 0..=exchange().3 {
                 let (mut exchange, .., len) = exchange();
                 let now = Instant::now();
@@ -188,10 +197,10 @@ mod tests {
                 exchange.lost(keep, |_, fate| fates.push(fate));
                 let block = if written == len { Fate::Unknown } else { Fate::NotSent };
                 match (keep, written) {
-                    (false, _) => assert_eq!(fates, [block, Fate::NotSent]),
+                    (Keep::Nothing, _) => assert_eq!(fates, [block, Fate::NotSent]),
                     // of what was not begun the next connection sends all
-                    (true, 0) => assert!(fates.is_empty() && exchange.unwritten() == all),
-                    (true, _) => assert!(fates == [block] && exchange.unwritten() == &all[len..]),
+                    (_, 0) => assert!(fates.is_empty() && exchange.unwritten() == all),
+                    (_, _) => assert!(fates == [block] && exchange.unwritten() == &all[len..]),
                 }
             }
         }

@@ -21,7 +21,10 @@ const READER_PATIENCE_MS: usize = 50;
 
 /// Why a conversation ended.
 pub(super) enum End {
+    /// By the node, or somewhere on the way to it.
     Closed(String),
+    /// By this end: what the node sent is no reply to what it was asked.
+    Distrusted(String),
     Stalled,
     Retired,
 }
@@ -110,7 +113,7 @@ impl<T: ReplyTo + 'static> Link<T> {
                 Err(error) => return Poll::Ready(Some(End::Closed(error.to_string()))),
                 Ok(len) => {
                     if let Err(why) = self.received(&buffer[..len]) {
-                        return Poll::Ready(Some(End::Closed(why)));
+                        return Poll::Ready(Some(End::Distrusted(why)));
                     }
                     if self.is_ahead_of_reader() {
                         return Poll::Ready(None);

@@ -7,14 +7,20 @@
 //!   node ──read──► scanner ──► front of queue ──► its ReplyTo
 //! ```
 //! No IO and no clock: bytes and times come in as arguments. Laws kept here: I1 (first in, first out, and any
-//! byte that nobody awaits ends the connection), I3 and I4 (the offsets tell what a lost command may have done).
+//! byte that nobody awaits ends the connection), I3 and I4 (the offsets tell what a lost command may have done; [`lost`]
+//! says what becomes of it).
+
+mod lost;
+mod outgoing;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+pub(crate) use lost::Keep;
+use outgoing::Outgoing;
+
 use super::block::Block;
 use crate::command::Command;
-use crate::error::Fate;
 use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
 
 /// A reply longer than this is passed on in pieces instead of being gathered, in bytes.
@@ -23,8 +29,6 @@ const STREAM_BYTES: usize = 64 * 1024;
 const LONG_REPLY: &[u8] = b"$";
 /// A queue larger than this is given back when it is empty and somebody looks, in bytes.
 const KEEP_QUEUE_BYTES: usize = 64 * 1024;
-/// A write buffer larger than this is given back when it is empty, in bytes.
-const KEEP_BYTES: usize = 1 << 20;
 
 /// Whoever waits for a reply.
 pub(crate) trait ReplyTo {
@@ -34,6 +38,8 @@ pub(crate) trait ReplyTo {
     fn backlog(&self) -> usize;
     /// The asker was waited for in vain: it takes its replies too slowly.
     fn lags(&self) {}
+    /// The same for all replies that one client waits for, and for no other's meanwhile.
+    fn asker(&self) -> usize;
     /// No reply will come, or no more of it.
     fn fail(&self, failure: crate::error::Failure<'_>);
 }
@@ -58,13 +64,15 @@ struct Asked<T> {
     command: &'static Command,
 }
 
-/// The rare kinds of entries, which nobody else has asked for.
+/// What sets the rare kinds of entries apart.
 #[derive(Debug)]
 enum Other<T> {
     /// A transaction, of whose replies only the last is passed on.
     Block(Block<T>),
     /// A fence, to which any answer will do.
     Fence,
+    /// A read that was asked for and written before, whole if it was `sent`, on a connection that was lost.
+    Repeated { sent: bool },
 }
 
 impl<T: ReplyTo> Entry<T> {
@@ -81,7 +89,7 @@ impl<T: ReplyTo> Entry<T> {
     fn block(&self) -> Option<&Block<T>> {
         match self.other.as_deref()? {
             Other::Block(block) => Some(block),
-            Other::Fence => None,
+            Other::Fence | Other::Repeated { .. } => None,
         }
     }
 
@@ -150,7 +158,7 @@ impl<T: ReplyTo> Entry<T> {
                 known.inspect(|known| done(block.command, self.at, known));
                 Ok(known.is_some())
             }
-            Some(Other::Fence) => Ok(true),
+            Some(Other::Fence | Other::Repeated { .. }) => Ok(true),
             None if bytes == b"+PONG\r\n" => Ok(true),
             None => Err(Violation::Probe),
         }
@@ -172,11 +180,7 @@ pub(crate) enum Violation {
 #[derive(Debug)]
 pub(crate) struct Exchange<T> {
     queue: VecDeque<Entry<T>>,
-    out: Vec<u8>,
-    /// Bytes of `out` that are written already.
-    out_at: usize,
-    /// Stream offset up to which everything is written.
-    written: u64,
+    out: Outgoing,
     /// Stream offset where the command being appended begins.
     open: u64,
     scanner: ReplyScanner,
@@ -193,9 +197,7 @@ impl<T: ReplyTo> Exchange<T> {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             queue: VecDeque::new(),
-            out: Vec::new(),
-            out_at: 0,
-            written: 0,
+            out: Outgoing::default(),
             open: 0,
             scanner: ReplyScanner::default(),
             partial: Vec::new(),
@@ -208,7 +210,7 @@ impl<T: ReplyTo> Exchange<T> {
     /// Where to append the bytes of the next command; [`Exchange::commit`] ends it.
     #[inline]
     pub(crate) fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.out
+        self.out.buffer()
     }
 
     /// The bytes appended since the last commit are one command.
@@ -237,31 +239,24 @@ impl<T: ReplyTo> Exchange<T> {
     }
 
     /// Takes over the bytes of the promised command: a large one is held once, not twice.
-    pub(crate) fn supply(&mut self, mut frame: Vec<u8>) {
-        let waiting = self.unwritten().len();
-        if waiting > frame.len() {
-            return self.out.extend_from_slice(&frame);
-        }
-        frame.reserve_exact(waiting);
-        frame.splice(..0, self.out.drain(self.out_at..));
-        self.out = frame;
-        self.out_at = 0;
+    pub(crate) fn supply(&mut self, frame: Vec<u8>) {
+        self.out.supply(frame);
     }
 
     /// Takes back what was appended since the last commit.
     pub(crate) fn drop_uncommitted(&mut self) {
-        self.out.truncate(self.out_at + (self.open - self.written) as usize);
+        self.out.truncate(self.open);
     }
 
     /// Asks the node whether it is there, on nobody's behalf.
     pub(crate) fn probe(&mut self, at: Instant) {
-        self.out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        self.out().extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
         self.commit_entry(None, None, at);
     }
 
     #[inline]
     fn commit_entry(&mut self, asked: Option<Asked<T>>, other: Option<Box<Other<T>>>, at: Instant) {
-        let end = self.written + (self.out.len() - self.out_at) as u64;
+        let end = self.out.end();
         self.queue.push_back(Entry { asked, other, at, start: self.open, end });
         self.open = end;
     }
@@ -269,27 +264,18 @@ impl<T: ReplyTo> Exchange<T> {
     /// Bytes that wait to be written.
     #[inline]
     pub(crate) fn unwritten(&self) -> &[u8] {
-        &self.out[self.out_at..]
+        self.out.unwritten()
     }
 
     /// The kernel took `len` bytes of [`Exchange::unwritten`].
     #[inline]
     pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
         // bytes behind a command that is wholly written are no sign of life: the kernel takes them for a dead node
-        if self.queue.front().is_none_or(|front| front.end > self.written) {
+        if self.queue.front().is_none_or(|front| front.end > self.out.written()) {
             self.progress = now;
         }
-        self.written += len as u64;
-        self.out_at += len;
-        if self.out_at == self.out.len() {
-            self.out.clear();
-            self.out_at = 0;
-            if self.out.capacity() > KEEP_BYTES {
-                self.out = Vec::new();
-            }
-        } else if self.out_at > KEEP_BYTES && self.out_at > self.out.len() / 2 {
-            self.out.drain(..self.out_at);
-            self.out_at = 0;
+        if self.out.wrote(len) {
+            self.out.tidy(self.queue.front().map_or(u64::MAX, |front| front.start));
         }
     }
 
@@ -299,7 +285,7 @@ impl<T: ReplyTo> Exchange<T> {
         if self.queue.is_empty() && self.queue.capacity() * entry > KEEP_QUEUE_BYTES {
             self.queue = VecDeque::new();
         }
-        self.queue.capacity() * entry + self.out.len() + self.partial.len()
+        self.queue.capacity() * entry + self.out.held() + self.partial.len()
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -308,7 +294,7 @@ impl<T: ReplyTo> Exchange<T> {
 
     /// Whether a command was written whole and not answered.
     pub(crate) fn awaits_written(&self) -> bool {
-        self.queue.front().is_some_and(|front| front.end <= self.written)
+        self.queue.front().is_some_and(|front| front.end <= self.out.written())
     }
 
     #[cfg(test)]
@@ -365,9 +351,10 @@ impl<T: ReplyTo> Exchange<T> {
         mut done: impl FnMut(&'static Command, Instant, &[u8]),
     ) -> Result<(), Violation> {
         self.progress = now;
+        let written = self.out.written();
         while !bytes.is_empty() {
             let Some(front) = self.queue.front_mut() else { return Err(Violation::Stray) };
-            if front.end > self.written && !front.awaits_early_reply(self.written) {
+            if front.end > written && !front.awaits_early_reply(written) {
                 return Err(Violation::Stray);
             }
             if !self.partial.is_empty() || self.streaming {
@@ -389,6 +376,9 @@ impl<T: ReplyTo> Exchange<T> {
                     return Ok(());
                 }
             }
+        }
+        if self.queue.is_empty() {
+            self.out.settle();
         }
         Ok(())
     }
@@ -461,31 +451,6 @@ impl<T: ReplyTo> Exchange<T> {
             self.scanned = 0;
             self.streaming = true;
         }
-    }
-
-    /// The connection is gone. Every command that may have reached the node, or reached it in part, leaves
-    /// through `lost` with its fate; with `keep`, commands of which no byte was written stay for the next
-    /// connection, otherwise they leave as well.
-    pub(crate) fn lost(&mut self, keep: bool, mut lost: impl FnMut(Entry<T>, Fate)) {
-        self.scanner = ReplyScanner::default();
-        self.partial = Vec::new();
-        self.scanned = 0;
-        self.streaming = false;
-        while let Some(front) = self.queue.front() {
-            if keep && front.start >= self.written {
-                break;
-            }
-            let fate = if front.end <= self.written { Fate::Unknown } else { Fate::NotSent };
-            if let Some(entry) = self.queue.pop_front() {
-                lost(entry, fate);
-            }
-        }
-        // the next connection begins with the first byte of the first command that stays
-        let from = self.queue.front().map_or(self.open, |front| front.start);
-        let skip = (from - self.written) as usize;
-        self.out.drain(..self.out_at + skip);
-        self.out_at = 0;
-        self.written = from;
     }
 }
 

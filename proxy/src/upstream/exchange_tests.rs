@@ -22,6 +22,10 @@ impl ReplyTo for To {
         self.0.bytes.borrow().len()
     }
 
+    fn asker(&self) -> usize {
+        Rc::as_ptr(&self.0).addr()
+    }
+
     fn fail(&self, _: Failure<'_>) {}
 }
 
@@ -86,33 +90,6 @@ fn b3_bytes_that_nobody_awaits_are_a_violation() {
     let (mut exchange, _logs) = exchange_of(1);
     exchange.wrote(exchange.unwritten().len(), now);
     assert_eq!(exchange.received(b"+OK\r\n+OK\r\n", now, |_, _, _| {}), Err(Violation::Stray));
-}
-
-#[test]
-fn i4_a_lost_connection_tells_written_from_unwritten() {
-    let len = b"*1\r\n$4\r\nPING\r\n".len();
-    for written in 0..=3 * len {
-        for keep in [false, true] {
-            let (mut exchange, _logs) = exchange_of(3);
-            let now = Instant::now();
-            let all = exchange.unwritten().to_vec();
-            exchange.wrote(written, now);
-            let mut fates = Vec::new();
-            exchange.lost(keep, |_, fate| fates.push(fate));
-            let whole = written / len;
-            let cut = usize::from(written % len != 0);
-            let mut expected = vec![Fate::Unknown; whole];
-            expected.extend(vec![Fate::NotSent; if keep { cut } else { 3 - whole }]);
-            assert_eq!(fates, expected, "written {written}, keep {keep}");
-            let kept = if keep { 3 - whole - cut } else { 0 };
-            assert_eq!(exchange.in_flight(), kept);
-            assert_eq!(exchange.unwritten(), &all[all.len() - kept * len..]);
-            // what stays is sent and answered on the next connection
-            exchange.wrote(exchange.unwritten().len(), now);
-            exchange.received(&b"+PONG\r\n".repeat(kept), now, |_, _, _| {}).unwrap();
-            assert!(exchange.is_idle());
-        }
-    }
 }
 
 #[test]

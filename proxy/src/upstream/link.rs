@@ -6,7 +6,7 @@
 //!       ▼                    ▼
 //!      Down ◄────────────────┘      commands are NOTSENT at once; the task tries again with back-off
 //! ```
-//! Laws kept here: I3 (what was written is never written again), I5 (a stalled node is given up), I7 (a node
+//! Laws kept here: I3 (a write that was written is never written again, a read once at most), I5 (a stalled node is given up), I7 (a node
 //! that is down costs nothing).
 
 use std::cell::{Cell, RefCell};
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::backoff::Backoff;
 use super::block::Block;
 use super::conversation::End;
-use super::exchange::{Exchange, ReplyTo};
+use super::exchange::{Exchange, Keep, ReplyTo};
 use super::greeting::{Fences, Greeting, Identity, greet};
 use super::{Lane, Trouble};
 use crate::command::Command;
@@ -292,7 +292,9 @@ impl<T: ReplyTo + 'static> Link<T> {
                 self.stalled.set(true);
                 self.wake();
             }
-            State::Connecting => self.lose(false, &format!("no connection for {} s", limit.as_secs_f64())),
+            State::Connecting => {
+                self.lose(Keep::Nothing, &format!("no connection for {} s", limit.as_secs_f64()))
+            }
             State::Down => {}
         }
     }
@@ -351,7 +353,8 @@ impl<T: ReplyTo + 'static> Link<T> {
                     }
                     match end {
                         End::Retired => break,
-                        End::Closed(why) => self.reconnect(&why),
+                        End::Closed(why) => self.reconnect(Keep::UnsentAndReads, &why),
+                        End::Distrusted(why) => self.reconnect(Keep::Unsent, &why),
                         End::Stalled => {
                             let seconds = self.context.timeouts.operation.as_secs_f64();
                             self.down(&format!("no answer for {seconds} s"));
@@ -413,27 +416,28 @@ impl<T: ReplyTo + 'static> Link<T> {
         Ok(identity)
     }
 
-    /// The connection was lost; commands of which nothing was written wait for the next one.
-    fn reconnect(&self, why: &str) {
+    /// The connection was lost; commands that may go on the next one wait for it.
+    fn reconnect(&self, keep: Keep, why: &str) {
         self.note_state(State::Connecting, why);
-        self.lose(true, why);
+        self.lose(keep, why);
     }
 
     /// The node cannot be used; nothing waits for it.
     fn down(&self, why: &str) {
         self.note_state(State::Down, why);
-        self.lose(false, why);
+        self.lose(Keep::Nothing, why);
     }
 
     fn fail_all(&self, why: &str) {
         self.state.set(State::Down);
         why.clone_into(&mut self.why.borrow_mut());
-        self.lose(false, why);
+        self.lose(Keep::Nothing, why);
     }
 
-    fn lose(&self, keep: bool, why: &str) {
+    fn lose(&self, keep: Keep, why: &str) {
         let mut gone = Vec::new();
-        self.exchange.borrow_mut().lost(keep, |entry, fate| gone.push((entry, fate)));
+        let again = self.exchange.borrow_mut().lost(keep, |entry, fate| gone.push((entry, fate)));
+        self.stats.reads_repeated.add(again as u64);
         for (entry, fate) in gone {
             let outcome = match fate {
                 Fate::NotSent => Outcome::NotSent,
