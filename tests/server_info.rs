@@ -79,6 +79,34 @@ fn info(client: &mut RawClient) -> BTreeMap<String, Parsed> {
     parse(&page(client, &[]))
 }
 
+#[test]
+fn clients_that_wait_are_told_as_blocked() {
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client();
+    let blocked = |client: &mut RawClient| parse(&page(client, &["clients"]))["blocked_clients"].number();
+    assert_eq!(blocked(&mut client), 0.0);
+    let mut waiters = [cluster.client(), cluster.client3()];
+    for waiter in &mut waiters {
+        waiter.send_command(&["BLPOP", "list", "0"]);
+    }
+    wait_for("both to wait", || blocked(&mut client) == 2.0);
+    // who is counted waits at the node already, or will before any later command of others comes there
+    client.call(&["RPUSH", "list", "a", "b"]);
+    waiters.iter_mut().for_each(|waiter| assert!(waiter.reply().starts_with(b"*2")));
+    wait_for("nobody to wait", || blocked(&mut client) == 0.0);
+    // as in Redis, whoever a pause holds back counts too
+    assert_eq!(client.text(&["CLIENT", "PAUSE", "60000", "WRITE"]), "+OK\r\n");
+    let mut leaves = cluster.client();
+    leaves.send_command(&["SET", "k", "v"]);
+    waiters.iter_mut().for_each(|waiter| waiter.send_command(&["SET", "k", "v"]));
+    wait_for("all to be held back", || blocked(&mut client) == 3.0);
+    drop(leaves);
+    wait_for("one to be gone", || blocked(&mut client) == 2.0);
+    assert_eq!(client.text(&["CLIENT", "UNPAUSE"]), "+OK\r\n");
+    waiters.iter_mut().for_each(|waiter| assert_eq!(waiter.text_reply(), "+OK\r\n"));
+    assert_eq!(blocked(&mut client), 0.0);
+}
+
 fn headers(page: &str) -> Vec<&str> {
     page.lines().filter_map(|line| line.strip_prefix("# ")).collect()
 }

@@ -73,6 +73,28 @@ fn transactions_answer_as_one_server_does() {
 }
 
 #[test]
+fn exec_tells_why_a_node_refused_a_command_when_it_was_queued() {
+    let cluster = Cluster::start(1);
+    let _: String = cluster.server("cache-1").call(&["CONFIG", "SET", "maxmemory", "1"]);
+    for mut client in [cluster.client(), cluster.client3()] {
+        for watch in [false, true] {
+            if watch {
+                assert_eq!(client.text(&["WATCH", "k"]), "+OK\r\n");
+            }
+            client.call(&["MULTI"]);
+            // Ringway queues it; the node is asked at EXEC
+            assert_eq!(client.text(&["SET", "k", "v"]), "+QUEUED\r\n");
+            assert_eq!(client.text(&["GET", "k"]), "+QUEUED\r\n");
+            assert_eq!(
+                client.text(&["EXEC"]),
+                "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.\r\n"
+            );
+            assert_eq!(client.text(&["EXEC"]), "-ERR EXEC without MULTI\r\n");
+        }
+    }
+}
+
+#[test]
 fn reset_and_quit_end_a_transaction() {
     let plain = RedisServer::start();
     let cluster = Cluster::start(2);

@@ -17,6 +17,8 @@ mod payload;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::limits::{SCRIPT_BYTES, SCRIPTS};
 use crate::resp::inline;
 
@@ -109,6 +111,15 @@ impl Scripts {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same for two payloads of FUNCTION DUMP with the same libraries, which each server lists in an order of its own.
+pub(crate) fn summary(payload: &[u8]) -> u64 {
+    match payload::libraries(payload) {
+        Some(libraries) => libraries.iter().fold(0, |sum, code| sum.wrapping_add(xxh3_64(code))),
+        // a form that is newer than this code, or too much to look into: the same bytes at least are the same
+        None => xxh3_64(payload),
     }
 }
 

@@ -224,7 +224,9 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let worker = &self.to.client.worker;
         worker.waits.clients.borrow_mut().remove(&self.id);
-        worker.stats.blocked_changed(-1);
+        if self.asked {
+            worker.stats.blocked_changed(-1);
+        }
     }
 }
 
@@ -241,7 +243,6 @@ impl Wait {
         let worker = &to.client.worker;
         let (sender, orders) = unbounded_channel();
         worker.waits.clients.borrow_mut().insert(id, sender);
-        worker.stats.blocked_changed(1);
         let changes = worker.waits.epoch.subscribe();
         let since = Instant::now();
         Self { to, id, command, lane, request, node, since, asked: false, orders, changes, _permit: permit }
@@ -269,7 +270,11 @@ impl Wait {
     async fn at_node(&mut self, frame: &[u8]) -> Result<End, Lost> {
         let mut connection = self.node.dedicated(self.lane).await?;
         connection.send(frame, Patience::Unlimited).await?;
-        self.asked = true;
+        if !self.asked {
+            // not before: who sees the count may rely on the node's getting this command before any of its own
+            self.asked = true;
+            self.to.client.worker.stats.blocked_changed(1);
+        }
         loop {
             let event = tokio::select! {
                 biased;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::client_commands::set_held;
 use super::pipeline::Pipeline;
 use super::session::Unusual;
 use super::{Client, Inner, exclusive, subscriptions};
@@ -66,6 +67,7 @@ impl Client {
         let mut inner = self.inner.borrow_mut();
         self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
         inner.session.running = None;
+        set_held(&self.worker, &mut inner.session, false);
         inner.session.transaction.end(&self.worker);
         subscriptions::leave_all(self, &mut inner.session);
         inner.pipeline = Pipeline::default();

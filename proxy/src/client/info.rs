@@ -88,6 +88,8 @@ fn own_facts(worker: &Worker, page: &mut Page) {
     add(Section::Server, "io_threads_active", &shared.workers.len());
     add(Section::Clients, "connected_clients", &stats.client_connections);
     add(Section::Clients, "maxclients", &shared.settings.limits.clients);
+    // as in Redis, whom a pause holds back is blocked too
+    add(Section::Clients, "blocked_clients", &(stats.blocked_clients + stats.held_clients));
     add(Section::Persistence, "loading", &0);
     add(Section::Stats, "ringway_commands_read", &stats.commands_read);
     add(Section::Stats, "ringway_net_input_bytes", &stats.client_bytes_in);

@@ -9,6 +9,8 @@ use std::fmt;
 pub enum KeyError {
     /// The number of keys is no integer.
     NotAnInteger,
+    /// The number of keys of a function is no integer.
+    BadNumber,
     /// The number of keys is below zero.
     Negative,
     /// The number of keys is no number above zero.
@@ -31,6 +33,7 @@ impl fmt::Display for KeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KeyError::NotAnInteger => f.write_str("ERR value is not an integer or out of range"),
+            KeyError::BadNumber => f.write_str("ERR Bad number of keys provided"),
             KeyError::Negative => f.write_str("ERR Number of keys can't be negative"),
             KeyError::NotPositive => f.write_str("ERR numkeys should be greater than 0"),
             KeyError::NoInputKey(name) => {
@@ -39,12 +42,12 @@ impl fmt::Display for KeyError {
             KeyError::TooMany => f.write_str("ERR Number of keys can't be greater than number of args"),
             KeyError::Syntax => f.write_str("ERR syntax error"),
             KeyError::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
-            KeyError::SortBy => {
-                f.write_str("ERR SORT with a BY pattern reads keys that may lie on other nodes")
-            }
-            KeyError::SortGet => {
-                f.write_str("ERR SORT with a GET pattern reads keys that may lie on other nodes")
-            }
+            KeyError::SortBy => f.write_str(
+                "ERR SORT with a BY pattern reads keys that may lie on other nodes; a hash tag before the * holds them together",
+            ),
+            KeyError::SortGet => f.write_str(
+                "ERR SORT with a GET pattern reads keys that may lie on other nodes; a hash tag before the * holds them together",
+            ),
         }
     }
 }

@@ -122,7 +122,7 @@ impl NumKeysRule {
     fn check(self, command: &Command, args: &Args, at: usize) -> Result<usize, KeyError> {
         let number = integer(args.get(at).unwrap_or_default());
         let following = args.len().saturating_sub(at + 1);
-        let least = if self == NumKeysRule::Script { 0 } else { 1 };
+        let least = if matches!(self, NumKeysRule::Script | NumKeysRule::Function) { 0 } else { 1 };
         match number {
             Some(number) if number < least => Err(self.too_few(command)),
             Some(number) => match usize::try_from(number) {
@@ -136,13 +136,14 @@ impl NumKeysRule {
     fn not_a_number(self) -> KeyError {
         match self {
             NumKeysRule::Script | NumKeysRule::SortedSets => KeyError::NotAnInteger,
+            NumKeysRule::Function => KeyError::BadNumber,
             NumKeysRule::Pop | NumKeysRule::Sets => KeyError::NotPositive,
         }
     }
 
     fn too_few(self, command: &Command) -> KeyError {
         match self {
-            NumKeysRule::Script => KeyError::Negative,
+            NumKeysRule::Script | NumKeysRule::Function => KeyError::Negative,
             NumKeysRule::SortedSets => KeyError::NoInputKey(command.full_name),
             NumKeysRule::Pop | NumKeysRule::Sets => KeyError::NotPositive,
         }
@@ -150,7 +151,7 @@ impl NumKeysRule {
 
     fn too_many(self) -> KeyError {
         match self {
-            NumKeysRule::Script | NumKeysRule::Sets => KeyError::TooMany,
+            NumKeysRule::Script | NumKeysRule::Function | NumKeysRule::Sets => KeyError::TooMany,
             NumKeysRule::SortedSets | NumKeysRule::Pop => KeyError::Syntax,
         }
     }
@@ -229,6 +230,38 @@ fn stream_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
 fn sort_keys(args: &Args, store: bool, out: &mut Vec<u32>) -> Result<(), KeyError> {
     out.push(1);
     let (mut destination, mut outcome) = (None, Ok(()));
+    each_sort_option(args, store, |option, at| match option {
+        SortOption::By => outcome = Err(KeyError::SortBy),
+        SortOption::Get => outcome = Err(KeyError::SortGet),
+        SortOption::Store => destination = Some(at),
+    });
+    out.extend(destination);
+    outcome
+}
+
+/// Argument indexes of the patterns by which SORT finds further keys.
+pub(crate) fn sort_patterns(command: &Command, args: &Args) -> Vec<u32> {
+    let mut found = Vec::new();
+    if let Keys::Sort { store } = command.keys {
+        each_sort_option(args, store, |option, at| {
+            if option != SortOption::Store {
+                found.push(at);
+            }
+        });
+    }
+    found
+}
+
+/// An option of SORT that names keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SortOption {
+    By,
+    Get,
+    Store,
+}
+
+/// Visits the options that name keys, each with the index of the name or pattern. A pattern without `*` names none.
+fn each_sort_option(args: &Args, store: bool, mut visit: impl FnMut(SortOption, u32)) {
     let mut at = 2;
     while let Some(arg) = args.get(at) {
         let value = args.get(at + 1);
@@ -236,12 +269,13 @@ fn sort_keys(args: &Args, store: bool, out: &mut Vec<u32>) -> Result<(), KeyErro
         at += match value {
             Some(_) if is_word(arg, "by") || is_word(arg, "get") => {
                 if is_pattern {
-                    outcome = Err(if is_word(arg, "by") { KeyError::SortBy } else { KeyError::SortGet });
+                    let option = if is_word(arg, "by") { SortOption::By } else { SortOption::Get };
+                    visit(option, at as u32 + 1);
                 }
                 2
             }
             Some(_) if store && is_word(arg, "store") => {
-                destination = Some(at as u32 + 1);
+                visit(SortOption::Store, at as u32 + 1);
                 2
             }
             Some(_) if is_word(arg, "limit") && args.len() > at + 2 => 3,
@@ -249,8 +283,6 @@ fn sort_keys(args: &Args, store: bool, out: &mut Vec<u32>) -> Result<(), KeyErro
             _ => break,
         };
     }
-    out.extend(destination);
-    outcome
 }
 
 // ---- GEORADIUS -------------------------------------------------------------------------------------------------

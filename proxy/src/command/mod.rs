@@ -26,7 +26,7 @@ pub use bits::{Categories, Flags, KeyUse};
 pub use describe::describe;
 pub use key_error::KeyError;
 pub use keys::{blocks, key_positions, timeout_position};
-pub(crate) use keys::{integer, is_word, names_unknown_database};
+pub(crate) use keys::{integer, is_word, names_unknown_database, sort_patterns};
 pub(crate) use learned::{Learned, LearnedCommands};
 pub use resolve::{ResolveError, resolve};
 pub use route::{ClientCommand, Computed, Join, Local, Route, SubscriptionKind, Transaction};

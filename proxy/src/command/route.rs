@@ -44,6 +44,8 @@ pub enum Join {
     Same,
     /// The first node's reply if all agree but for the order of what they list (FUNCTION LIST).
     Alike,
+    /// The libraries of FUNCTION DUMP, if all have the same.
+    Libraries,
     /// The least integer that any node gave, or an array of such (SCRIPT EXISTS: 1 is 1 everywhere; LASTSAVE).
     Least,
     /// The status lines of all nodes, each once (BGSAVE).

@@ -174,8 +174,10 @@ pub enum Keys {
 /// How a server judges the number of keys; each family of commands has its own texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumKeysRule {
-    /// EVAL and FCALL: zero is fine.
+    /// EVAL: zero is fine.
     Script,
+    /// FCALL: as EVAL, with another text where there is no number.
+    Function,
     /// ZUNION and its kin: at least one, too many is a syntax error.
     SortedSets,
     /// LMPOP, ZMPOP: at least one, too many is a syntax error.

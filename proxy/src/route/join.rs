@@ -249,7 +249,10 @@ impl Joining {
             command::Join::Sum => self.sum(out),
             command::Join::Ok => self.all_ok(out),
             command::Join::Same => self.same(out),
-            command::Join::Alike => self.alike(out),
+            command::Join::Alike => self.alike(out, alike::summary),
+            command::Join::Libraries => {
+                self.alike(out, |reply| reply::bulk(reply).map(crate::scripts::summary))
+            }
             command::Join::Least => self.least(out),
             command::Join::Said => servers::said(out, self.replies()),
             command::Join::History => servers::history(out, self.replies()),
@@ -361,11 +364,12 @@ impl Joining {
         self.replies().all(|reply| reply == first).then(|| out.extend_from_slice(first))
     }
 
-    fn alike(&self, out: &mut Vec<u8>) -> Option<()> {
+    /// The first reply, if all have the same summary.
+    fn alike(&self, out: &mut Vec<u8>, summary: impl Fn(&[u8]) -> Option<u64>) -> Option<()> {
         let first = self.replies().next()?;
-        let wanted = alike::summary(first)?;
+        let wanted = summary(first)?;
         for (part, reply) in self.replies().enumerate() {
-            if alike::summary(reply)? != wanted {
+            if summary(reply)? != wanted {
                 let (one, other) = (self.node_of(0)?, self.node_of(part)?);
                 encode::error(out, &format!("ERR node '{other}' answers otherwise than node '{one}'"));
                 return Some(());

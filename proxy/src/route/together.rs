@@ -1,6 +1,6 @@
 //! Whether several commands lie on one node: what a transaction asks of every command that it queues.
 
-use super::{Scratch, place_keyless};
+use super::{Scratch, deciding_keys, place_keyless};
 use crate::command::{self, Command, Keys, NumKeysRule};
 use crate::error;
 use crate::resp::Args;
@@ -48,10 +48,13 @@ impl Together {
             if command::names_unknown_database(command, args, scratch.databases) {
                 return Err(error::NO_SUCH_DATABASE.into());
             }
-            command::key_positions(command, args, &mut scratch.keys).map_err(|error| error.to_string())?;
+            deciding_keys(topology, command, args, &mut scratch.keys).map_err(|error| error.to_string())?;
             let mut keys = scratch.keys.iter().map(|&at| args.get(at as usize).unwrap_or_default());
             keys.try_for_each(&mut lies_with)?;
-            let is_script = matches!(command.keys, Keys::NumKeys { rule: NumKeysRule::Script, .. });
+            let is_script = matches!(
+                command.keys,
+                Keys::NumKeys { rule: NumKeysRule::Script | NumKeysRule::Function, .. }
+            );
             if is_script && scratch.keys.is_empty() && self.preferred.is_none() {
                 self.preferred = Some(place_keyless(topology, command, args));
             }

@@ -6,7 +6,10 @@
 //! ```
 //! Being one entry, a block is NOTSENT as long as `EXEC` is not wholly written, and never goes on in its middle on the
 //! next connection (laws I3, I4). A node that refuses `MULTI` runs the commands one by one: that is told as UNKNOWN.
+//! One that refuses a command when it is queued (OOM, NOPERM, READONLY) discards all: EXEC's reply tells why, since the
+//! client has long had its `+QUEUED`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::exchange::ReplyTo;
@@ -16,6 +19,8 @@ use crate::settings::NodeSpec;
 
 /// What the observer of a block sees that went wrong: an error.
 const SPOILT: &[u8] = b"-";
+/// What EXEC answers when a command was refused before.
+const DISCARDED: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -30,12 +35,14 @@ pub(crate) struct Block<T> {
     begun: bool,
     /// The node's words when it was no `+OK`.
     refusal: Option<String>,
+    /// The node's words when it first refused to queue a command.
+    error: Option<String>,
 }
 
 impl<T: ReplyTo> Block<T> {
     /// A block whose reply comes after `before` others.
     pub(super) fn new(to: T, command: &'static Command, before: u64, node: Arc<NodeSpec>) -> Self {
-        Self { to, command, node, before, begun: false, refusal: None }
+        Self { to, command, node, before, begun: false, refusal: None, error: None }
     }
 
     /// Whether the reply that is awaited next is the last one.
@@ -54,14 +61,16 @@ impl<T: ReplyTo> Block<T> {
     pub(super) fn finish<'b>(&mut self, bytes: &[u8], known: &'b [u8]) -> Option<&'b [u8]> {
         if !self.is_at_last() {
             self.before -= 1;
-            if !std::mem::replace(&mut self.begun, true) && bytes != b"+OK\r\n" {
+            if std::mem::replace(&mut self.begun, true) {
+                self.error = self.error.take().or_else(|| error_line(bytes));
+            } else if bytes != b"+OK\r\n" {
                 self.refusal = Some(refusal(bytes));
             }
             return None;
         }
         match &self.refusal {
             None => {
-                self.to.reply(bytes, true);
+                self.to.reply(&explained(bytes, self.error.as_deref()), true);
                 Some(known)
             }
             Some(why) => {
@@ -95,9 +104,29 @@ impl<T: ReplyTo> Block<T> {
 
 /// Why the commands of a block may have run one by one: what the node said to `MULTI`.
 pub(crate) fn refusal(reply: &[u8]) -> String {
+    format!("it did not begin a transaction: {}", words(reply))
+}
+
+/// A line that the node wrote, without its first byte and its end, short and visible.
+fn words(reply: &[u8]) -> String {
     let visible = |byte: &u8| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '?' };
-    let line = reply.iter().skip(1).take_while(|byte| **byte != b'\r').take(128);
-    format!("it did not begin a transaction: {}", line.map(visible).collect::<String>())
+    reply.iter().skip(1).take_while(|byte| **byte != b'\r').take(128).map(visible).collect()
+}
+
+/// What the node said if it refused to queue a command.
+pub(crate) fn error_line(reply: &[u8]) -> Option<String> {
+    reply.starts_with(b"-").then(|| words(reply))
+}
+
+/// The reply to EXEC; if it points to errors of before, it tells the first one, which the client has not seen.
+pub(crate) fn explained<'b>(reply: &'b [u8], error: Option<&str>) -> Cow<'b, [u8]> {
+    match error {
+        Some(why) if reply == DISCARDED => {
+            let why = why.strip_prefix("ERR ").unwrap_or(why);
+            format!("-EXECABORT Transaction discarded because of: {why}\r\n").into_bytes().into()
+        }
+        _ => reply.into(),
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +187,25 @@ mod tests {
             assert_eq!(*second.0.borrow(), b":7\r\n");
             assert_eq!(done, [b"*1\r\n+PONG\r\n".to_vec(), b":7\r\n".to_vec()]);
             assert!(exchange.is_idle());
+        }
+    }
+
+    #[test]
+    fn exec_tells_what_was_refused_before_it_at_every_split() {
+        let stream = b"+OK\r\n-OOM no memory.\r\n-EXECABORT Transaction discarded because of previous errors.\r\n:7\r\n";
+        for cut in 0..=stream.len() {
+            let (mut exchange, first, second, _) = exchange();
+            let now = Instant::now();
+            exchange.wrote(exchange.unwritten().len(), now);
+            for piece in [&stream[..cut], &stream[cut..]] {
+                exchange.received(piece, now, |_, _, _| {}).unwrap();
+            }
+            let told = String::from_utf8(first.0.borrow().clone()).unwrap();
+            assert_eq!(
+                told, "-EXECABORT Transaction discarded because of: OOM no memory.\r\n",
+                "cut at {cut}"
+            );
+            assert_eq!(*second.0.borrow(), b":7\r\n");
         }
     }
 

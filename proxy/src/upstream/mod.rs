@@ -21,7 +21,7 @@ mod link;
 mod listener;
 mod question;
 
-pub(crate) use block::refusal;
+pub(crate) use block::{error_line, explained, refusal};
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
 pub(crate) use exchange::ReplyTo;
 pub(crate) use hearing::Message;

@@ -25,7 +25,7 @@ use crate::resp::{Args, encode};
 use crate::stats::Outcome;
 
 pub(crate) use pause::Pause;
-pub(super) use pause::{is_held, may_write};
+pub(super) use pause::{is_held, may_write, set_held};
 pub(super) use reply::{ReplyMode, serve_in_mode};
 
 /// What a handler says: a reply that it has written, or an error line.

@@ -56,7 +56,7 @@ impl Pause {
             let session = &mut client.inner.borrow_mut().session;
             session.set(Unusual::Paused, false);
             if session.is(Unusual::Held) {
-                session.set(Unusual::Held, false);
+                set_held(worker, session, false);
                 client.wake();
             }
         }
@@ -85,8 +85,16 @@ pub(in crate::client) fn is_held(client: &Client, inner: &mut Inner, args: Args<
         Some(command) if !session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) => false,
         Some(command) => pause.concerns(command, session),
     });
-    session.set(Unusual::Held, held);
+    set_held(&client.worker, session, held);
     held
+}
+
+/// Whether a pause holds the client's next command back; counts those that are held.
+pub(in crate::client) fn set_held(worker: &Worker, session: &mut Session, held: bool) {
+    if session.is(Unusual::Held) != held {
+        session.set(Unusual::Held, held);
+        worker.stats.held_changed(if held { 1 } else { -1 });
+    }
 }
 
 pub(super) fn pause(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Answer {

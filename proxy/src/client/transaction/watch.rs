@@ -22,7 +22,7 @@ use crate::resp::Args;
 use crate::route::Scratch;
 use crate::route::together::Together;
 use crate::stats::Outcome;
-use crate::upstream::{Dedicated, Lane, Lost, Node, Patience, ReplyTo, refusal};
+use crate::upstream::{Dedicated, Lane, Lost, Node, Patience, ReplyTo, error_line, explained, refusal};
 use crate::worker::Routes;
 
 /// Longest reply to WATCH and UNWATCH, and to MULTI and what is queued, in bytes.
@@ -235,10 +235,17 @@ pub(super) fn exec(
             if begun != b"+OK\r\n" {
                 return Err(Lost { fate: Fate::Unknown, why: refusal(&begun) });
             }
+            let mut error = None;
             for _ in 0..commands {
-                connection.gather(SHORT_BYTES, patience).await?;
+                let queued = connection.gather(SHORT_BYTES, patience).await?;
+                error = error.or_else(|| error_line(&queued));
             }
-            connection.reply(&noted, patience).await
+            if error.is_none() {
+                return connection.reply(&noted, patience).await;
+            }
+            let reply = connection.gather(SHORT_BYTES, patience).await?;
+            noted.reply(&explained(&reply, error.as_deref()), true);
+            Ok(())
         };
         let result = result.await.map(|()| noted.is_error.get() == Some(true));
         count(&watching.node, command, started, result.as_ref().copied());

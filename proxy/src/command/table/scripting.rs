@@ -13,6 +13,7 @@ use super::rules;
 const ROW: Family = Family::new(Group::Scripting, Categories::SCRIPTING);
 
 const SCRIPT_KEYS: Keys = Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Script };
+const FUNCTION_KEYS: Keys = Keys::NumKeys { at: 2, destination: false, rule: NumKeysRule::Function };
 
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
@@ -22,15 +23,15 @@ pub(super) const ROWS: &[Command] = &[
         .script()
         .uses(MODIFY),
     ROW.read("evalsha_ro", -3, SCRIPT_KEYS, "7.0.0", "Runs a known Lua script that only reads").script(),
-    ROW.keyed("fcall", -3, SCRIPT_KEYS, "7.0.0", "Calls a function").script().uses(MODIFY),
-    ROW.read("fcall_ro", -3, SCRIPT_KEYS, "7.0.0", "Calls a function that only reads").script(),
+    ROW.keyed("fcall", -3, FUNCTION_KEYS, "7.0.0", "Calls a function").script().uses(MODIFY),
+    ROW.read("fcall_ro", -3, FUNCTION_KEYS, "7.0.0", "Calls a function that only reads").script(),
     ROW.container("function", "7.0.0", "Commands about function libraries", FUNCTION),
     ROW.container("script", "2.6.0", "Commands about Lua scripts", SCRIPT),
 ];
 
 const FUNCTION: &[Command] = &[
     ROW.everywhere("function|delete", 3, Join::Ok, "7.0.0", "Deletes a library").writes().noscript(),
-    ROW.refused("function|dump", 2, rules::ONE_SERVER, "7.0.0", "All libraries, serialised").noscript(),
+    ROW.everywhere("function|dump", 2, Join::Libraries, "7.0.0", "All libraries, serialised").noscript(),
     ROW.everywhere("function|flush", -2, Join::Ok, "7.0.0", "Deletes all libraries").writes().noscript(),
     ROW.help("function|help", "7.0.0"),
     ROW.refused("function|kill", 2, rules::ONE_SCRIPT, "7.0.0", "Stops the function that runs")
