@@ -15,12 +15,12 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-fn same_answers(script: &[&str]) {
+pub(crate) fn same_answers(script: &[&str]) {
     same_answers_of(3, script);
 }
 
 /// The same with so many nodes behind the proxy.
-fn same_answers_of(nodes: usize, script: &[&str]) {
+pub(crate) fn same_answers_of(nodes: usize, script: &[&str]) {
     let cluster = Cluster::start(nodes);
     for protocol in ["2", "3"] {
         let bare = RedisServer::start();
@@ -45,7 +45,7 @@ fn same_answers_of(nodes: usize, script: &[&str]) {
 }
 
 /// Nothing is left over: the next reply is that of the next command.
-fn assert_one_reply_each(client: &mut RawClient) {
+pub(crate) fn assert_one_reply_each(client: &mut RawClient) {
     assert_eq!(client.text(&["ECHO", "the end"]), "$7\r\nthe end\r\n");
 }
 
@@ -398,74 +398,6 @@ fn keys_as_such() {
         "DEL {t}l {t}sorted",
         "DEL {t}l",
     ]);
-}
-
-#[test]
-fn sort_finds_keys_by_patterns_that_have_the_hash_tag() {
-    same_answers(&[
-        "RPUSH {t}l 3 1 2",
-        "MSET {t}w_1 30 {t}w_2 10 {t}w_3 20 {t}o_1 a {t}o_2 b",
-        "HSET {t}h_1 w 1 name one",
-        "HSET {t}h_2 w 3 name two",
-        "SORT {t}l BY {t}w_*",
-        "SORT {t}l by {t}w_* GET {t}o_* get # DESC",
-        "SORT_RO {t}l BY {t}h_*->w GET {t}h_*->name GET #",
-        "SORT {t}l BY {t}w_* LIMIT 1 1 STORE {t}sorted",
-        "LRANGE {t}sorted 0 -1",
-        "SORT {t}l BY nosort GET no-pattern GET {t}o_*",
-        "MULTI",
-        "SORT {t}l BY {t}w_* GET {t}o_*",
-        "EXEC",
-        "SORT_RO {t}l BY {t}w_* STORE {t}sorted",
-        "SORT {t}l BY {t}w_* NOSUCH",
-    ]);
-}
-
-#[test]
-fn sort_finds_keys_by_any_pattern_on_the_only_node() {
-    same_answers_of(
-        1,
-        &[
-            "RPUSH l 3 1 2",
-            "MSET w_1 30 w_2 10 w_3 20 {a}1 x {b}2 y",
-            "SORT l BY w_* GET # GET {a}* GET *",
-            "SORT l BY w_* GET {b}* STORE sorted",
-            "LRANGE sorted 0 -1",
-            "SORT_RO l BY w_*->f GET w_*",
-            "MULTI",
-            "SORT l BY w_*",
-            "GET w_1",
-            "EXEC",
-            // the script runs twice on this cluster
-            "DEL l w_1 w_2 w_3 {a}1 {b}2 sorted",
-        ],
-    );
-}
-
-#[test]
-fn sort_is_refused_where_a_pattern_may_read_other_nodes() {
-    let cluster = Cluster::start(3);
-    let mut client = cluster.client();
-    let (here, there) = (cluster.key_of("cache-1"), cluster.key_of("cache-2"));
-    client.call(&["RPUSH", &format!("{{{here}}}l"), "1"]);
-    let list = format!("{{{here}}}l");
-    // a tag behind the * is that of the element if it has one, and an empty tag is none
-    for pattern in ["w_*", &format!("*{{{here}}}"), &format!("{{}}{{{here}}}*"), &format!("{{{here}*}}")] {
-        for option in ["BY", "GET"] {
-            let reply = client.text(&["SORT", &list, option, pattern]);
-            let start = format!("-ERR SORT with a {option} pattern reads keys that may lie on other nodes");
-            assert!(reply.starts_with(&start), "{pattern}: {reply}");
-        }
-    }
-    let crossslot = "-CROSSSLOT Keys in request don't hash to the same node\r\n";
-    assert_eq!(client.text(&["SORT", &list, "BY", &format!("{{{there}}}w_*")]), crossslot);
-    let fitting = format!("{{{here}}}w_*");
-    let mixed = ["SORT", &list, "BY", &fitting, "GET", "*"];
-    assert!(client.text(&mixed).starts_with("-ERR SORT with a GET pattern"));
-    client.call(&["MULTI"]);
-    assert!(client.text(&mixed).starts_with("-ERR SORT with a GET pattern"));
-    assert!(client.text(&["EXEC"]).starts_with("-EXECABORT"));
-    assert_one_reply_each(&mut client);
 }
 
 #[test]

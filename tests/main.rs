@@ -39,6 +39,7 @@ mod resources;
 mod server_commands;
 mod server_info;
 mod soak;
+mod sort;
 mod split;
 mod tidy;
 mod tidy_faults;

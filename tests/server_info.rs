@@ -158,8 +158,15 @@ fn figures_are_those_of_all_nodes_in_the_form_of_a_server() {
         for name in ours.keys().filter(|name| !is_own(name) && !is_counted(name)) {
             assert!(theirs.contains_key(name), "{name} is no field of Redis");
         }
-        for name in ["redis_version", "redis_mode", "role", "loading", "cluster_enabled", "connected_slaves"]
-        {
+        for name in [
+            "redis_version",
+            "redis_mode",
+            "role",
+            "loading",
+            "cluster_enabled",
+            "connected_slaves",
+            "master_repl_offset",
+        ] {
             assert_eq!(ours[name], theirs[name], "{name}");
         }
         assert_eq!(ours["ringway_version"], Parsed::Text(env!("CARGO_PKG_VERSION").into()));

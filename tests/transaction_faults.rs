@@ -298,7 +298,7 @@ fn a7_a_refusal_at_queue_time_on_the_node_aborts_the_whole() {
         assert_eq!(client.text(&["SET", "{t}new", "v"]), "+QUEUED\r\n");
         assert_eq!(
             client.text(&["EXEC"]),
-            "-EXECABORT Transaction discarded because of previous errors.\r\n"
+            "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.\r\n"
         );
         assert_eq!(client.text(&["EXISTS", "{t}old", "{t}new"]), ":1\r\n");
     }

@@ -215,6 +215,8 @@ struct Wait {
     since: Instant,
     /// Whether any node has got the command.
     asked: bool,
+    /// Whether it counts as one that waits.
+    counted: bool,
     orders: UnboundedReceiver<Order>,
     changes: watch::Receiver<u64>,
     _permit: Permit,
@@ -224,7 +226,7 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let worker = &self.to.client.worker;
         worker.waits.clients.borrow_mut().remove(&self.id);
-        if self.asked {
+        if self.counted {
             worker.stats.blocked_changed(-1);
         }
     }
@@ -245,7 +247,20 @@ impl Wait {
         worker.waits.clients.borrow_mut().insert(id, sender);
         let changes = worker.waits.epoch.subscribe();
         let since = Instant::now();
-        Self { to, id, command, lane, request, node, since, asked: false, orders, changes, _permit: permit }
+        Self {
+            to,
+            id,
+            command,
+            lane,
+            request,
+            node,
+            since,
+            asked: false,
+            counted: false,
+            orders,
+            changes,
+            _permit: permit,
+        }
     }
 
     async fn run(mut self) {
@@ -269,12 +284,12 @@ impl Wait {
     /// Has the node that owns the keys run the command, and waits with it.
     async fn at_node(&mut self, frame: &[u8]) -> Result<End, Lost> {
         let mut connection = self.node.dedicated(self.lane).await?;
-        connection.send(frame, Patience::Unlimited).await?;
-        if !self.asked {
-            // not before: who sees the count may rely on the node's getting this command before any of its own
-            self.asked = true;
+        if !std::mem::replace(&mut self.counted, true) {
+            // not before there is a connection: who sees the count takes it that the node will soon know
             self.to.client.worker.stats.blocked_changed(1);
         }
+        connection.send(frame, Patience::Unlimited).await?;
+        self.asked = true;
         loop {
             let event = tokio::select! {
                 biased;

@@ -96,5 +96,7 @@ fn own_facts(worker: &Worker, page: &mut Page) {
     add(Section::Stats, "ringway_net_output_bytes", &stats.client_bytes_out);
     add(Section::Replication, "role", &"master");
     add(Section::Replication, "connected_slaves", &0);
+    // as ROLE tells it: nothing was ever replicated from here
+    add(Section::Replication, "master_repl_offset", &0);
     add(Section::Cluster, "cluster_enabled", &0);
 }

@@ -109,16 +109,30 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
 ///
 /// # Errors
 /// The keys cannot be told, or a pattern may read keys of any node while there are several.
+#[inline]
 fn deciding_keys(
     topology: &Topology,
     command: &Command,
     args: &Args<'_>,
     out: &mut Vec<u32>,
 ) -> Result<(), KeyError> {
-    let error = match command::key_positions(command, args, out) {
-        Err(error @ (KeyError::SortBy | KeyError::SortGet)) => error,
-        known => return known,
-    };
+    match command::key_positions(command, args, out) {
+        Err(error @ (KeyError::SortBy | KeyError::SortGet)) => {
+            patterns_too(topology, command, args, out, error)
+        }
+        known => known,
+    }
+}
+
+/// Adds SORT's patterns to its keys, or says `error` where one may read keys of any node.
+#[cold]
+fn patterns_too(
+    topology: &Topology,
+    command: &Command,
+    args: &Args<'_>,
+    out: &mut Vec<u32>,
+    error: KeyError,
+) -> Result<(), KeyError> {
     if topology.nodes().len() == 1 {
         return Ok(());
     }
