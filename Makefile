@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-clients
+.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-clients test-redis
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,3 +45,6 @@ deny: ## licences, sources and advisories of all dependencies (needs cargo-deny)
 
 test-clients: deps ## real clients, a job queue and a cache library against the proxy (needs python3 and npm)
 	@tests/clients/run.sh
+
+test-redis: deps ## Redis's own test suite, unchanged; SUITE=path to its sources (needs tclsh and python3)
+	@SUITE="$(SUITE)" tests/redis_suite/run.sh
