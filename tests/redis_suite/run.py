@@ -82,8 +82,12 @@ class Rig:
     def __init__(self, kind: str, ringway: str) -> None:
         self.directory = tempfile.mkdtemp(prefix="ringway-redis-suite-")
         self.processes: list[subprocess.Popen] = []
-        nodes = [self.server() for _ in range(3 if kind == "three" else 1)]
-        self.port = self.proxy(ringway, nodes) if kind in BESIDE else nodes[0]
+        try:
+            nodes = [self.server() for _ in range(3 if kind == "three" else 1)]
+            self.port = self.proxy(ringway, nodes) if kind in BESIDE else nodes[0]
+        except BaseException:
+            self.stop()
+            raise
 
     def start(self, command: list[str], name: str) -> None:
         with open(os.path.join(self.directory, name + ".log"), "w", encoding="utf-8") as log:
@@ -317,7 +321,7 @@ def page(verdicts: dict[str, list[Verdict]]) -> str:
     reasons, exceptions = expected()
     one, three = figure(verdicts["one"]), figure(verdicts["three"])
     lines = [(HERE / "page.md").read_text(encoding="utf-8").format(
-        one=one[0], one_total=one[1], three=three[0], three_total=three[1]), ""]
+        one=one[0], one_total=one[1], three=three[0], three_total=three[1])]
     lines += ["| unit | one node | three nodes |", "|---|---|---|"]
     for here, there in zip(verdicts["one"], verdicts["three"]):
         if here.total or there.total:
@@ -340,8 +344,9 @@ def main() -> int:
     parser.add_argument("--units", nargs="*", default=UNITS)
     parser.add_argument("--keep", required=True, help="a directory for the suite's own words; those of the plain server are used again")
     parser.add_argument("--reuse", action="store_true", help="use whatever words are kept, also those of Ringway")
-    parser.add_argument("--write", help="the page to write when all is as expected")
+    parser.add_argument("--write", help="the page to write when everything was run and is as expected")
     given = parser.parse_args()
+    given.ringway = os.path.abspath(given.ringway)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     verdicts = check(given)
     for kind, found in verdicts.items():
@@ -351,7 +356,7 @@ def main() -> int:
     if surprises:
         print(f"{surprises} not as expected")
         return 1
-    if given.write:
+    if given.write and given.units == UNITS and set(given.kinds) == set(BESIDE):
         Path(given.write).write_text(page(verdicts), encoding="utf-8")
     return 0
 
