@@ -498,3 +498,18 @@ fn i2_what_concerns_all_nodes_does_not_overtake_what_its_client_wrote_before() {
         assert_eq!(client.text(&["EXISTS", "k"]), format!(":{left}\r\n"), "{request:?}");
     }
 }
+
+#[test]
+fn config_set_does_not_lock_the_proxy_out_of_its_nodes() {
+    let cluster = allowing(&["config|set"]);
+    let mut client = cluster.client();
+    for [setting, value] in [["requirepass", "secret"], ["PORT", "0"], ["bind", "127.0.0.2"]] {
+        let reply = client.text(&["CONFIG", "SET", "maxmemory-samples", "7", setting, value]);
+        let name = setting.to_lowercase();
+        assert!(reply.starts_with(&format!("-ERR CONFIG SET {name} is refused: it would lock")), "{reply}");
+    }
+    assert_eq!(client.text(&["CONFIG", "SET", "maxmemory-samples", "6"]), "+OK\r\n");
+    // a database that nobody used before needs a connection that is new
+    assert_eq!(client.text(&["SELECT", "7"]), "+OK\r\n");
+    assert_eq!(client.text(&["SET", "key", "requirepass"]), "+OK\r\n");
+}

@@ -44,6 +44,10 @@ pub(super) fn send(
         refuse(client, inner, command, &guarded(command, why));
         return true;
     }
+    if let Some(setting) = command::access_setting(command, &args) {
+        refuse(client, inner, command, &locked_out(setting));
+        return true;
+    }
     if join == Join::Info {
         return info::send(client, inner, command, args);
     }
@@ -128,6 +132,14 @@ fn about(command: &Command, args: Args<'_>) -> About {
 fn is_flush(args: Args<'_>) -> bool {
     let is = |word: &[u8]| args.get(2).is_some_and(|mode| mode.eq_ignore_ascii_case(word));
     args.len() == 2 || args.len() == 3 && (is(b"sync") || is(b"async"))
+}
+
+/// Ringway would go on with the connections it has and fail at each new one.
+fn locked_out(setting: &str) -> String {
+    format!(
+        "ERR CONFIG SET {setting} is refused: it would lock Ringway out of its nodes; set it on each node, and in \
+         Ringway's configuration"
+    )
 }
 
 fn guarded(command: &Command, why: &str) -> String {

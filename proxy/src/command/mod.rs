@@ -9,6 +9,7 @@
 //! All facts about a command stand in one row (`table/`, one file per group). Nothing here does IO or knows a node.
 //! To add a command, add its row; the tests compare every row with a real server.
 
+mod access;
 mod bits;
 mod build;
 mod describe;
@@ -22,6 +23,7 @@ mod specs;
 mod support;
 mod table;
 
+pub(crate) use access::access_setting;
 pub use bits::{Categories, Flags, KeyUse};
 pub use describe::describe;
 pub use key_error::KeyError;
