@@ -3,6 +3,8 @@
 use crate::data_types::{assert_one_reply_each, same_answers, same_answers_of};
 use crate::support::Cluster;
 
+const NO_TAG: &str = "-ERR the patterns of SORT need a hash tag before their *, such as ";
+
 #[test]
 fn sort_finds_keys_by_patterns_that_have_the_hash_tag() {
     same_answers(&[
@@ -56,17 +58,16 @@ fn sort_is_refused_where_a_pattern_may_read_other_nodes() {
     for pattern in ["w_*", &format!("*{{{here}}}"), &format!("{{}}{{{here}}}*"), &format!("{{{here}*}}")] {
         for option in ["BY", "GET"] {
             let reply = client.text(&["SORT", &list, option, pattern]);
-            let start = format!("-ERR SORT with a {option} pattern reads keys that may lie on other nodes");
-            assert!(reply.starts_with(&start), "{pattern}: {reply}");
+            assert!(reply.starts_with(NO_TAG), "{pattern}: {reply}");
         }
     }
     let crossslot = "-CROSSSLOT Keys in request don't hash to the same node\r\n";
     assert_eq!(client.text(&["SORT", &list, "BY", &format!("{{{there}}}w_*")]), crossslot);
     let fitting = format!("{{{here}}}w_*");
     let mixed = ["SORT", &list, "BY", &fitting, "GET", "*"];
-    assert!(client.text(&mixed).starts_with("-ERR SORT with a GET pattern"));
+    assert!(client.text(&mixed).starts_with(NO_TAG));
     client.call(&["MULTI"]);
-    assert!(client.text(&mixed).starts_with("-ERR SORT with a GET pattern"));
+    assert!(client.text(&mixed).starts_with(NO_TAG));
     assert!(client.text(&["EXEC"]).starts_with("-EXECABORT"));
     assert_one_reply_each(&mut client);
 }

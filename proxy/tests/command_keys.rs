@@ -219,21 +219,6 @@ fn options_are_read_as_the_command_reads_them() {
 }
 
 #[test]
-fn sort_with_patterns_is_refused_by_name() {
-    for (request, expected) in [
-        ("sort l by w_*", KeyError::SortBy),
-        ("sort_ro l BY *", KeyError::SortBy),
-        ("sort l get # get o_*->f", KeyError::SortGet),
-        ("sort l limit 0 1 store d GET *", KeyError::SortGet),
-    ] {
-        assert_eq!(positions(&parts(request)), Err(expected), "{request}");
-    }
-    for request in ["sort l by nosort get #", "sort l store a*", "sort l* desc", "sort l nonsense by *"] {
-        assert!(positions(&parts(request)).is_ok(), "{request}");
-    }
-}
-
-#[test]
 fn waiting_is_told() {
     let blocks = |text: &str| {
         let request = Request::new(&parts(text));

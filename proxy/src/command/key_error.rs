@@ -1,6 +1,6 @@
 //! Why the keys of a request cannot be told, in the words of the server.
 //!
-//! Texts are Redis 7.0's where Redis would refuse the command too; the last ones are Ringway's own rules.
+//! Texts are Redis 7.0's.
 
 use std::fmt;
 
@@ -23,10 +23,6 @@ pub enum KeyError {
     Syntax,
     /// Keys and values of this command do not pair up.
     Arity(&'static str),
-    /// SORT … BY with a pattern reads keys that may lie on any node.
-    SortBy,
-    /// SORT … GET with a pattern reads keys that may lie on any node.
-    SortGet,
 }
 
 impl fmt::Display for KeyError {
@@ -42,12 +38,6 @@ impl fmt::Display for KeyError {
             KeyError::TooMany => f.write_str("ERR Number of keys can't be greater than number of args"),
             KeyError::Syntax => f.write_str("ERR syntax error"),
             KeyError::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
-            KeyError::SortBy => f.write_str(
-                "ERR SORT with a BY pattern reads keys that may lie on other nodes; a hash tag before the * holds them together",
-            ),
-            KeyError::SortGet => f.write_str(
-                "ERR SORT with a GET pattern reads keys that may lie on other nodes; a hash tag before the * holds them together",
-            ),
         }
     }
 }

@@ -16,8 +16,8 @@ use crate::resp::Args;
 /// Puts the argument indexes of all keys into `out`, which is cleared first.
 ///
 /// Fails with the text the server itself would answer where no key can be told (`out` is empty then) or keys and
-/// values do not pair up, and for SORT with patterns that read further keys. Other errors in a request are left to
-/// the node, which is known by at least one key.
+/// values do not pair up. Other errors in a request are left to the node, which is known by at least one key. The
+/// patterns of SORT are no keys: see [`sort_patterns`].
 #[inline]
 pub fn key_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
     out.clear();
@@ -66,7 +66,10 @@ fn movable_positions(command: &Command, args: &Args, out: &mut Vec<u32>) -> Resu
             Ok(())
         }
         Keys::Streams { .. } => stream_keys(args, out),
-        Keys::Sort { store } => sort_keys(args, store, out),
+        Keys::Sort { store } => {
+            sort_keys(args, store, out);
+            Ok(())
+        }
         Keys::Specs(specs) => learned::positions(specs, args, out),
         Keys::GeoRadius { options } => {
             out.push(1);
@@ -226,61 +229,55 @@ fn stream_keys(args: &Args, out: &mut Vec<u32>) -> Result<(), KeyError> {
 
 // ---- SORT ------------------------------------------------------------------------------------------------------
 
-/// The last STORE counts. An unknown option ends the search: the node refuses the command then.
-fn sort_keys(args: &Args, store: bool, out: &mut Vec<u32>) -> Result<(), KeyError> {
-    out.push(1);
-    let (mut destination, mut outcome) = (None, Ok(()));
-    each_sort_option(args, store, |option, at| match option {
-        SortOption::By => outcome = Err(KeyError::SortBy),
-        SortOption::Get => outcome = Err(KeyError::SortGet),
-        SortOption::Store => destination = Some(at),
+/// The last STORE counts.
+fn sort_keys(args: &Args, store: bool, out: &mut Vec<u32>) {
+    let mut destination = None;
+    each_sort_option(args, store, |option, at| {
+        if option == SortOption::Store {
+            destination = Some(at as u32);
+        }
     });
+    out.push(1);
     out.extend(destination);
-    outcome
 }
 
-/// Argument indexes of the patterns by which SORT finds further keys.
-pub(crate) fn sort_patterns(command: &Command, args: &Args) -> Vec<u32> {
-    let mut found = Vec::new();
-    if let Keys::Sort { store } = command.keys {
-        each_sort_option(args, store, |option, at| {
-            if option != SortOption::Store {
-                found.push(at);
-            }
-        });
-    }
-    found
+/// The patterns by which a SORT reads keys that it does not name: the words after BY and GET that have a `*`. Without
+/// one a word names nothing (`BY nosort`, `GET #`).
+pub(crate) fn sort_patterns<'a>(command: &Command, args: &Args<'a>, mut each: impl FnMut(&'a [u8])) {
+    let Keys::Sort { store } = command.keys else { return };
+    each_sort_option(args, store, |option, at| {
+        if option == SortOption::Pattern
+            && let Some(pattern) = args.get(at).filter(|word| memchr::memchr(b'*', word).is_some())
+        {
+            each(pattern);
+        }
+    });
 }
 
-/// An option of SORT that names keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq)]
 enum SortOption {
-    By,
-    Get,
+    Pattern,
     Store,
 }
 
-/// Visits the options that name keys, each with the index of the name or pattern. A pattern without `*` names none.
-fn each_sort_option(args: &Args, store: bool, mut visit: impl FnMut(SortOption, u32)) {
+/// Tells the position of each word after BY, GET and STORE. An unknown option ends the search: the node refuses the
+/// command then.
+fn each_sort_option(args: &Args, store: bool, mut each: impl FnMut(SortOption, usize)) {
     let mut at = 2;
     while let Some(arg) = args.get(at) {
-        let value = args.get(at + 1);
-        let is_pattern = value.is_some_and(|value| memchr::memchr(b'*', value).is_some());
-        at += match value {
-            Some(_) if is_word(arg, "by") || is_word(arg, "get") => {
-                if is_pattern {
-                    let option = if is_word(arg, "by") { SortOption::By } else { SortOption::Get };
-                    visit(option, at as u32 + 1);
-                }
-                2
-            }
-            Some(_) if store && is_word(arg, "store") => {
-                visit(SortOption::Store, at as u32 + 1);
-                2
-            }
-            Some(_) if is_word(arg, "limit") && args.len() > at + 2 => 3,
-            _ if is_word(arg, "asc") || is_word(arg, "desc") || is_word(arg, "alpha") => 1,
-            _ => break,
+        let has_value = args.len() > at + 1;
+        at += if has_value && (is_word(arg, "by") || is_word(arg, "get")) {
+            each(SortOption::Pattern, at + 1);
+            2
+        } else if has_value && store && is_word(arg, "store") {
+            each(SortOption::Store, at + 1);
+            2
+        } else if is_word(arg, "limit") && args.len() > at + 2 {
+            3
+        } else if is_word(arg, "asc") || is_word(arg, "desc") || is_word(arg, "alpha") {
+            1
+        } else {
+            return;
         };
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn way(route: Route) -> String {
 fn shown(command: &Command) -> String {
     let mut text = command.full_name.to_uppercase().replace('|', " ");
     if matches!((command.route, command.keys), (Route::Key, Keys::Sort { .. })) {
-        text.push_str(" (patterns with the key's hash tag)");
+        text.push_str(" (patterns with a hash tag)");
     }
     if command.guarded.is_some() {
         text.push_str(" (when allowed)");

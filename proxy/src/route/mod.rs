@@ -12,11 +12,12 @@ pub(crate) mod keyspace;
 mod pieces;
 pub(crate) mod scan;
 mod servers;
+mod sort;
 pub(crate) mod together;
 
 use sha1::{Digest, Sha1};
 
-use crate::command::{self, Command, Computed, KeyError, Keys, Route};
+use crate::command::{self, Command, Computed, Keys, Route};
 use crate::error;
 use crate::resp::Args;
 use crate::topology::{NodeIndex, Owner, Topology};
@@ -82,7 +83,7 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
     if command::names_unknown_database(command, args, scratch.databases) {
         return Placed::Refused(error::NO_SUCH_DATABASE.into());
     }
-    if let Err(error) = deciding_keys(topology, command, args, &mut scratch.keys) {
+    if let Err(error) = command::key_positions(command, args, &mut scratch.keys) {
         return Placed::Refused(error.to_string());
     }
     scratch.owners.clear();
@@ -94,7 +95,10 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
         return Placed::Node(place_keyless(topology, command, args));
     };
     if scratch.owners.iter().all(|owner| *owner == first) {
-        return Placed::Node(first);
+        return match sort::patterns_lie_on(topology, command, args, first) {
+            Ok(()) => Placed::Node(first),
+            Err(why) => Placed::Refused(why),
+        };
     }
     match command.route {
         Route::Split(join) => Placed::Split(join),
@@ -103,52 +107,6 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
             None => Placed::Refused(error::CROSSSLOT.into()),
         },
     }
-}
-
-/// Argument positions of everything that decides where a command goes: its keys, and where SORT's patterns read others.
-///
-/// # Errors
-/// The keys cannot be told, or a pattern may read keys of any node while there are several.
-#[inline]
-fn deciding_keys(
-    topology: &Topology,
-    command: &Command,
-    args: &Args<'_>,
-    out: &mut Vec<u32>,
-) -> Result<(), KeyError> {
-    match command::key_positions(command, args, out) {
-        Err(error @ (KeyError::SortBy | KeyError::SortGet)) => {
-            patterns_too(topology, command, args, out, error)
-        }
-        known => known,
-    }
-}
-
-/// Adds SORT's patterns to its keys, or says `error` where one may read keys of any node.
-#[cold]
-fn patterns_too(
-    topology: &Topology,
-    command: &Command,
-    args: &Args<'_>,
-    out: &mut Vec<u32>,
-    error: KeyError,
-) -> Result<(), KeyError> {
-    if topology.nodes().len() == 1 {
-        return Ok(());
-    }
-    for at in command::sort_patterns(command, args) {
-        if !has_fixed_tag(topology, args.get(at as usize).unwrap_or_default()) {
-            return Err(error);
-        }
-        out.push(at);
-    }
-    Ok(())
-}
-
-/// Whether all keys that a pattern stands for have the hash tag of the pattern: it lies before the `*`.
-fn has_fixed_tag(topology: &Topology, pattern: &[u8]) -> bool {
-    let head = &pattern[..memchr::memchr(b'*', pattern).unwrap_or(pattern.len())];
-    topology.spec().ring.hash_tag.is_some_and(|tag| tag.hashed_part(head).len() < head.len())
 }
 
 /// A script without keys may run anywhere; the same script always runs on the same node, whether it is called by

@@ -1,6 +1,6 @@
 //! Whether several commands lie on one node: what a transaction asks of every command that it queues.
 
-use super::{Scratch, deciding_keys, place_keyless};
+use super::{Scratch, place_keyless, sort};
 use crate::command::{self, Command, Keys, NumKeysRule};
 use crate::error;
 use crate::resp::Args;
@@ -48,9 +48,12 @@ impl Together {
             if command::names_unknown_database(command, args, scratch.databases) {
                 return Err(error::NO_SUCH_DATABASE.into());
             }
-            deciding_keys(topology, command, args, &mut scratch.keys).map_err(|error| error.to_string())?;
+            command::key_positions(command, args, &mut scratch.keys).map_err(|error| error.to_string())?;
             let mut keys = scratch.keys.iter().map(|&at| args.get(at as usize).unwrap_or_default());
             keys.try_for_each(&mut lies_with)?;
+            if let Some(node) = fixed {
+                sort::patterns_lie_on(topology, command, args, node)?;
+            }
             let is_script = matches!(
                 command.keys,
                 Keys::NumKeys { rule: NumKeysRule::Script | NumKeysRule::Function, .. }
