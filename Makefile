@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-clients test-redis
+.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-clients test-redis test-suites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,3 +48,7 @@ test-clients: deps ## real clients, a job queue and a cache library against the 
 
 test-redis: deps ## Redis's own test suite, unchanged; SUITE=path to its sources (needs tclsh and python3)
 	@SUITE="$(SUITE)" tests/redis_suite/run.sh
+
+test-suites: deps ## redis-py's own test suite against plain Redis and against Ringway (needs python3; takes half an hour)
+	cargo build --locked --bin ringway
+	@python3 tests/suites/redis_py.py --ringway $(or $(CARGO_TARGET_DIR),target)/debug/ringway

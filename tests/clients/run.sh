@@ -1,7 +1,8 @@
 #!/bin/sh
 # Real clients against a real Ringway: redis-py, ioredis, node-redis, Ruby's redis and redis-benchmark, each with its
-# default handshake and its everyday commands; what applications build on Redis; a job queue (BullMQ) and a cache
-# (django-redis), unchanged. Ends with a line "N passed, N failed" and is non-zero when anything failed.
+# default handshake and its everyday commands; what applications build on Redis; job queues (Celery, BullMQ, bee-queue),
+# a cache (django-redis), sessions, rate limits and rooms of socket.io, unchanged. Ends with a line "N passed, N failed"
+# and is non-zero when anything failed.
 #
 #   tests/clients/run.sh                 builds the debug binary and uses it
 #   PROFILE=release tests/clients/run.sh
@@ -101,6 +102,8 @@ suite "ioredis" node "$work/node/ioredis.mjs" "$host" "$port"
 suite "node-redis, RESP2 and RESP3" node "$work/node/node_redis.mjs" "$host" "$port"
 suite "patterns of applications, RESP2 and RESP3" "$work/venv/bin/python" "$here/patterns.py" "$host" "$port"
 suite "django-redis" "$work/venv/bin/python" "$here/django_cache.py" "$host" "$port"
+suite "celery" "$work/venv/bin/python" "$here/celery_tasks.py" "$host" "$port"
+suite "bee-queue, connect-redis, rate-limiter-flexible, socket.io" node "$work/node/apps.mjs" "$host" "$port"
 suite "bullmq" node "$work/node/bullmq.mjs" "$host" "$port"
 if ruby -e 'require "redis"' 2>/dev/null; then
     suite "ruby" ruby "$here/ruby_redis.rb" "$host" "$port"
