@@ -24,6 +24,8 @@ mod faults;
 mod faults_load;
 mod faults_memory;
 mod faults_process;
+#[cfg(target_os = "linux")]
+mod faults_recovery;
 mod hand_over;
 mod large_values;
 mod lifecycle;

@@ -13,6 +13,7 @@ pub(crate) mod raw_client;
 pub(crate) mod redis_server;
 #[cfg(target_os = "linux")]
 pub(crate) mod rig;
+pub(crate) mod watch;
 
 pub(crate) use fake_redis::{Act, FakeRedis};
 pub(crate) use harness::{Cluster, Harness, StopAtEnd, wait_for};

@@ -17,16 +17,27 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// So many nodes, further lines of configuration, and a program that starts the binary.
+    /// So many nodes, further lines of configuration, and a program that starts the binary. The proxy waits long for its
+    /// nodes.
     pub(crate) fn start(nodes: usize, more: &str, wrapper: &[&str]) -> Self {
-        let servers: Vec<RedisServer> = (0..nodes).map(|_| RedisServer::start()).collect();
+        let servers = (0..nodes).map(|_| RedisServer::start()).collect();
+        Self::on(servers, &format!("timeouts: {{connect: 5s, operation: 10s}}\n{more}"), wrapper)
+    }
+
+    /// So many nodes behind a proxy with the product's own timeouts.
+    pub(crate) fn hasty(nodes: usize) -> Self {
+        Self::on((0..nodes).map(|_| RedisServer::start()).collect(), "", &[])
+    }
+
+    /// As [`Rig::start`], in front of servers named `n1`, `n2`, …, with nothing configured but `more`.
+    pub(crate) fn on(servers: Vec<RedisServer>, more: &str, wrapper: &[&str]) -> Self {
         let list: String = servers
             .iter()
             .zip(1..)
             .map(|(server, n)| format!("  - {{name: n{n}, address: '{}'}}\n", server.address()))
             .collect();
         let text = format!(
-            "listen: 127.0.0.1:0\nthreads: 2\ntimeouts: {{connect: 5s, operation: 10s}}\nadmin: {{listen: '127.0.0.1:0'}}\n{more}nodes:\n{list}"
+            "listen: 127.0.0.1:0\nthreads: 2\nadmin: {{listen: '127.0.0.1:0'}}\n{more}nodes:\n{list}"
         );
         let files = Files::new(&[("ringway.yaml", &text)]);
         let config = files.arg("ringway.yaml");
@@ -40,6 +51,18 @@ impl Rig {
                 .all(|client| (0..20).all(|n| client.call(&["DEL", &format!("warm:{n}")]).starts_with(b":")))
         });
         rig
+    }
+
+    /// A key that node `n1`, `n2`, … owns.
+    pub(crate) fn key_of(&self, node: usize) -> String {
+        let (http, name) = (self.program.http(), format!("n{node}"));
+        let owned = |key: &String| http.get(&format!("/v1/route?key={key}")).ok()["node"] == name.as_str();
+        (0..).map(|n| format!("key:{n}")).find(owned).expect("every node owns keys")
+    }
+
+    /// Server `n1`, `n2`, …
+    pub(crate) fn server(&mut self, node: usize) -> &mut RedisServer {
+        &mut self.servers[node - 1]
     }
 
     /// Resident bytes of the proxy.
@@ -64,6 +87,13 @@ impl Rig {
         let page = self.program.http().get("/metrics").text;
         let lines = page.lines().filter(|line| line.starts_with(name));
         lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+    }
+
+    /// Connects to all nodes so far, those that failed included.
+    pub(crate) fn connects(&self) -> f64 {
+        let stats = self.program.http().get("/v1/stats").ok();
+        let nodes = stats["nodes"].as_array().expect("nodes");
+        nodes.iter().map(|node| node["connects"].as_f64().expect("a number")).sum()
     }
 
     /// Open descriptors of the proxy.
