@@ -232,13 +232,16 @@ fn d4_other_protocols_are_closed_at_their_first_line() {
     let cluster = Cluster::start(1);
     let attack = b"SET attacked yes\r\n";
     let tls: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n";
-    let first_lines: [&[u8]; 6] = [
+    // as a hello is when no byte of it happens to be a line break
+    let tls_without_line: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let first_lines: [&[u8]; 7] = [
         b"POST / HTTP/1.1\r\n",
         b"post /eval HTTP/1.0\r\n",
         b"Host: localhost:6379\r\n",
         b"PUT / HTTP/1.1\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n",
         tls,
+        tls_without_line,
     ];
     for first in first_lines {
         let mut client = cluster.client();

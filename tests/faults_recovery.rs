@@ -72,7 +72,8 @@ fn kill_at_full_load(rig: &mut Rig) -> (Duration, [usize; 3]) {
         drop(ended);
         let batches = clients.into_iter().flat_map(|client| client.join().expect("the client"));
         let (mut last, mut counts) = (Duration::ZERO, [0; 3]);
-        for (_, answered, replies) in batches.filter(|(sent, answered, _)| *sent <= killed && *answered >= killed)
+        for (_, answered, replies) in
+            batches.filter(|(sent, answered, _)| *sent <= killed && *answered >= killed)
         {
             last = last.max(answered - killed);
             for (count, what) in counts.iter_mut().zip([Told::Ok, Told::Unknown, Told::NotSent]) {
@@ -132,7 +133,9 @@ fn a3_a_stopped_node_is_unknown_once_then_refused_and_back_soon_after_it_wakes()
     let back = seen.served_again_after(resumed);
     let refused = seen.all().filter(|sample| sample.told == Told::NotSent);
     let quickly = percentile(refused.map(|sample| sample.took), 99);
-    println!("a3: UNKNOWN after {slowest:?}, then refused within {quickly:?} (p99), back {back:?} after it woke");
+    println!(
+        "a3: UNKNOWN after {slowest:?}, then refused within {quickly:?} (p99), back {back:?} after it woke"
+    );
     assert!(unknown.len() <= 4, "each client waits for the node once");
     assert!(slowest < SOON && quickly < Duration::from_millis(500) && back < SOON);
     assert!(seen.all().all(|sample| sample.told != Told::Unknown || sample.at < stopped + SOON));
@@ -217,8 +220,11 @@ fn a7_a_node_that_loads_stays_out_until_it_answers_ping() {
     let mut rig = Rig::on(servers, "", &[]);
     let key = rig.key_of(1);
     let server = &rig.servers[0];
-    let filled: String =
-        server.call(&["EVAL", "for i = 1, 20000 do redis.call('SET', 'fill:' .. i, 'x') end return 'OK'", "0"]);
+    let filled: String = server.call(&[
+        "EVAL",
+        "for i = 1, 20000 do redis.call('SET', 'fill:' .. i, 'x') end return 'OK'",
+        "0",
+    ]);
     assert_eq!(filled, "OK");
     assert_eq!(server.client().text(&["SET", &key, "41"]), "+OK\r\n");
     assert_eq!(server.client().text(&["SAVE"]), "+OK\r\n");
@@ -268,10 +274,37 @@ fn a7_errors_of_real_nodes_are_forwarded_byte_for_byte() {
     std::fs::create_dir(format!("{}/dump.rdb", folder[1])).expect("a directory");
     assert_eq!(direct(&["SET", "k", "v"]), "+OK\r\n");
     assert!(direct(&["BGSAVE"]).starts_with('+'));
-    wait_for("the snapshot to fail", || direct(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:err"));
+    wait_for("the snapshot to fail", || {
+        direct(&["INFO", "persistence"]).contains("rdb_last_bgsave_status:err")
+    });
     both_say("-MISCONF ", &["SET", "k", "v"]);
+    // the node refuses PING as well, and serves reads, also to a connection that is new
+    std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(rig.connects(), connects, "an error is no death");
+    assert_eq!(direct(&["PING"]).split(' ').next(), Some("-MISCONF"));
+    let _: usize = server.call(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let mut client = rig.program.client();
+    wait_for("new connections", || client.text(&["GET", "k"]) == "$1\r\nv\r\n" && rig.connects() > connects);
+    for _ in 0..20 {
+        assert_eq!(client.text(&["GET", "k"]), "$1\r\nv\r\n");
+        assert!(client.text(&["SET", "k", "w"]).starts_with("-MISCONF "));
+    }
     assert_eq!(rig.metric("ringway_node_up"), 1.0);
+}
+
+#[test]
+fn a3_a_script_without_end_is_told_as_busy_also_after_a_rest() {
+    let rig = Rig::on(vec![RedisServer::start_with(&["--busy-reply-threshold", "200"])], "", &[]);
+    let connects = rig.connects();
+    let mut looping = rig.servers[0].client();
+    looping.send_command(&["EVAL", "while true do end", "0"]);
+    // nobody asks but the proxy, whether the node is there
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut client = rig.program.client();
+    assert!(client.text(&["INCR", "k"]).starts_with("-BUSY "));
+    assert_eq!(client.text(&["SCRIPT", "KILL"]), "+OK\r\n", "a way out leads through the proxy");
+    wait_for("the end of the script", || told(&client.call(&["INCR", "k"])) == Told::Ok);
+    assert_eq!(rig.connects(), connects, "nothing was given up");
 }
 
 #[test]

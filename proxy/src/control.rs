@@ -23,6 +23,7 @@ use crate::scripts::Scripts;
 use crate::settings::{Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
 use crate::topology::{Topology, TopologyError, split_address};
+use crate::upstream::Paces;
 use crate::worker::ToWorker;
 
 /// How many past changes are remembered.
@@ -105,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) scripts: Arc<Scripts>,
+    /// How often connections to each node are begun.
+    pub(crate) paces: Arc<Paces>,
     /// How many clients listen to what.
     pub(crate) registry: Arc<Registry>,
     /// What nodes tell of commands that the table does not have.
@@ -150,6 +153,7 @@ impl Shared {
             settings,
             workers,
             scripts: Arc::default(),
+            paces: Arc::default(),
             registry: Arc::default(),
             learned: LearnedCommands::default(),
             listening: AtomicBool::new(false),

@@ -4,7 +4,7 @@
 //! One worker does this for all. Nothing of it is on the way of a command.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -20,10 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Follows one node until it leaves the topology.
 pub(crate) async fn follow(spec: Arc<NodeSpec>, mut trouble: watch::Receiver<Trouble>, shared: Arc<Shared>) {
-    let timeouts = shared.settings.timeouts;
+    let (timeouts, pace) = (shared.settings.timeouts, shared.paces.of(&spec.address));
     while trouble.changed().await.is_ok() {
         while trouble.borrow_and_update().is_none() {
             let limit = timeouts.connect + timeouts.operation;
+            while let Err(longer) = pace.begin(Instant::now()) {
+                tokio::time::sleep(longer).await;
+            }
             let reply = ask_once(&spec, b"*1\r\n$7\r\nCOMMAND\r\n", COMMAND_REPLY_BYTES, limit).await;
             if trouble.has_changed().is_err() || trouble.borrow().is_some() {
                 // it has left meanwhile, or will be asked when it is back

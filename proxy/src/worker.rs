@@ -143,6 +143,7 @@ impl Worker {
             turn: Rc::clone(&turn),
             speaks: shared.workers.first().is_some_and(|first| Arc::ptr_eq(&first.stats, &stats)),
             sharers: shared.workers.len(),
+            paces: Arc::clone(&shared.paces),
             queue_bytes: Cell::new(shared.settings.limits.node_queue_bytes),
             failed: shared.failed.clone(),
             dirty: RefCell::default(),

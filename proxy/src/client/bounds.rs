@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::client_commands::set_held;
 use super::pipeline::Pipeline;
 use super::session::Unusual;
-use super::{Client, Inner, exclusive, subscriptions};
+use super::{Client, Inner, Reading, exclusive, subscriptions};
 use crate::stats::ClosedFor;
 
 impl Client {
@@ -41,6 +41,15 @@ impl Client {
             inner.pipeline.shrink();
         }
         self.account(&inner);
+    }
+
+    /// Reads no more of a client that does not speak Redis's protocol, so that it is closed.
+    pub(super) fn refuse_protocol(&self, inner: &mut Inner) {
+        if let Some(clients) = self.worker.said.other_protocol.happened(self.worker.turn.now()) {
+            let peer = inner.session.peer;
+            tracing::warn!(%peer, clients, "a client speaks HTTP or TLS on the Redis port; closed");
+        }
+        inner.reading = Reading::Refused;
     }
 
     /// Goes on after a wrong password.

@@ -249,6 +249,7 @@ impl Hub {
             speaks: self.worker == 0,
             // each worker's link tries as well
             sharers: 2 * self.shared.workers.len(),
+            paces: Arc::clone(&self.shared.paces),
             longest: settings.limits.subscriber_bytes,
         }
     }

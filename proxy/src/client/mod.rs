@@ -374,6 +374,8 @@ impl Client {
                     Ok(false) => break,
                     Err(error) => self.refuse(inner, error),
                 },
+                // a hello of TLS need not hold a line break, and whoever sent it waits for an answer
+                Ok(Scan::Incomplete) if inline::is_tls(&bytes[used..]) => self.refuse_protocol(inner),
                 Ok(Scan::Incomplete) => {
                     let now = self.worker.turn.now();
                     inner.incomplete_since = Some(incomplete_since.filter(|_| used == 0).unwrap_or(now));
@@ -392,12 +394,8 @@ impl Client {
     fn handle_inline(self: &Rc<Self>, inner: &mut Inner, line: &[u8]) -> Result<bool, RequestError> {
         let mut spans: Vec<Span> = Vec::new();
         let words = inline::split(line)?;
-        if inline::is_http(&words) || line.first().is_some_and(|byte| *byte == 0x16) {
-            if let Some(clients) = self.worker.said.other_protocol.happened(self.worker.turn.now()) {
-                let peer = inner.session.peer;
-                tracing::warn!(%peer, clients, "a client speaks HTTP or TLS on the Redis port; closed");
-            }
-            inner.reading = Reading::Refused;
+        if inline::is_http(&words) || inline::is_tls(line) {
+            self.refuse_protocol(inner);
             return Ok(true);
         }
         if words.is_empty() {

@@ -46,6 +46,11 @@ pub fn is_http(words: &[Vec<u8>]) -> bool {
     is(first, "post") || is(first, "host:") || words.last().is_some_and(|last| last.starts_with(b"HTTP/"))
 }
 
+/// Whether bytes begin a handshake of TLS: someone takes this port for one with encryption.
+pub fn is_tls(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&0x16)
+}
+
 fn read_word(line: &[u8], mut at: usize, word: &mut Vec<u8>) -> Result<usize, RequestError> {
     while let Some(&byte) = line.get(at) {
         match byte {

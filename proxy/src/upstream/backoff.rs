@@ -2,7 +2,10 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use super::pace::Pace;
 
 /// First pause after a failure, and the least time between two connects.
 const FIRST: Duration = Duration::from_millis(100);
@@ -12,20 +15,24 @@ const LONGEST: Duration = Duration::from_millis(400);
 /// Doubling pauses with jitter. Takes time as an argument, holds no timer.
 #[derive(Debug)]
 pub(crate) struct Backoff {
+    pace: Arc<Pace>,
     least: Duration,
     failures: u32,
+    begun: bool,
     last_connect: Option<Instant>,
     random: u64,
 }
 
 impl Backoff {
-    /// `sharers` connections go to the same node; together they stay below ten connects a second as long as
-    /// they are few.
-    pub(crate) fn new(sharers: usize) -> Self {
+    /// `sharers` connections go to the same node, whose connects `pace` bounds; that they begin apart keeps one from
+    /// waiting for the others.
+    pub(crate) fn new(sharers: usize, pace: Arc<Pace>) -> Self {
         let sharers = u32::try_from(sharers).unwrap_or(u32::MAX).clamp(1, 4);
         Self {
+            pace,
             least: FIRST * sharers,
             failures: 0,
+            begun: false,
             last_connect: None,
             random: RandomState::new().build_hasher().finish() | 1,
         }
@@ -34,11 +41,37 @@ impl Backoff {
     /// A connection works.
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
+        self.pace.succeeded();
     }
 
     /// A connection could not be made or did not answer.
     pub(crate) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
+        self.pace.failed();
+    }
+
+    /// Begins a connect, after a pause.
+    ///
+    /// # Errors
+    /// How long to wait until asking again: others have begun too many.
+    pub(crate) fn begin(&mut self, now: Instant) -> Result<(), Duration> {
+        if std::mem::replace(&mut self.begun, true) {
+            let apart = 1.0 + 0.05 * self.fraction();
+            return self.pace.begin(now).map_err(|wait| wait.mul_f64(apart));
+        }
+        self.pace.begin_first(now);
+        Ok(())
+    }
+
+    /// Ready when others tell that the node answers, which makes a pause after a failure pointless.
+    pub(crate) fn answers(&self) -> impl Future<Output = ()> + 'static {
+        let others = (self.failures > 0).then(|| Arc::clone(&self.pace));
+        async move {
+            match others {
+                Some(pace) => pace.answers().await,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// How long to wait before the next connect, which is taken as begun then.
@@ -69,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_first_connect_is_at_once_and_pauses_grow_to_a_bound() {
-        let mut backoff = Backoff::new(1);
+        let mut backoff = Backoff::new(1, Arc::default());
         let now = Instant::now();
         assert_eq!(backoff.pause(now), Duration::ZERO);
         let mut last = Duration::ZERO;
@@ -83,7 +116,7 @@ mod tests {
 
     #[test]
     fn connects_never_come_faster_than_the_least_pause() {
-        let mut backoff = Backoff::new(1);
+        let mut backoff = Backoff::new(1, Arc::default());
         let mut now = Instant::now();
         let start = now;
         for _ in 0..50 {

@@ -159,10 +159,17 @@ impl<T: ReplyTo> Entry<T> {
                 Ok(known.is_some())
             }
             Some(Other::Fence | Other::Repeated { .. }) => Ok(true),
-            None if bytes == b"+PONG\r\n" => Ok(true),
+            None if bytes == b"+PONG
+" || is_sign_of_life(bytes) => Ok(true),
             None => Err(Violation::Probe),
         }
     }
+}
+
+/// Errors with which a node that works answers even PING: a script runs, a snapshot could not be written, a replica is
+/// filled. They are for clients to see, and no reason to give the connection up.
+pub(super) fn is_sign_of_life(reply: &[u8]) -> bool {
+    [&b"-BUSY "[..], b"-MISCONF ", b"-LOADING ", b"-MASTERDOWN "].iter().any(|error| reply.starts_with(error))
 }
 
 /// Why the node's bytes end the connection.

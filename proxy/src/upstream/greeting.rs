@@ -5,7 +5,7 @@
 //! newer ones. It names number and address, since a node that was restarted gives the same numbers to others. Then the
 //! scripts and functions that clients loaded, so that `EVALSHA` and `FCALL` work on a node that is new or has restarted.
 //! Last a `PING` that must read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a
-//! working one.
+//! working one. (A node that cannot write its snapshot refuses PING as it refuses writes, and serves reads.)
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -165,6 +165,8 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Auth | Step::Select, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => {
             Ok(())
         }
+        // its disk is full, which concerns writes alone
+        (Step::Ping, reply) if reply.starts_with(b"-MISCONF ") => Ok(()),
         // without them there is no fence, which only a stalled node would need
         (Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
         // a script that is none, or that the node refuses: EVALSHA will say so; a library that the node has already
@@ -246,6 +248,7 @@ mod tests {
         assert_eq!(why, "it answers PING with: ERR max number of clients reached");
         assert!(check(Step::Auth, b"-WRONGPASS x\r\n").unwrap_err().contains("refuses the proxy's password"));
         assert!(check(Step::ClientId, b"-NOPERM x\r\n").is_ok());
+        assert!(check(Step::Ping, b"-MISCONF x\r\n").is_ok() && check(Step::Ping, b"-BUSY x\r\n").is_err());
     }
 
     #[test]

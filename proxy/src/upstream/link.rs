@@ -24,7 +24,7 @@ use super::block::Block;
 use super::conversation::End;
 use super::exchange::{Exchange, Keep, ReplyTo};
 use super::greeting::{Fences, Greeting, Identity, greet};
-use super::{Lane, Trouble};
+use super::{Lane, Paces, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::essential::{Essential, Failed};
@@ -48,6 +48,8 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) scripts: Arc<Scripts>,
     /// Workers that connect to the same nodes.
     pub(crate) sharers: usize,
+    /// How often all of them connect to a node.
+    pub(crate) paces: Arc<Paces>,
     /// Where a defect that ends a link's task is told.
     pub(crate) failed: Failed,
     /// Most bytes that may wait for one connection; fewer while memory is short.
@@ -330,10 +332,9 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     async fn run(self: Rc<Self>) {
         let _essential = Essential::new("a connection to a node", &self.context.failed);
-        let mut backoff = Backoff::new(self.context.sharers);
+        let mut backoff = Backoff::new(self.context.sharers, self.context.paces.of(&self.spec.address));
         loop {
-            let pause = backoff.pause(Instant::now());
-            if self.pause(pause).await {
+            if self.waits_in_vain(&mut backoff).await {
                 break;
             }
             match self.connect().await {
@@ -376,14 +377,30 @@ impl<T: ReplyTo + 'static> Link<T> {
     }
 
     /// Waits before the next connect; true when the link is retired and nothing waits for it.
-    async fn pause(&self, pause: Duration) -> bool {
+    async fn waits_in_vain(&self, backoff: &mut Backoff) -> bool {
+        let mut pause = backoff.pause(Instant::now());
+        loop {
+            if self.pause(pause, backoff.answers()).await {
+                return true;
+            }
+            match backoff.begin(Instant::now()) {
+                Ok(()) => return false,
+                Err(longer) => pause = longer,
+            }
+        }
+    }
+
+    /// Waits for so long, or until the node answers others; true when the link is retired and nothing waits for it.
+    async fn pause(&self, pause: Duration, answers: impl Future<Output = ()>) -> bool {
         let mut sleep = std::pin::pin!(tokio::time::sleep(pause));
+        let mut answers = std::pin::pin!(answers);
         poll_fn(|cx| {
             self.remember_waker(cx);
             if self.retired.get() && (self.state.get() == State::Down || self.exchange.borrow().is_idle()) {
                 return Poll::Ready(true);
             }
-            if pause.is_zero() { Poll::Ready(false) } else { sleep.as_mut().poll(cx).map(|()| false) }
+            let is_over = pause.is_zero() || answers.as_mut().poll(cx).is_ready();
+            if is_over { Poll::Ready(false) } else { sleep.as_mut().poll(cx).map(|()| false) }
         })
         .await
     }

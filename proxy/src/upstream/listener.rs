@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::Lane;
 use super::backoff::Backoff;
 use super::greeting::{Greeting, greet};
 use super::hearing::{Event, Hearing, Message, PROTOCOL};
+use super::{Lane, Paces};
 use crate::net::Stream;
 use crate::pubsub::Topic;
 use crate::settings::{NodeSpec, Timeouts};
@@ -44,13 +44,15 @@ pub(crate) trait Audience {
 }
 
 /// What all listeners of a worker share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ListenContext {
     pub(crate) timeouts: Timeouts,
     /// Whether this worker logs what becomes of connections; one of all does.
     pub(crate) speaks: bool,
     /// Connections that are made to a node again when it is lost, this one and its like included.
     pub(crate) sharers: usize,
+    /// How often all connections to a node are begun.
+    pub(crate) paces: Arc<Paces>,
     /// Longest message, in bytes.
     pub(crate) longest: usize,
 }
@@ -182,9 +184,16 @@ impl<A: Audience + 'static> Listener<A> {
     }
 
     async fn run(self: Rc<Self>) {
-        let mut backoff = Backoff::new(self.context.sharers);
+        let mut backoff = Backoff::new(self.context.sharers, self.context.paces.of(&self.spec.address));
         loop {
-            tokio::time::sleep(backoff.pause(Instant::now())).await;
+            let pause = tokio::time::sleep(backoff.pause(Instant::now()));
+            tokio::select! {
+                () = pause => {}
+                () = backoff.answers() => {}
+            }
+            while let Err(longer) = backoff.begin(Instant::now()) {
+                tokio::time::sleep(longer).await;
+            }
             match self.connect().await {
                 Err(why) => {
                     backoff.failed();

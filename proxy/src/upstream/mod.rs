@@ -19,6 +19,7 @@ mod greeting;
 mod hearing;
 mod link;
 mod listener;
+mod pace;
 mod question;
 
 pub(crate) use block::{error_line, explained, refusal};
@@ -28,6 +29,7 @@ pub(crate) use hearing::Message;
 use link::Siblings;
 pub(crate) use link::{Link, LinkContext, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
+pub(crate) use pace::Paces;
 pub(crate) use question::ask_once;
 
 use std::cell::RefCell;
