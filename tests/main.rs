@@ -23,6 +23,8 @@ mod emulate;
 mod faults;
 mod faults_load;
 mod faults_memory;
+#[cfg(target_os = "linux")]
+mod faults_network;
 mod faults_process;
 #[cfg(target_os = "linux")]
 mod faults_recovery;

@@ -22,6 +22,8 @@ pub(crate) enum Wire {
     Slice(usize),
     /// Passes each chunk on after this time.
     Delay(Duration),
+    /// Passes so many bytes a second on, in both directions.
+    Rate(usize),
     /// Keeps them back; the connection stays open.
     Hold,
     /// Closes after so many more bytes, with RST if `reset`.
@@ -123,24 +125,37 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let held = Arc::new(AtomicBool::new(false));
         let connection = Connection { near: kept, held: Arc::clone(&held) };
         shared.open.lock().expect("open").push(connection);
-        std::thread::spawn(move || copy(near_reader, far_writer, &held));
-        let shared = Arc::clone(shared);
+        let (forth, shared) = (Arc::clone(shared), Arc::clone(shared));
+        std::thread::spawn(move || copy(near_reader, far_writer, &held, &forth));
         std::thread::spawn(move || copy_back(far, near, &shared));
     }
 }
 
-fn copy(mut from: TcpStream, mut to: TcpStream, held: &AtomicBool) {
+fn copy(mut from: TcpStream, mut to: TcpStream, held: &AtomicBool, shared: &Shared) {
     let _ = to.set_nodelay(true);
     let mut chunk = vec![0; 1 << 16];
     while let Ok(len @ 1..) = from.read(&mut chunk) {
         wait_while(held);
-        if to.write_all(&chunk[..len]).is_err() {
+        let wire = *shared.wire.lock().expect("wire");
+        let passed = match wire {
+            Wire::Rate(rate) => drip(&mut to, &chunk[..len], rate),
+            _ => to.write_all(&chunk[..len]).is_ok(),
+        };
+        if !passed {
             break;
         }
     }
     // the end is kept back like the bytes before it
     wait_while(held);
     let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Writes in pieces of ten milliseconds.
+fn drip(to: &mut TcpStream, bytes: &[u8], rate: usize) -> bool {
+    bytes.chunks((rate / 100).max(1)).all(|piece| {
+        std::thread::sleep(Duration::from_millis(10) * piece.len() as u32 / (rate / 100).max(1) as u32);
+        to.write_all(piece).is_ok()
+    })
 }
 
 fn wait_while(held: &AtomicBool) {
@@ -174,6 +189,7 @@ fn pass(to: &mut TcpStream, bytes: &[u8], shared: &Shared) -> bool {
             std::thread::sleep(duration);
             to.write_all(bytes).is_ok()
         }
+        Wire::Rate(rate) => drip(to, bytes, rate),
         Wire::Hold => {
             while *shared.wire.lock().expect("wire") == Wire::Hold {
                 if shared.stop.load(Ordering::SeqCst) {

@@ -1,11 +1,14 @@
 //! What the themes share: real servers, a bad node, a bad wire, a client that speaks bytes, an HTTP client.
 
 pub(crate) mod byte_proxy;
+pub(crate) mod census;
 pub(crate) mod fake_redis;
 pub(crate) mod frame;
 pub(crate) mod harness;
 pub(crate) mod http;
 pub(crate) mod load;
+#[cfg(target_os = "linux")]
+pub(crate) mod netns;
 pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod random;
