@@ -309,6 +309,40 @@ fn closed(mut stream: TcpStream) {
 }
 
 #[test]
+fn g3_an_operator_is_served_at_once_while_a_thousand_dawdle() {
+    let attacked = Attacked::start(", metrics_listen: '127.0.0.1:0'");
+    let address = attacked.program.http().address();
+    // half a head, and a head with half a body
+    let body = "POST /v1/topology/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                Content-Length: 100\r\n\r\n{";
+    let beginnings = ["GET /healthz HTTP/1.1\r\nHost: loc", body];
+    let dawdle = |at: usize| {
+        let mut stream = TcpStream::connect(address).expect("connect");
+        // it may have been closed already for one that came later
+        let _ = stream.write_all(beginnings[at % 2].as_bytes());
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..1000).map(dawdle).collect();
+    let mut times = Vec::new();
+    for round in 0..50 {
+        let started = Instant::now();
+        // a connection of its own for each, like a script that calls curl
+        assert_eq!(Http::new(address).get("/v1/topology").status, 200, "round {round}");
+        times.push(started.elapsed());
+        slow.extend((0..10).map(dawdle));
+    }
+    times.sort_unstable();
+    println!(
+        "g3: an operator was answered after {:?} (p50), {:?} (longest) beside a thousand who dawdle",
+        percentile(&times, 50),
+        percentile(&times, 100)
+    );
+    assert!(percentile(&times, 50) < Duration::from_secs(1), "{times:?}");
+    assert!(attacked.refused("connections") >= 1000 - 256);
+    slow.into_iter().for_each(closed);
+}
+
+#[test]
 fn g3_huge_and_deep_bodies_are_refused_and_the_clients_go_on() {
     let attacked = Attacked::with_tokens();
     let address = attacked.program.http().address();

@@ -46,7 +46,7 @@ fn e4_a_hot_node_does_not_hold_up_the_others() {
 #[ignore = "takes 20,000 descriptors; make test-faults"]
 #[cfg(target_os = "linux")]
 fn long_c5_ten_thousand_idle_clients() {
-    use crate::support::rig::{MIB, Rig};
+    use crate::support::rig::{MIB, Rig, raise_descriptors};
 
     let rig = Rig::start(1, "limits: {clients: 10000}\n", &[]);
     wait_for("rest", || rig.metric("ringway_client_connections") == 0.0);
@@ -70,20 +70,6 @@ fn long_c5_ten_thousand_idle_clients() {
     wait_for("the crowd to be forgotten", || rig.metric("ringway_client_connections") == 0.0);
     wait_for("the descriptors to come back", || rig.descriptors() <= descriptors + 2);
     assert_eq!(rig.program.client().text(&["SET", "k", "v"]), "+OK\r\n");
-}
-
-/// Raises this process's limit of open files as far as it may; answers what it is then.
-#[cfg(target_os = "linux")]
-fn raise_descriptors(wanted: u64) -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
-    let limit = getrlimit(Resource::Nofile);
-    let possible = limit.maximum.map_or(wanted, |most| most.min(wanted));
-    if limit.current.is_some_and(|current| current < possible) {
-        let raised = Rlimit { current: Some(possible), maximum: limit.maximum };
-        setrlimit(Resource::Nofile, raised).expect("within the hard limit");
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(wanted).try_into().expect("a small number")
 }
 
 /// Clients that write and read until `done`; answers how many commands each of them had answered. An error is a failure.

@@ -21,6 +21,8 @@ mod differential;
 mod distribution;
 mod emulate;
 mod faults;
+#[cfg(target_os = "linux")]
+mod faults_crowds;
 mod faults_load;
 mod faults_memory;
 #[cfg(target_os = "linux")]
@@ -28,6 +30,8 @@ mod faults_network;
 mod faults_process;
 #[cfg(target_os = "linux")]
 mod faults_recovery;
+#[cfg(target_os = "linux")]
+mod faults_streams;
 mod hand_over;
 mod large_values;
 mod lifecycle;

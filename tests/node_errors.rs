@@ -89,14 +89,16 @@ fn b3_stray_replies_reach_nobody() {
             let (mut one, mut two) = (harness.client(), harness.client());
             for round in 0..5 {
                 let poison = format!("poison{round}");
+                let connects = harness.node("bad").connects;
                 let reply = one.call(&["GET", &poison]);
                 assert!(
                     reply == bulk(poison.as_bytes()) || is_failure(&reply),
                     "{}",
                     String::from_utf8_lossy(&reply)
                 );
-                // a stray that meets a command in flight is its reply for all that anyone can know
-                std::thread::sleep(pause.unwrap_or_default() * 4);
+                // a stray that meets a command in flight is its reply for all that anyone can know, so that none may be:
+                // the connection is given up when it has come
+                wait_for("the stray to be seen", || harness.node("bad").connects > connects);
                 for n in 0..20 {
                     for client in [&mut one, &mut two] {
                         let key = format!("good{round}:{n}");

@@ -2,7 +2,6 @@
 //! built binary, because a test process also holds what the tests hold.
 #![cfg(target_os = "linux")]
 
-use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,44 +13,19 @@ use crate::support::rig::{MIB, Rig};
 use crate::support::{RawClient, RedisServer, wait_for};
 
 #[test]
-fn b6_a_reply_of_256_mib_is_streamed() {
-    const LEN: usize = 256 << 20;
-    let rig = Rig::start(1, "", &[]);
-    let _: usize = rig.servers[0].call(&["SETRANGE", "huge", &(LEN - 1).to_string(), "x"]);
-    let before = rig.memory();
-    let mut most = 0;
-    let mut client = rig.program.client();
-    client.send_command(&["GET", "huge"]);
-    let head = format!("${LEN}\r\n");
-    let mut stream = client.sender();
-    let mut chunk = vec![0; 1 << 16];
-    let (mut left, mut reads) = (head.len() + LEN + 2, 0);
-    while left > 0 {
-        let len = stream.read(&mut chunk).expect("the reply goes on");
-        assert!(len > 0, "it closed {left} bytes before the end");
-        left -= len;
-        reads += 1;
-        if reads % 256 == 0 {
-            most = most.max(rig.memory().saturating_sub(before));
-        }
-    }
-    assert!(most <= 16 * MIB, "{} MiB more while {} MiB passed", most / MIB, LEN as u64 / MIB);
-    assert_eq!(client.text(&["ECHO", "next"]), "$4\r\nnext\r\n");
-}
-
-#[test]
 fn c3_clients_that_do_not_read_are_closed_at_the_hard_limit_and_stall_nobody() {
     let rig = Rig::start(2, "limits: {reply_hard_bytes: 8MiB}\n", &[]);
     let mut normal = rig.program.client();
-    let value = vec![b'x'; 100_000];
+    // more than the kernel keeps and the hard limit together
+    let value = vec![b'x'; 30_000_000];
     assert_eq!(normal.call(&[b"SET".as_slice(), b"large", &value]), b"+OK\r\n");
     let before = rig.memory();
-    // each asks for 50 MB and takes nothing
-    let pipeline = bulk_request(&["GET", "large"]).repeat(500);
+    // each asks for 60 MB and takes nothing
+    let pipeline = bulk_request(&["GET", "large"]).repeat(2);
     let mut greedy: Vec<RawClient> = (0..10).map(|_| rig.program.client()).collect();
     greedy.iter_mut().for_each(|client| client.send(&pipeline));
     for n in 0..100 {
-        assert_eq!(normal.text(&["STRLEN", "large"]), ":100000\r\n", "round {n}");
+        assert_eq!(normal.text(&["STRLEN", "large"]), ":30000000\r\n", "round {n}");
         assert_eq!(normal.text(&["SET", &format!("small:{n}"), "v"]), "+OK\r\n", "round {n}");
     }
     // ten times the hard limit and one value more, and what a build without optimisation adds
@@ -60,7 +34,7 @@ fn c3_clients_that_do_not_read_are_closed_at_the_hard_limit_and_stall_nobody() {
     wait_for("the greedy to be closed", || {
         rig.program.http().get("/v1/stats").ok()["client_connections"] == 1
     });
-    assert_eq!(normal.text(&["STRLEN", "large"]), ":100000\r\n");
+    assert_eq!(normal.text(&["STRLEN", "large"]), ":30000000\r\n");
 }
 
 #[test]
@@ -144,33 +118,6 @@ fn i9_a_node_that_comes_and_goes_leaves_no_descriptors() {
         });
     }
     wait_for("the descriptors to come back", || rig.descriptors() <= before + 2);
-}
-
-#[test]
-fn e1_when_descriptors_run_out_accepting_pauses_and_recovers() {
-    // the shell's limit is a hard one: the proxy cannot raise it
-    let rig = Rig::start(1, "", &["sh", "-c", "ulimit -n 128 && exec \"$@\"", "sh"]);
-    let mut early = rig.program.client();
-    assert_eq!(early.text(&["SET", "k", "v"]), "+OK\r\n");
-    // the kernel's backlog takes those that the proxy cannot
-    let mut crowd: Vec<RawClient> = (0..250).map(|_| rig.program.client()).collect();
-    for client in &mut crowd {
-        client.try_send(b"PING\r\n");
-    }
-    std::thread::sleep(Duration::from_millis(300));
-    let ticks = rig.ticks();
-    for _ in 0..100 {
-        assert_eq!(early.text(&["GET", "k"]), "$1\r\nv\r\n", "who is in is served");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    // a second is 100 ticks; an accept loop that spins takes all of them
-    let used = rig.ticks() - ticks;
-    assert!(used < 60, "{used} ticks of about 100 while it could not accept");
-    drop(crowd);
-    wait_for("room", || {
-        let mut late = rig.program.client();
-        late.try_call(&["PING"], Duration::from_secs(2)) == Ok(b"+PONG\r\n".to_vec())
-    });
 }
 
 #[test]

@@ -29,6 +29,7 @@ mod guard;
 mod http_tests;
 pub mod limits;
 mod metrics;
+mod places;
 mod pools;
 mod precondition;
 mod query;

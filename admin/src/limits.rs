@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Connections at once; one more is accepted and closed at once, so that none waits in the dark.
+/// Connections at once. When one more comes, the one that has sent no whole request for longest is closed.
 pub const CONNECTIONS: usize = 256;
 /// The same of the listener for metrics and health alone.
 pub const METRICS_CONNECTIONS: usize = 64;

@@ -1,9 +1,9 @@
 //! The listener: bounded connections, and a time limit on everything a client could dawdle over.
 //!
 //! ```text
-//! accept ─ full? close ─ head within 4 s ─ guard ─ body within 4 s ─ handler ─ each byte of the answer within 4 s
-//!             ^                                                                          |
-//!             └────────────── next request on the connection within 4 s ◄────────────────┘
+//! accept ─ full? one goes ─ head within 4 s ─ guard ─ body within 4 s ─ handler ─ each byte of the answer within 4 s
+//!                  ^                                                                          |
+//!                  └────────────── next request on the connection within 4 s ◄────────────────┘
 //! ```
 //!
 //! Each listener has a thread and a runtime of its own: neither building a large ring nor a crowd of callers takes time
@@ -27,13 +27,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use ringway_proxy::control::Control;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use crate::guard::Peer;
 use crate::limits;
+use crate::places::{Activity, Places, Watched};
 use crate::routes::{self, Routers};
 use crate::settings::{self, AdminError, AdminSettings};
 
@@ -197,12 +198,14 @@ async fn accept(
     full: impl Fn(),
     mut stopped: watch::Receiver<Stop>,
 ) {
-    let free = Arc::new(Semaphore::new(places));
-    let mut connections = JoinSet::new();
+    let (mut connections, mut taken) = (JoinSet::new(), Places::default());
     loop {
         let (stream, peer) = tokio::select! {
             _ = stopped.changed() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next_with_id(), if !connections.is_empty() => {
+                taken.leave(ended.map_or_else(|error| error.id(), |(task, ())| task));
+                continue;
+            }
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -213,16 +216,17 @@ async fn accept(
                 }
             },
         };
-        let Ok(place) = Arc::clone(&free).try_acquire_owned() else {
+        if taken.taken() >= places {
             full();
-            tracing::debug!(%peer, "admin connection closed, {places} are open");
-            continue;
-        };
-        let (router, stopped) = (router.clone(), stopped.clone());
-        connections.spawn(async move {
-            serve(stream, peer, router, stopped).await;
-            drop(place);
-        });
+            let room = taken.make_room();
+            tracing::debug!(%peer, room, "{places} admin connections are open: one is closed");
+            if !room {
+                continue;
+            }
+        }
+        let activity = Activity::new();
+        let served = serve(stream, peer, router.clone(), Arc::clone(&activity), stopped.clone());
+        taken.take(activity, connections.spawn(served));
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
@@ -234,14 +238,25 @@ async fn accept(
 }
 
 /// Serves one connection; the router gets each request with its [`Peer`].
-async fn serve(stream: TcpStream, peer: SocketAddr, router: Router, mut stopped: watch::Receiver<Stop>) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    activity: Arc<Activity>,
+    mut stopped: watch::Receiver<Stop>,
+) {
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits::ANSWER_TIME));
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        let router = router.clone();
-        Box::pin(async move { Ok::<_, Infallible>(answer(router, request.map(Body::new)).await) })
+        let (router, activity) = (router.clone(), Arc::clone(&activity));
+        let request = request.map(|body| Body::new(Watched::new(body, Arc::clone(&activity))));
+        Box::pin(async move {
+            let response = answer(router, request).await;
+            activity.rests();
+            Ok::<_, Infallible>(response)
+        })
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())

@@ -115,3 +115,16 @@ impl Rig {
         assert!(grown <= most, "{what}: {} MiB more, at most {} MiB allowed", grown / MIB, most / MIB);
     }
 }
+
+/// Raises this process's limit of open files as far as it may; answers what it is then.
+pub(crate) fn raise_descriptors(wanted: u64) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let possible = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_some_and(|current| current < possible) {
+        let raised = Rlimit { current: Some(possible), maximum: limit.maximum };
+        setrlimit(Resource::Nofile, raised).expect("within the hard limit");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(wanted).try_into().expect("a small number")
+}

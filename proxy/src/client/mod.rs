@@ -28,6 +28,7 @@ mod slot;
 mod split;
 mod subscriptions;
 mod transaction;
+mod window;
 mod workers;
 mod writing;
 
@@ -294,7 +295,7 @@ impl Client {
     #[inline]
     fn may_handle(&self, inner: &Inner) -> bool {
         let limits = &self.worker.shared.settings.limits;
-        inner.pipeline.len() < limits.pipeline_commands
+        inner.pipeline.len() < limits.pipeline_commands.min(inner.pipeline.most())
             && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
             && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
             && (!inner.session.waits() || inner.pipeline.is_empty() && !inner.session.is(Unusual::Penalized))

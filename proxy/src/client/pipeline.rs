@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use super::window::Window;
 use crate::error::Failure;
 use crate::resp::encode;
 use crate::route::join::Joining;
@@ -106,6 +107,7 @@ pub(crate) struct Pipeline {
     messages_from: u64,
     /// Replies that became whole since someone asked.
     finished: u64,
+    window: Window,
 }
 
 impl Pipeline {
@@ -392,6 +394,17 @@ impl Pipeline {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many commands may wait, by what the replies so far were like.
+    #[inline]
+    pub(crate) fn most(&self) -> usize {
+        self.window.most(self.base)
+    }
+
+    /// A piece of a long reply has come.
+    pub(crate) fn long_reply(&mut self, bytes: usize) {
+        self.window.long(bytes, self.base);
     }
 
     /// Whether no command waits.

@@ -27,6 +27,7 @@ impl ReplyTo for SlotRef {
         crate::panic_tests::panic_if_asked(bytes);
         let inner = &mut *client.inner.borrow_mut();
         let rest = if bytes.len() >= DIRECT_BYTES {
+            inner.pipeline.long_reply(bytes.len());
             if !last {
                 inner.session.moved(Value::Reply(self.number), bytes.len(), client.worker.turn.now());
             }
