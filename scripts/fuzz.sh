@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Searches on with libFuzzer, which sees what an input covers: every target, or the one named, for so many seconds each.
 #
-#   scripts/fuzz.sh [SECONDS [TARGET]]     targets: requests replies inline keys join (proxy), change (ring)
+#   scripts/fuzz.sh [SECONDS [TARGET]]     targets: requests replies inline keys join (proxy), change (ring), config (the program)
 #
 # Needs cargo-fuzz (cargo install cargo-fuzz). Without a nightly compiler the stable one is told to accept the flags.
 # What is found lies in fuzz/artifacts of the crate; new inputs that cover more stay in target/fuzz-corpus.
@@ -29,3 +29,4 @@ run() {
 
 for target in requests replies inline keys join; do run proxy "$target"; done
 run ring change
+run . config

@@ -55,3 +55,18 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::DevNode(args) => commands::dev::node::run(&args),
     }
 }
+
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "public for the fuzz targets, which are another crate")]
+#[path = "../fuzz/src/properties.rs"]
+mod fuzz_properties;
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "public for other crates that include it")]
+#[path = "../proxy/fuzz/src/smoke.rs"]
+mod fuzz_smoke;
+
+/// The fuzz target on a stable compiler; what fails goes to `fuzz/corpus`.
+#[test]
+fn config() {
+    fuzz_smoke::fuzz("config", fuzz_properties::config);
+}

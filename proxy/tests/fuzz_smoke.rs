@@ -1,106 +1,13 @@
-//! The fuzz targets on a stable compiler: the committed corpus, then random changes of it for a while.
-//!
-//! `RINGWAY_FUZZ_SECONDS` says how long each target runs; `make fuzz` searches on with libFuzzer, which sees what is
-//! covered. A failure prints the input; add it to `proxy/fuzz/corpus`.
+//! The fuzz targets on a stable compiler, see `proxy/fuzz/src/smoke.rs`. What fails goes to `proxy/fuzz/corpus`.
 
 #[allow(unreachable_pub, reason = "public for the fuzz targets, which are another crate")]
 #[path = "../fuzz/src/properties.rs"]
 mod properties;
+#[allow(unreachable_pub, reason = "public for other crates that include it")]
+#[path = "../fuzz/src/smoke.rs"]
+mod smoke;
 
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// What is put into inputs beside bytes of other inputs.
-const TOKENS: [&[u8]; 20] = [
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b"*",
-    b"$",
-    b"-1",
-    b"0",
-    b"1",
-    b"2147483648",
-    b"512",
-    b"$-1\r\n",
-    b"*0\r\n",
-    b"*2\r\n",
-    b"%1\r\n",
-    b"\"",
-    b"'",
-    b"\\x0",
-    b"STREAMS",
-    b"KEYS",
-    b"\0",
-];
-
-/// xorshift64*: good enough to change bytes.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound.max(1)
-    }
-}
-
-fn change(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
-    let at = random.below(input.len() + 1);
-    match random.below(6) {
-        0 if at < input.len() => input[at] = random.below(256) as u8,
-        1 if at < input.len() => input[at] ^= 1 << random.below(8),
-        2 => drop(input.splice(at..at, TOKENS[random.below(TOKENS.len())].iter().copied())),
-        3 => {
-            let end = at + random.below(input.len() - at + 1).min(40);
-            input.drain(at..end);
-        }
-        4 => {
-            let from = random.below(other.len() + 1);
-            let to = from + random.below(other.len() - from + 1);
-            input.splice(at..at, other[from..to].iter().copied());
-        }
-        _ => {
-            let end = at + random.below(input.len() - at + 1).min(64);
-            let copy = input[at..end].to_vec();
-            input.splice(at..at, copy);
-        }
-    }
-    input.truncate(4096);
-}
-
-fn fuzz(target: &str, property: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    let mut corpus: Vec<Vec<u8>> = fs::read_dir(&folder)
-        .expect("the corpus is committed")
-        .map(|entry| fs::read(entry.expect("an entry").path()).expect("readable"))
-        .collect();
-    corpus.sort();
-    assert!(corpus.len() > 3, "no corpus in {}", folder.display());
-    let seconds = std::env::var("RINGWAY_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
-    let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_nanos() as u64 | 1;
-    let (mut random, end) = (Random(seed), Instant::now() + Duration::from_secs(seconds));
-    let check = |input: &[u8]| {
-        if catch_unwind(AssertUnwindSafe(|| property(input))).is_err() {
-            panic!("{target} fails for \"{}\"", input.escape_ascii());
-        }
-    };
-    corpus.iter().for_each(|input| check(input));
-    let mut tried = 0u64;
-    while Instant::now() < end {
-        let (one, other) = (random.below(corpus.len()), random.below(corpus.len()));
-        let mut input = corpus[one].clone();
-        for _ in 0..1 + random.below(8) {
-            change(&mut input, &corpus[other], &mut random);
-        }
-        check(&input);
-        tried += 1;
-    }
-    println!("{target}: {tried} inputs");
-}
+use smoke::fuzz;
 
 #[test]
 fn requests() {

@@ -96,8 +96,19 @@ pub(crate) fn parse(text: &str, secrets: &Secrets<'_>, base: &Path) -> Result<Co
     let config = yaml::parse(text, &mut reader.problems).map(|root| read(&mut reader, &root, secrets, base));
     match config {
         Some(config) if reader.problems.is_empty() => Ok(config),
-        _ => Err(reader.problems),
+        _ => {
+            let last = last_line(text);
+            reader.problems.iter_mut().for_each(|problem| problem.line = problem.line.min(last));
+            Err(reader.problems)
+        }
     }
+}
+
+/// The last line with anything on it: what misses its end is reported there, not on a line that does not exist.
+fn last_line(text: &str) -> usize {
+    let text = text.trim_end_matches(['\n', '\r']);
+    let returns = text.matches('\r').count() - text.matches("\r\n").count();
+    1 + text.matches('\n').count() + returns
 }
 
 /// Reads a file as text, with a bound on its size.

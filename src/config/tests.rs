@@ -287,3 +287,11 @@ fn multi_key_is_one_of_two_words() {
     expect_after_nodes("multi_key: emulat\n", 1, "'emulat' is not known; the nearest value is 'emulate'");
     expect_after_nodes("threads: 1\nmulti_key: [emulate]\n", 2, "multi_key is a list; write one value");
 }
+
+#[test]
+fn what_misses_its_end_is_reported_on_a_line_that_exists() {
+    expect("nodes: [{name: a", 1, "not valid YAML");
+    expect("nodes: [{name: a\n\n\n", 1, "not valid YAML");
+    let lines: Vec<usize> = problems("nodes: null\n? ").iter().map(|problem| problem.line).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| (1..=2).contains(line)), "{lines:?}");
+}
