@@ -159,8 +159,7 @@ impl<T: ReplyTo> Entry<T> {
                 Ok(known.is_some())
             }
             Some(Other::Fence | Other::Repeated { .. }) => Ok(true),
-            None if bytes == b"+PONG
-" || is_sign_of_life(bytes) => Ok(true),
+            None if bytes == b"+PONG\r\n" || is_sign_of_life(bytes) => Ok(true),
             None => Err(Violation::Probe),
         }
     }
@@ -289,6 +288,9 @@ impl<T: ReplyTo> Exchange<T> {
     /// Bytes of memory held; gives back what an idle connection has no use for.
     pub(crate) fn held_bytes(&mut self) -> usize {
         let entry = size_of::<Entry<T>>();
+        if self.queue.is_empty() {
+            self.out.settle();
+        }
         if self.queue.is_empty() && self.queue.capacity() * entry > KEEP_QUEUE_BYTES {
             self.queue = VecDeque::new();
         }
@@ -383,9 +385,6 @@ impl<T: ReplyTo> Exchange<T> {
                     return Ok(());
                 }
             }
-        }
-        if self.queue.is_empty() {
-            self.out.settle();
         }
         Ok(())
     }

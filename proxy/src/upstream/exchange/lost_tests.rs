@@ -152,7 +152,8 @@ fn i3_a_read_goes_once_more_and_not_twice() {
 fn i2_a_read_does_not_go_again_beside_its_clients_own_unknown_write() {
     // (bytes written, what leaves, what is sent next)
     let (get, set) = (("get", Fate::Unknown), ("set", Fate::Unknown));
-    let cases: [(usize, &[(&str, Fate)], &[u8]); 5] = [
+    type Left<'a> = &'a [(&'a str, Fate)];
+    let cases: [(usize, Left<'_>, &[u8]); 5] = [
         (0, &[], b"[1][2][3]<n>"),
         (3, &[], b"[1][2][3]<n>"),
         (4, &[("set", Fate::NotSent)], b"[1][3]<n>"),

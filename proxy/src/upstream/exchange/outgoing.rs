@@ -4,8 +4,8 @@
 //!   bytes: │ answered │ written, awaited │ waits to be written │ ◄── appended
 //!                                        ▲ at; `written` in the stream of all bytes
 //! ```
-//! What was written stays where it lies until it is answered, which costs no copy and nothing per command; what is
-//! answered is cleared when nothing is awaited, else taken out in large pieces. No more than [`REPEAT_BYTES`] of what is
+//! What was written stays where it lies, which costs no copy and nothing per command; what is answered is taken out in
+//! large pieces, and all of it when somebody looks and nothing is awaited. No more than [`REPEAT_BYTES`] of what is
 //! awaited are kept behind a write that took all there was (law I6): then all of it is forgotten, and so it is when a
 //! large command brings its own buffer.
 
@@ -67,25 +67,18 @@ impl Outgoing {
     }
 
     /// Everything written is answered.
-    #[inline]
     pub(super) fn settle(&mut self) {
         if self.at == self.bytes.len() {
             self.clear();
         }
     }
 
-    #[inline]
     fn clear(&mut self) {
         self.bytes.clear();
         self.at = 0;
         if self.bytes.capacity() > KEEP_BYTES {
-            self.give_back();
+            self.bytes = Vec::new();
         }
-    }
-
-    #[cold]
-    fn give_back(&mut self) {
-        self.bytes = Vec::new();
     }
 
     /// Takes out what is answered, which is everything before the stream offset `awaited`, or what is too much to be kept.
@@ -194,7 +187,7 @@ mod tests {
                 wrote(&mut outgoing, written, 0);
                 outgoing.take_out(answered);
                 assert!(outgoing.holds(3) && outgoing.holds(0) == (answered == 0));
-                outgoing.restart(9, [3..6].into_iter());
+                outgoing.restart(9, std::iter::once(3..6));
                 assert_eq!(outgoing.unwritten(), b"bbbddd");
                 assert_eq!((outgoing.written(), outgoing.end()), (6, 12));
             }
