@@ -42,23 +42,23 @@ const GROUPS: [(&str, &[Row]); 7] = [
             Row(
                 "A6",
                 "a node closes connections again and again",
-                "as A1, but reads are sent once more; connects are bounded",
+                "as A1, but reads are sent once more; a close that is seen before a write is invisible; at most ten connects a second, over all workers",
             ),
             Row(
                 "A7",
                 "a node answers with errors of its own: LOADING, READONLY, OOM, MISCONF, BUSY",
-                "passed on byte for byte; no reason to give the node up",
+                "passed on byte for byte; no reason to give the node up; one that loads stays out until it answers PING",
             ),
             Row(
                 "A8",
                 "a node has no room for a connection",
                 "its greeting's error is nobody's reply; the node takes part when it has room",
             ),
-            Row("A11", "replies are lost on the way", "as A3; nothing runs twice when the way is mended"),
+            Row("A11", "packets are lost on the way", "as A3; nothing runs twice when the way is mended"),
             Row("A13", "a slow way", "no node is given up while bytes come"),
             Row(
                 "A14",
-                "a node that flaps",
+                "a node that flaps; half the nodes die and return together",
                 "connects are bounded, memory stays, other nodes are undisturbed",
             ),
         ],
@@ -152,7 +152,11 @@ const GROUPS: [(&str, &[Row]); 7] = [
                 "more wanted than there is memory",
                 "memory stays near `limits.memory_bytes`, the largest client goes first, others are served",
             ),
-            Row("E4", "one hot node", "other nodes' commands do not wait for it"),
+            Row(
+                "E4",
+                "more is offered than a node can do",
+                "it does what it can; other nodes' commands do not wait for it",
+            ),
             Row(
                 "E5",
                 "a defect in the proxy; a log that nobody reads",
@@ -185,7 +189,7 @@ const GROUPS: [(&str, &[Row]); 7] = [
             Row(
                 "G3",
                 "slow headers, many connections, huge bodies",
-                "closed or refused; the data plane notices nothing",
+                "closed or refused; whoever sends a whole request is answered; the data plane notices nothing",
             ),
         ],
     ),
