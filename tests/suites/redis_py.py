@@ -158,6 +158,7 @@ def main():
     options.add_argument("--protocols", default="2,3")
     options.add_argument("--nodes", default="1,3")
     chosen = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     source, python = prepare()
     good, ringway = True, chosen.ringway.resolve()
     for protocol in chosen.protocols.split(","):
