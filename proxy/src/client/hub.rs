@@ -54,7 +54,8 @@ struct Inner {
 /// One topic and who listens to it.
 struct Subject {
     topic: Rc<Topic>,
-    clients: HashMap<u64, Rc<Client>>,
+    /// Who listens, and the number of the command by which.
+    clients: HashMap<u64, (Rc<Client>, u64)>,
     /// Commands that are answered when the topic is settled.
     waiting: Vec<Rc<Pending>>,
     /// What the registry knows of it.
@@ -136,7 +137,7 @@ impl Hub {
         }
         let Some(subject) = subjects.get_mut(name) else { return name.into() };
         let is_first = subject.clients.is_empty();
-        subject.clients.insert(id, Rc::clone(client));
+        subject.clients.insert(id, (Rc::clone(client), pending.number()));
         match home {
             Some(home) if is_first => subject.move_to(&home),
             None if is_first => inner.listeners.iter().for_each(|listener| listener.listen(&subject.topic)),
@@ -280,7 +281,7 @@ impl Audience for Hub {
     fn heard(&self, message: &Message<'_>) {
         let inner = self.inner.borrow();
         let Some(subject) = inner.subjects[message.kind as usize].get(message.topic) else { return };
-        subject.clients.values().for_each(|client| client.push(message.frame));
+        subject.clients.values().for_each(|(client, by)| client.push(*by, message.frame));
         self.stats.messages_delivered.add(subject.clients.len() as u64);
     }
 
@@ -315,7 +316,8 @@ impl Audience for Hub {
         subject.waiting.iter().for_each(|pending| pending.refuse(why));
         // who was confirmed before would hear no more of this node without knowing: Redis closes it as well
         let waits = |client: &Rc<Client>| subject.waiting.iter().any(|pending| pending.is_of(client));
-        subject.clients.values().filter(|client| !waits(client)).for_each(|client| client.close());
+        let clients = subject.clients.values().map(|(client, _)| client);
+        clients.filter(|client| !waits(client)).for_each(|client| client.close());
     }
 
     fn reached(&self, node: &NodeSpec, is_up: bool) {

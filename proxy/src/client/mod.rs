@@ -21,6 +21,7 @@ mod info;
 mod large_values;
 mod leaving;
 mod local;
+mod messages;
 mod new_commands;
 pub(crate) mod pipeline;
 mod session;

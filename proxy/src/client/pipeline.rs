@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use super::messages::Messages;
 use super::window::Window;
 use crate::error::Failure;
 use crate::resp::encode;
@@ -102,9 +103,7 @@ pub(crate) struct Pipeline {
     out: Vec<u8>,
     out_at: usize,
     /// Published messages that may not leave yet.
-    messages: Vec<u8>,
-    /// Messages wait until all slots before this number have left.
-    messages_from: u64,
+    messages: Messages,
     /// Replies that became whole since someone asked.
     finished: u64,
     window: Window,
@@ -312,27 +311,22 @@ impl Pipeline {
         }
     }
 
-    /// Messages wait until the reply to this command has left: it confirms that they will come.
-    pub(crate) fn messages_wait_for(&mut self, number: u64) {
-        self.messages_from = number + 1;
-    }
-
-    /// A published message, its first byte and the rest; it leaves between two replies.
-    pub(crate) fn message(&mut self, head: u8, rest: &[u8]) {
+    /// A published message, its first byte and the rest; it leaves between two replies, and not before the reply to the
+    /// command `number`, which confirms that it will come.
+    pub(crate) fn message(&mut self, number: u64, head: u8, rest: &[u8]) {
         let is_inside = self.slots.front().is_some_and(|slot| matches!(slot.state, State::Leaving));
-        let waits = is_inside || self.base < self.messages_from || !self.messages.is_empty();
-        let out = if waits { &mut self.messages } else { &mut self.out };
-        out.push(head);
-        out.extend_from_slice(rest);
+        if is_inside || self.base <= number || !self.messages.is_empty() {
+            self.messages.push(number, head, rest);
+        } else {
+            self.out.push(head);
+            self.out.extend_from_slice(rest);
+        }
     }
 
     /// A reply has left whole: messages may follow it.
     #[cold]
     fn release_messages(&mut self) {
-        if self.base >= self.messages_from {
-            self.out.append(&mut self.messages);
-            self.messages = Vec::new();
-        }
+        self.messages.release(self.base, &mut self.out);
     }
 
     /// Moves finished replies from the front to `out`; true if there were any.

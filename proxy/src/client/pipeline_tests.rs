@@ -94,12 +94,14 @@ fn a_join_takes_one_place_and_leaves_when_its_last_part_comes() {
 #[test]
 fn messages_leave_between_replies_and_never_inside_one() {
     let (mut pipeline, mut spare) = (Pipeline::default(), Spare::default());
-    pipeline.message(b'>', b"a\r\n");
-    assert_eq!(drain(&mut pipeline), ">a\r\n");
+    let by = pipeline.wait(1);
+    pipeline.reply(by, 0, b"+confirmed\r\n", true, &mut spare);
+    pipeline.message(by, b'>', b"a\r\n");
+    assert_eq!(drain(&mut pipeline), "+confirmed\r\n>a\r\n");
     let (first, second) = (pipeline.wait(1), pipeline.wait(1));
-    pipeline.message(b'>', b"b\r\n");
+    pipeline.message(by, b'>', b"b\r\n");
     pipeline.reply(first, 0, b"$2\r\nx", false, &mut spare);
-    pipeline.message(b'>', b"c\r\n");
+    pipeline.message(by, b'>', b"c\r\n");
     pipeline.reply(second, 0, b"+second\r\n", true, &mut spare);
     assert_eq!(drain(&mut pipeline), ">b\r\n$2\r\nx");
     assert_eq!(pipeline.reply_bytes(), 9 + 4);
@@ -112,11 +114,10 @@ fn messages_leave_between_replies_and_never_inside_one() {
 fn messages_wait_for_the_confirmation_and_come_before_the_next_reply() {
     let (mut pipeline, mut spare) = (Pipeline::default(), Spare::default());
     let (before, confirmation, after) = (pipeline.wait(1), pipeline.wait(1), pipeline.wait(1));
-    pipeline.messages_wait_for(confirmation);
-    pipeline.message(b'>', b"m\r\n");
+    pipeline.message(confirmation, b'>', b"m\r\n");
     pipeline.reply(after, 0, b"+after\r\n", true, &mut spare);
     pipeline.reply(confirmation, 0, b"+confirmed\r\n", true, &mut spare);
-    pipeline.message(b'>', b"n\r\n");
+    pipeline.message(confirmation, b'>', b"n\r\n");
     assert_eq!(drain(&mut pipeline), "");
     pipeline.reply(before, 0, b"+before\r\n", true, &mut spare);
     assert_eq!(drain(&mut pipeline), "+before\r\n+confirmed\r\n>m\r\n>n\r\n+after\r\n");

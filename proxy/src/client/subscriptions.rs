@@ -85,6 +85,11 @@ impl Pending {
         Rc::ptr_eq(&self.to.client, client)
     }
 
+    /// The place of the command in its client's order.
+    pub(super) fn number(&self) -> u64 {
+        self.to.number
+    }
+
     /// A node will not have one of the topics.
     pub(super) fn refuse(&self, why: &str) {
         // who leaves has nothing to be refused
@@ -127,7 +132,6 @@ pub(super) fn subscribe(
     args: Args<'_>,
 ) {
     let pending = begin(client, inner, args);
-    inner.pipeline.messages_wait_for(pending.to.number);
     let session = &mut inner.session;
     let (id, protocol) = (session.id, session.protocol);
     let own = session.subscriptions.get_or_insert_default();
@@ -341,8 +345,9 @@ pub(super) fn is_behind(client: &Client, inner: &mut Inner, now: Instant) -> boo
 
 impl Client {
     /// Writes a message between replies; `frame` is all of it in RESP2, which differs from RESP3 in the first byte. A
-    /// client that leaves too many unread is closed, so that it holds up nobody (laws I6 and I7).
-    pub(super) fn push(self: &Rc<Self>, frame: &[u8]) {
+    /// client that leaves too many unread is closed, so that it holds up nobody (laws I6 and I7). `confirmed_by` is the
+    /// number of the command that subscribed.
+    pub(super) fn push(self: &Rc<Self>, confirmed_by: u64, frame: &[u8]) {
         if self.closed.get() {
             return;
         }
@@ -355,7 +360,7 @@ impl Client {
             Protocol::Resp2 => b'*',
             Protocol::Resp3 => b'>',
         };
-        inner.pipeline.message(head, frame.get(1..).unwrap_or_default());
+        inner.pipeline.message(confirmed_by, head, frame.get(1..).unwrap_or_default());
         if inner.pipeline.reply_bytes() > self.worker.shared.settings.limits.subscriber_bytes {
             self.worker.stats.subscribers_cut.add(1);
             tracing::warn!(client = inner.session.id, "closed: it left too many messages unread");
