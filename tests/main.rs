@@ -44,6 +44,7 @@ mod pubsub;
 mod pubsub_faults;
 mod reads_again;
 mod redis_rs;
+mod replicas;
 mod resources;
 mod server_commands;
 mod server_info;

@@ -74,6 +74,11 @@ impl Routes {
     pub(crate) fn node(&self, node: NodeIndex) -> Rc<Node<SlotRef>> {
         Rc::clone(&self.nodes[usize::from(node.0)])
     }
+
+    /// All nodes of this topology, in its order.
+    pub(crate) fn nodes(&self) -> Vec<Rc<Node<SlotRef>>> {
+        self.nodes.clone()
+    }
 }
 
 /// See the head of this file.
@@ -145,6 +150,7 @@ impl Worker {
             sharers: shared.workers.len(),
             paces: Arc::clone(&shared.paces),
             queue_bytes: Cell::new(shared.settings.limits.node_queue_bytes),
+            losses: Cell::new(0),
             failed: shared.failed.clone(),
             dirty: RefCell::default(),
             buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
@@ -215,6 +221,7 @@ impl Worker {
         }
         self.stats.retain_nodes(|name| topology.nodes().iter().any(|node| node.name == name));
         old.iter().for_each(|node| node.retire());
+        self.links.losses.update(|losses| losses + old.len() as u64);
         self.retired.borrow_mut().append(&mut old);
         self.waits.topology_changed(topology.epoch());
         routes.topology = topology;

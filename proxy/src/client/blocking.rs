@@ -10,6 +10,8 @@
 //! its client: it knows whether an element is on its way, so that none is lost in between. So too when a client ends
 //! its side or the proxy drains; one that resets takes its connection with it, which ends the wait as in Redis.
 
+pub(super) mod replicas;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -203,11 +205,45 @@ enum Event {
     Begun(Result<(), Lost>),
 }
 
+/// A client in the list of those who wait, until this is dropped.
+struct Listed {
+    worker: Rc<Worker>,
+    /// The client's number.
+    id: u64,
+    orders: UnboundedReceiver<Order>,
+    /// Whether it counts as one that waits.
+    counted: bool,
+}
+
+impl Listed {
+    fn new(worker: &Rc<Worker>, id: u64) -> Self {
+        let (sender, orders) = unbounded_channel();
+        worker.waits.clients.borrow_mut().insert(id, sender);
+        Self { worker: Rc::clone(worker), id, orders, counted: false }
+    }
+
+    /// It counts as one that waits from now on. Not before there is a connection: who sees the count takes it that the
+    /// node will soon know.
+    fn count(&mut self) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.worker.stats.blocked_changed(1);
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.worker.waits.clients.borrow_mut().remove(&self.id);
+        if self.counted {
+            self.worker.stats.blocked_changed(-1);
+        }
+    }
+}
+
 /// A client that waits.
 struct Wait {
     to: SlotRef,
-    /// The client's number.
-    id: u64,
+    listed: Listed,
     command: &'static Command,
     lane: Lane,
     request: Request,
@@ -215,21 +251,8 @@ struct Wait {
     since: Instant,
     /// Whether any node has got the command.
     asked: bool,
-    /// Whether it counts as one that waits.
-    counted: bool,
-    orders: UnboundedReceiver<Order>,
     changes: watch::Receiver<u64>,
     _permit: Permit,
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        let worker = &self.to.client.worker;
-        worker.waits.clients.borrow_mut().remove(&self.id);
-        if self.counted {
-            worker.stats.blocked_changed(-1);
-        }
-    }
 }
 
 impl Wait {
@@ -243,24 +266,10 @@ impl Wait {
         permit: Permit,
     ) -> Self {
         let worker = &to.client.worker;
-        let (sender, orders) = unbounded_channel();
-        worker.waits.clients.borrow_mut().insert(id, sender);
+        let listed = Listed::new(worker, id);
         let changes = worker.waits.epoch.subscribe();
         let since = Instant::now();
-        Self {
-            to,
-            id,
-            command,
-            lane,
-            request,
-            node,
-            since,
-            asked: false,
-            counted: false,
-            orders,
-            changes,
-            _permit: permit,
-        }
+        Self { to, listed, command, lane, request, node, since, asked: false, changes, _permit: permit }
     }
 
     async fn run(mut self) {
@@ -269,7 +278,7 @@ impl Wait {
             match self.at_node(&frame).await {
                 Ok(End::Answered(outcome)) => return self.node.stats.commands.count(self.command, outcome),
                 Ok(End::LetGo) => {}
-                Ok(End::Left) => return self.leave(),
+                Ok(End::Left) => return leave(&self.to.client),
                 // the node left before it got the command
                 Err(lost) if lost.fate == Fate::NotSent && self.has_moved() => {}
                 Err(lost) => return self.lost(&lost),
@@ -284,10 +293,7 @@ impl Wait {
     /// Has the node that owns the keys run the command, and waits with it.
     async fn at_node(&mut self, frame: &[u8]) -> Result<End, Lost> {
         let mut connection = self.node.dedicated(self.lane).await?;
-        if !std::mem::replace(&mut self.counted, true) {
-            // not before there is a connection: who sees the count takes it that the node will soon know
-            self.to.client.worker.stats.blocked_changed(1);
-        }
+        self.listed.count();
         connection.send(frame, Patience::Unlimited).await?;
         self.asked = true;
         loop {
@@ -295,7 +301,7 @@ impl Wait {
                 biased;
                 // before the trouble that the same change means for the connection to a node that left
                 _ = self.changes.changed() => Event::Topology,
-                Some(order) = self.orders.recv() => Event::Order(order),
+                Some(order) = self.listed.orders.recv() => Event::Order(order),
                 begun = connection.begins(Patience::Unlimited) => Event::Begun(begun),
             };
             match event {
@@ -353,29 +359,9 @@ impl Wait {
         Ok(End::Answered(if reply.starts_with(b"-") { Outcome::Error } else { Outcome::Ok }))
     }
 
-    /// Asks the node to end the wait. False when it had ended before: then its reply has begun.
     async fn end_wait(&self, connection: &mut Dedicated, reason: &str, because: &str) -> Result<bool, Lost> {
-        connection.outlast();
-        let refused = |why: &str| Lost {
-            fate: Fate::Unknown,
-            why: format!("{because}, and it could not be asked about it: {why}"),
-        };
-        let id = connection.id().ok_or_else(|| refused("it does not number its connections"))?.to_string();
-        let limit = Instant::now() + self.to.client.worker.shared.settings.timeouts.operation;
-        loop {
-            let answer = self.node.errand(&["CLIENT", "UNBLOCK", &id, reason]).await;
-            match answer.as_deref() {
-                Ok(b":1\r\n") => return Ok(true),
-                Ok(b":0\r\n") => {}
-                Ok(other) => return Err(refused(&words(other))),
-                Err(lost) => return Err(refused(&lost.why)),
-            }
-            match tokio::time::timeout(ASK_AGAIN, connection.begins(Patience::Unlimited)).await {
-                Ok(begun) => return begun.map(|()| false),
-                Err(_) if Instant::now() > limit => return Err(refused("it neither waits nor answers")),
-                Err(_) => {}
-            }
-        }
+        let limit = self.to.client.worker.shared.settings.timeouts.operation;
+        end_wait(&self.node, connection, reason, because, limit).await
     }
 
     /// Whether another node, or none alone, owns the keys now.
@@ -401,16 +387,6 @@ impl Wait {
         Patience::Limited(self.to.client.worker.shared.settings.timeouts.operation)
     }
 
-    /// Ends the client without a reply, as Redis does with one that leaves while it waits.
-    fn leave(&self) {
-        let client = &self.to.client;
-        let inner = &mut *client.inner.borrow_mut();
-        inner.reading = Reading::Refused;
-        inner.pipeline.unwait(&mut client.worker.spare.borrow_mut());
-        client.worker.stats.replies_dropped.add(1);
-        client.wake();
-    }
-
     fn lost(&self, Lost { fate, why }: &Lost) {
         let outcome = match fate {
             Fate::NotSent => Outcome::NotSent,
@@ -426,6 +402,46 @@ impl Wait {
         let mut reply = Vec::new();
         encode::error(&mut reply, &format!("UNBLOCKED the topology changed: {why}; nothing was taken"));
         self.to.reply(&reply, true);
+    }
+}
+
+/// Ends the client without a reply, as Redis does with one that leaves while it waits.
+fn leave(client: &Client) {
+    let inner = &mut *client.inner.borrow_mut();
+    inner.reading = Reading::Refused;
+    inner.pipeline.unwait(&mut client.worker.spare.borrow_mut());
+    client.worker.stats.replies_dropped.add(1);
+    client.wake();
+}
+
+/// Asks the node to end the wait on `connection`. False when it had ended before: then its reply has begun.
+async fn end_wait(
+    node: &Node<SlotRef>,
+    connection: &mut Dedicated,
+    reason: &str,
+    because: &str,
+    limit: Duration,
+) -> Result<bool, Lost> {
+    connection.outlast();
+    let refused = |why: &str| Lost {
+        fate: Fate::Unknown,
+        why: format!("{because}, and it could not be asked about it: {why}"),
+    };
+    let id = connection.id().ok_or_else(|| refused("it does not number its connections"))?.to_string();
+    let limit = Instant::now() + limit;
+    loop {
+        let answer = node.errand(&["CLIENT", "UNBLOCK", &id, reason]).await;
+        match answer.as_deref() {
+            Ok(b":1\r\n") => return Ok(true),
+            Ok(b":0\r\n") => {}
+            Ok(other) => return Err(refused(&words(other))),
+            Err(lost) => return Err(refused(&lost.why)),
+        }
+        match tokio::time::timeout(ASK_AGAIN, connection.begins(Patience::Unlimited)).await {
+            Ok(begun) => return begun.map(|()| false),
+            Err(_) if Instant::now() > limit => return Err(refused("it neither waits nor answers")),
+            Err(_) => {}
+        }
     }
 }
 

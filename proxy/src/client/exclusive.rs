@@ -48,6 +48,12 @@ pub(super) fn permit(client: &Client) -> Option<Permit> {
     std::sync::Arc::clone(&client.worker.shared.dedicated).try_acquire_owned().ok()
 }
 
+/// As [`permit`], for several connections at once.
+pub(super) fn permits(client: &Client, count: usize) -> Option<Permit> {
+    let count = u32::try_from(count).ok()?;
+    std::sync::Arc::clone(&client.worker.shared.dedicated).try_acquire_many_owned(count).ok()
+}
+
 /// Whether a client whose next command cannot be handled for long is read ahead, to see its end; and whether nobody
 /// wants the result any more when it has ended its side.
 fn ends_with_client(inner: &Inner) -> Option<bool> {

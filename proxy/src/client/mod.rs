@@ -121,8 +121,7 @@ struct Inner {
 impl Client {
     /// Serves one connection until it ends.
     pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: SocketAddr) {
-        let mut session = Session::new(id, peer, worker.shared.settings.password.is_none());
-        session.set(Unusual::Paused, worker.pause.get().is_some());
+        let session = Session::new(id, peer, &worker);
         let client = Rc::new(Self {
             stream,
             inner: RefCell::new(Inner {

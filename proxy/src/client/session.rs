@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::blocking::replicas;
 use super::client_commands::{self, ReplyMode};
 use super::exclusive::Running;
 use super::large_values::{LargeValues, Value};
@@ -18,6 +19,7 @@ use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
 use crate::upstream::{Lane, Link, Sent, Traffic};
+use crate::worker::Worker;
 
 /// A command of more bytes is handed over rather than copied; it was gathered in a buffer of its own.
 const LARGE_BYTES: usize = 64 * 1024;
@@ -61,6 +63,8 @@ pub(super) struct Session {
     /// The epoch that its last command for a node used, or 0.
     epoch: u64,
     traffic: LargeValues,
+    /// Losses of connections to nodes that it knows of: those before it connected, and those it was told by WAIT.
+    pub(super) losses: u64,
     /// What sets the next command apart from a usual one, as bits of [`Unusual`]: one look tells that there is nothing.
     unusual: u8,
     /// Wrong passwords since the last right one.
@@ -84,8 +88,9 @@ pub(super) enum Unusual {
 }
 
 impl Session {
-    pub(super) fn new(id: u64, peer: SocketAddr, open: bool) -> Self {
-        Self {
+    pub(super) fn new(id: u64, peer: SocketAddr, worker: &Worker) -> Self {
+        let open = worker.shared.settings.password.is_none();
+        let mut session = Self {
             id,
             peer,
             protocol: Protocol::Resp2,
@@ -104,9 +109,12 @@ impl Session {
             stranger_since: (!open).then(Instant::now),
             epoch: 0,
             traffic: LargeValues::default(),
+            losses: worker.links.losses.get(),
             unusual: 0,
             wrong_passwords: 0,
-        }
+        };
+        session.set(Unusual::Paused, worker.pause.get().is_some());
+        session
     }
 
     /// Bytes of memory held beside commands and replies: a transaction, subscriptions, names.
@@ -288,6 +296,7 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
     let handled = match command.route {
         Route::Key | Route::Split(_) => send(client, inner, command, args),
         Route::Waiting => blocking::begin(client, inner, command, args),
+        Route::Replicas => replicas::begin(client, inner, command, args),
         Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
         Route::Scan => all_nodes::scan(client, inner, command, args),
         Route::Transaction(step) => transaction::run(client, inner, command, step, args),

@@ -8,6 +8,8 @@ pub enum Route {
     Key,
     /// As `Key`, over a connection of the client's own when the request waits for something to happen.
     Waiting,
+    /// Every node, over a connection of the client's own to each; the least that any of them answers (WAIT).
+    Replicas,
     /// One part to each node that owns some of the keys; the replies are joined.
     Split(Join),
     /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it, but for

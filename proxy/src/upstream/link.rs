@@ -54,6 +54,8 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) failed: Failed,
     /// Most bytes that may wait for one connection; fewer while memory is short.
     pub(crate) queue_bytes: Cell<usize>,
+    /// How often a connection was lost that had worked, or a node has left: what a client was told before may not hold.
+    pub(crate) losses: Cell<u64>,
     /// Links with something to write at the end of the turn.
     pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
     /// Where all links read to: nothing stays in it between two turns.
@@ -469,6 +471,9 @@ impl<T: ReplyTo + 'static> Link<T> {
     fn note_state(&self, state: State, why: &str) {
         let before = self.state.replace(state);
         why.clone_into(&mut self.why.borrow_mut());
+        if before == State::Up && state != State::Up {
+            self.context.losses.update(|losses| losses + 1);
+        }
         // the connection that is always there speaks for the node
         if self.lane != Lane::default() || self.retired.get() {
             return;

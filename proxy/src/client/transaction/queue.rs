@@ -144,7 +144,9 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         | Route::Local(Local::Ping | Local::Echo | Local::Time)
         | Route::Transaction(Transaction::Unwatch) => None,
         _ if is_publish(command) => None,
-        Route::AllNodes(_) | Route::Scan => Some("it concerns all nodes, a transaction runs on one"),
+        Route::AllNodes(_) | Route::Scan | Route::Replicas => {
+            Some("it concerns all nodes, a transaction runs on one")
+        }
         Route::Local(_) | Route::Client(_) => {
             Some("Ringway answers it, not the node that runs the transaction")
         }

@@ -72,10 +72,12 @@ pub(super) const ROWS: &[Command] = &[
         .fast()
         .uses(REMOVE)
         .split(Join::Sum),
-    ROW.refused("wait", 3, rules::REPLICAS, "3.0.0", "Waits until replicas have the writes")
+    ROW.keyed("wait", 3, Keys::None, "3.0.0", "Waits until replicas have the writes")
+        .route(Route::Replicas)
         .noscript()
         .only(Categories::CONNECTION),
-    ROW.refused("waitaof", 4, rules::REPLICAS, "7.2.0", "Waits until writes are on disk")
+    ROW.keyed("waitaof", 4, Keys::None, "7.2.0", "Waits until writes are on disk")
+        .route(Route::Replicas)
         .blocking()
         .only(Categories::CONNECTION),
 ];

@@ -1,8 +1,5 @@
 //! Why commands are refused, one text per reason; clients read them behind the command's name, users in the README.
 
-/// WAIT and WAITAOF. Replicas of which nodes, and having which writes, one number could not say truthfully.
-pub(super) const REPLICAS: &str =
-    "it is about one connection's writes to one server; clients of Ringway share connections to many";
 /// KEYS.
 pub(super) const ALL_KEYS: &str =
     "it gathers every key of every node and stops them meanwhile, SCAN does not";
