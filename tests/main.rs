@@ -34,6 +34,7 @@ mod faults_recovery;
 mod faults_streams;
 mod functions;
 mod hand_over;
+mod keys;
 mod large_values;
 mod lifecycle;
 mod metrics;

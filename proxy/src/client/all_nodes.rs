@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::session::{not_sent, refuse};
-use super::{Client, Inner, SlotRef, info, subscriptions};
+use super::{Client, Inner, SlotRef, info, keys, subscriptions};
 use crate::command::{self, Command, Join};
 use crate::error;
 use crate::resp::request::parse_number;
@@ -64,6 +64,7 @@ pub(super) fn send(
         return true;
     }
     match join {
+        Join::Keys => return keys::begin(client, inner, command, topology, args),
         Join::Draw => {
             // part numbers are 16 bits wide, which thousands of nodes fill
             let draws = DRAWS.min((usize::from(u16::MAX) / links.len()).saturating_sub(1));

@@ -18,6 +18,7 @@ mod emulate;
 mod exclusive;
 mod hub;
 mod info;
+mod keys;
 mod large_values;
 mod leaving;
 mod local;

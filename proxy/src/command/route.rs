@@ -68,7 +68,8 @@ pub enum Join {
     Memory,
     /// The page about the proxy and its nodes (INFO).
     Info,
-    /// The arrays of keys behind each other, without the keys that the ring gives to another node (KEYS).
+    /// The arrays of keys behind each other, without the keys that the ring gives to another node, passed through as
+    /// they come (KEYS).
     Keys,
     /// One key out of several drawn from every node, by the sizes of the nodes (RANDOMKEY).
     Draw,

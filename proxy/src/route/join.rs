@@ -406,7 +406,6 @@ impl Joining {
     fn over_nodes(&self, out: &mut Vec<u8>) -> Option<()> {
         let Over { topology, about } = self.over.as_ref()?;
         match (self.kind, about) {
-            (command::Join::Keys, _) => keyspace::keys(out, topology, self.replies()),
             (command::Join::Texts, _) => servers::texts(out, topology, self.replies()),
             (command::Join::Page, About::Place(place)) => {
                 keyspace::page(out, topology, *place, self.replies().next()?)

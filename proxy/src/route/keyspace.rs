@@ -1,4 +1,4 @@
-//! Joining what nodes tell about the keys they hold: KEYS, RANDOMKEY and the pages of SCAN.
+//! Joining what nodes tell about the keys they hold: RANDOMKEY and the pages of SCAN, and which keys of KEYS pass.
 //!
 //! After a change of the ring a node may still hold keys that now belong to another one. A client cannot reach them,
 //! so they are left out here; the price is one look-up on the ring for every key of a reply.
@@ -18,7 +18,7 @@ const CURSOR_TOO_LONG: &str =
     "ERR a node gave a SCAN cursor beyond 2^33, which cannot be carried beside the name of the node";
 
 /// Whether the ring gives this element of a node's reply, a bulk string, to that node.
-fn is_own(topology: &Topology, node: NodeIndex, element: &[u8]) -> Option<bool> {
+pub(crate) fn is_own(topology: &Topology, node: NodeIndex, element: &[u8]) -> Option<bool> {
     let Owner::Node(owner) = topology.owner(reply::bulk(element)?);
     Some(owner == node)
 }
@@ -42,20 +42,6 @@ fn put_head(out: &mut Vec<u8>, at: usize, len: usize) {
     let mut head = Vec::with_capacity(16);
     encode::array(&mut head, len);
     out.splice(at..at, head);
-}
-
-/// KEYS: one reply per node, in the order of the nodes.
-pub(super) fn keys<'a>(
-    out: &mut Vec<u8>,
-    topology: &Topology,
-    replies: impl Iterator<Item = &'a [u8]>,
-) -> Option<()> {
-    let (at, mut len) = (out.len(), 0);
-    for (node, keys) in replies.enumerate() {
-        len += append_own(out, topology, NodeIndex(node as u16), keys)?;
-    }
-    put_head(out, at, len);
-    Some(())
 }
 
 /// SCAN: the reply of the node at `place`.

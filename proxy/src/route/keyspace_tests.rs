@@ -29,16 +29,6 @@ fn text(write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> Option<String> {
 }
 
 #[test]
-fn keys_of_other_nodes_are_left_out() {
-    let topology = topology();
-    let (of_a, of_b) = (keys_of(&topology, 0, 3), keys_of(&topology, 1, 2));
-    let replies = [array(of_a.iter().chain(&of_b)), array(of_b.iter().chain(&of_a[..1]))];
-    let out = text(|out| keys(out, &topology, replies.iter().map(String::as_bytes)));
-    assert_eq!(out, Some(array(of_a.iter().chain(&of_b))));
-    assert_eq!(text(|out| keys(out, &topology, [&b"*1\r\n:1\r\n"[..]].into_iter())), None);
-}
-
-#[test]
 fn a_page_names_its_node_and_then_the_next() {
     let topology = topology();
     let order = topology.scan_order();

@@ -4,6 +4,8 @@
 //! that broke off, a client that left in the middle) it is closed, and its number goes to the [`Fences`], so that a
 //! node that slept runs nothing of it after newer commands (law I3).
 
+mod elements;
+
 use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};

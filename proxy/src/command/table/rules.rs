@@ -1,8 +1,7 @@
 //! Why commands are refused, one text per reason; clients read them behind the command's name, users in the README.
 
 /// KEYS.
-pub(super) const ALL_KEYS: &str =
-    "it gathers every key of every node and stops them meanwhile, SCAN does not";
+pub(super) const ALL_KEYS: &str = "it lists every key of every node and stops them meanwhile, SCAN does not";
 /// FLUSHALL and FLUSHDB.
 pub(super) const ALL_DATA: &str = "it deletes all data of all nodes";
 /// What one script or function, or the server that runs it, is asked for.
