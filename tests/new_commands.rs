@@ -69,6 +69,9 @@ fn i4_learned_commands_go_to_the_node_of_their_keys_and_to_no_other() {
             format!("x.zunionstore {key} 1 {key}"),
             format!("x.georadius {key} 1 2 3 m store {key}"),
             format!("x.object Encoding {key}"),
+            format!("x.blpop {key} 0"),
+            format!("x.xread block 0 streams {key} $"),
+            format!("x.bzmpop 0 1 {key} min"),
             format!("x.lmpop 1 {key} left"),
         ] {
             assert_eq!(client.text(&words(&request)), format!("+{node}\r\n"), "{request}");
@@ -84,11 +87,11 @@ fn i4_learned_commands_go_to_the_node_of_their_keys_and_to_no_other() {
         (format!("x.zunionstore {a} 1 {b}"), "-CROSSSLOT"),
         (format!("x.eval script 9 {a}"), "-ERR syntax error"),
         (format!("x.georadius {a} 1 2 3 m STORE {b}"), "-CROSSSLOT"),
-        (format!("x.xread count 1 streams {a} 0"), "-ERR X.XREAD is refused: it may wait"),
+        (format!("x.xread block 0 streams {a} {b} $ $"), "-CROSSSLOT"),
         (format!("x.get {a} {b}"), "-ERR wrong number of arguments for 'x.get' command"),
         (format!("x.object x.nosuch {a}"), "-ERR unknown command 'x.object'"),
         (format!("x.sort {a}"), "-ERR X.SORT is refused: "),
-        (format!("x.blpop {a} 0"), "-ERR X.BLPOP is refused: it may wait"),
+        (format!("x.blpop {a} {b} 0"), "-CROSSSLOT"),
         ("x.publish c m".into(), "-ERR X.PUBLISH is refused: "),
         ("x.flushall".into(), "-ERR X.FLUSHALL is refused: "),
         ("x.debug sleep 0".into(), "-ERR X.DEBUG is refused: "),
@@ -108,6 +111,39 @@ fn i4_learned_commands_go_to_the_node_of_their_keys_and_to_no_other() {
 fn harness_address(harness: &Harness, node: &str) -> String {
     let topology = harness.control().topology();
     topology.nodes().iter().find(|known| known.name == node).expect("a node").address.clone()
+}
+
+#[test]
+fn learned_commands_are_listed_with_those_of_the_table() {
+    let commands = renamed_commands();
+    let (harness, _fakes) = nodes([&commands, &commands]);
+    let (mut client, mut third) = (harness.client(), harness.client3());
+    let server = RedisServer::start();
+    wait_until_known(&mut client, "x.get k");
+    wait_for("both to have told", || client.text(&["x.get", "k"]).starts_with('+'));
+    let (mut two, mut three) = (server.client(), server.client());
+    three.call(&["HELLO", "3"]);
+    for (through, direct) in [(&mut client, &mut two), (&mut third, &mut three)] {
+        // arity, flags and the places of keys as the server tells them
+        let entry = |reply: String| reply.lines().skip(4).take(7).map(str::to_owned).collect::<Vec<_>>();
+        let told = entry(direct.text(&["COMMAND", "INFO", "get"]));
+        assert_eq!(entry(through.text(&["COMMAND", "INFO", "X.Get"])), told);
+        let list = through.text(&["COMMAND", "LIST", "FILTERBY", "PATTERN", "x.*"]);
+        for name in ["x.get", "x.object|x.encoding", "x.object", "x.blpop"] {
+            assert!(list.contains(&format!("\r\n{name}\r\n")), "{name}: {list}");
+        }
+        for name in ["x.flushall", "x.publish"] {
+            assert!(!list.contains(&format!("\r\n{name}\r\n")), "{name} is refused");
+        }
+        let container = through.text(&["COMMAND", "INFO", "x.object"]);
+        assert!(container.contains("x.object|x.freq") && !container.contains("help"), "{container}");
+        let docs = through.text(&["COMMAND", "DOCS", "x.get", "x.object"]);
+        assert!(docs.contains("module") && docs.contains("x.object|x.freq"), "{docs}");
+        let all = through.text(&["COMMAND"]);
+        let count = through.text(&["COMMAND", "COUNT"]);
+        assert_eq!(all.lines().next().map(|head| &head[1..]), count.trim_end().strip_prefix(':'));
+        assert!(all.contains("\r\nx.get\r\n") && all.contains("\r\nget\r\n"));
+    }
 }
 
 #[test]
@@ -178,7 +214,8 @@ fn the_admin_api_tells_what_becomes_of_each_command() {
     let learned = entry("x.zunionstore");
     assert_eq!((&learned["supported"], &learned["since"]), (&true.into(), &serde_json::Value::Null));
     assert_eq!(learned["keys"][1], "index 2, keynum 0 1 1");
-    assert_eq!(entry("x.blpop")["supported"], false);
+    let waits = entry("x.blpop")["how"].clone();
+    assert!(waits.as_str().is_some_and(|how| how.contains("a connection of the client's own")), "{waits}");
     let counted = harness.http().get("/metrics").text;
     assert!(counted.contains("command=\"(learned)\""), "learned commands are counted together");
 }

@@ -76,7 +76,9 @@ fn write_answer(
         Local::Role => role(out),
         Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut()),
         Local::AclWhoami => encode::bulk(out, session.user.unwrap_or_default().as_bytes()),
-        described => describe(described, &args, session.protocol, out),
+        described => {
+            describe(described, &args, session.protocol, &worker.shared.learned.rows(), out);
+        }
     }
     Ok(())
 }

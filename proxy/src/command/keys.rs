@@ -45,12 +45,14 @@ pub fn blocks(command: &Command, args: &Args) -> bool {
 }
 
 /// Index of the argument that says how long a request waits, if it waits: milliseconds for XREAD and XREADGROUP,
-/// seconds for all others.
+/// seconds for all others. `None` also where nobody knows.
 pub fn timeout_position(command: &Command, args: &Args) -> Option<usize> {
     match command.keys {
         Keys::Streams { .. } => StreamOptions::read(args).timeout,
         _ if !command.flags.contains(super::Flags::BLOCKING) => None,
         Keys::NumKeys { .. } => Some(1),
+        // nodes tell where the keys are, not where the time is
+        Keys::Specs(_) => None,
         _ => args.len().checked_sub(1),
     }
 }

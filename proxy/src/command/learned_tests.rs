@@ -1,4 +1,6 @@
 use super::super::key_positions;
+use super::super::keys::{blocks, timeout_position};
+use super::super::route::Route;
 use super::super::test_args::request;
 use super::*;
 use crate::limits::LEARNED_COMMANDS;
@@ -132,7 +134,6 @@ fn keys_are_found_by_every_kind_of_specification() {
 fn what_cannot_be_placed_is_refused_with_its_reason() {
     let one = spec(&index(1), &range(0, 1, 0));
     let commands = learned(&[
-        entry("r.waits", -2, &["blocking"], &[], &[&one]),
         entry("r.admin", -2, &["admin"], &[], &[&one]),
         entry("r.danger", -2, &[], &["@dangerous"], &[&one]),
         entry("r.channel", -2, &["pubsub"], &[], &[&one]),
@@ -144,7 +145,6 @@ fn what_cannot_be_placed_is_refused_with_its_reason() {
         entry("r.index", -2, &[], &[], &[&spec(&index(0), &range(0, 1, 0))]),
     ]);
     for (name, part) in [
-        ("r.waits", "may wait"),
         ("r.admin", "for operators"),
         ("r.danger", "for operators"),
         ("r.channel", "clients of Ringway share"),
@@ -158,6 +158,25 @@ fn what_cannot_be_placed_is_refused_with_its_reason() {
         assert!(rule(&commands, name).contains(part), "{name}: {}", rule(&commands, name));
     }
     assert_eq!(found(&commands, "r.nosuch k"), None);
+}
+
+#[test]
+fn what_may_wait_waits_on_a_connection_of_the_clients_own() {
+    let one = spec(&index(1), &range(0, 1, 0));
+    let commands = learned(&[
+        entry("w.flag", -2, &["blocking"], &[], &[&one]),
+        entry("w.category", -2, &[], &["@blocking"], &[&one]),
+        entry("w.none", -2, &["blocking"], &[], &[]),
+    ]);
+    for name in ["w.flag k 0", "w.category k 0"] {
+        let Some(Learned::Row(row)) = found(&commands, name) else { panic!("{name}") };
+        let words: Vec<&[u8]> = name.split(' ').map(str::as_bytes).collect();
+        let request = request(&words);
+        assert_eq!(row.route, Route::Waiting, "{name}");
+        assert!(blocks(row, &request.args()));
+        assert_eq!(timeout_position(row, &request.args()), None, "nobody knows where it is");
+    }
+    assert!(rule(&commands, "w.none k").contains("names no key"));
 }
 
 #[test]

@@ -58,13 +58,25 @@ const NUMBER_AND_KEYS: Find = Find::KeyNum { number: 0, first: 1, step: 1 };
 /// Just the key at the beginning.
 const ONE: Find = Find::Range { last: 0, step: 1, limit: 0 };
 
+impl KeySpec {
+    /// First key, last key and step, as far as these three can say it.
+    fn first_last_step(&self) -> (usize, isize, usize) {
+        match (self.begin, self.find) {
+            (Begin::Index(first), Find::Range { last, step, limit: 0 }) if last < 0 => (first, last, step),
+            (Begin::Index(first), Find::Range { last, step, limit: 0 }) => {
+                (first, first as isize + last, step)
+            }
+            _ => (0, 0, 0),
+        }
+    }
+}
+
 impl Keys {
     /// First key, last key and step as `COMMAND INFO` shows them; zeros where they cannot be told so.
     pub fn first_last_step(self) -> (usize, isize, usize) {
         match self {
-            Keys::None | Keys::Specs(_) | Keys::Streams { .. } | Keys::NumKeys { destination: false, .. } => {
-                (0, 0, 0)
-            }
+            Keys::None | Keys::Streams { .. } | Keys::NumKeys { destination: false, .. } => (0, 0, 0),
+            Keys::Specs(specs) => specs.first().map_or((0, 0, 0), KeySpec::first_last_step),
             Keys::One(at) => (at, at as isize, 1),
             Keys::Move => (1, 1, 1),
             Keys::Range { first, last, step } => (first, last, step),

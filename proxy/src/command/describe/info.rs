@@ -3,28 +3,50 @@
 use super::super::bits::KeyUse;
 use super::super::row::Command;
 use super::super::specs::{Begin, Find, KeySpec};
-use super::super::table::find_full;
-use super::{supported, supported_below};
+use super::{Entry, Known};
 use crate::resp::{Args, Protocol, encode};
 
 /// Everything that works.
-pub(super) fn all(protocol: Protocol, out: &mut Vec<u8>) {
-    encode::array(out, supported().count());
-    supported().for_each(|command| entry(command, protocol, out));
+pub(super) fn all(known: Known<'_>, protocol: Protocol, out: &mut Vec<u8>) {
+    encode::array(out, known.entries().count());
+    known.entries().for_each(|one| entry(known, one, protocol, out));
 }
 
 /// The commands named in the request, nil for each that does not work or exist.
-pub(super) fn some(args: &Args, protocol: Protocol, out: &mut Vec<u8>) {
+pub(super) fn some(known: Known<'_>, args: &Args, protocol: Protocol, out: &mut Vec<u8>) {
     encode::array(out, args.len().saturating_sub(2));
     for name in args.iter().skip(2) {
-        match find_full(name).filter(|command| command.is_supported()) {
-            Some(command) => entry(command, protocol, out),
+        match known.find(name) {
+            Some(one) => entry(known, one, protocol, out),
             None => encode::null(out, protocol),
         }
     }
 }
 
-fn entry(command: &Command, protocol: Protocol, out: &mut Vec<u8>) {
+fn entry(known: Known<'_>, one: Entry, protocol: Protocol, out: &mut Vec<u8>) {
+    match one {
+        Entry::Row(command) => facts(command, protocol, out),
+        Entry::Container(name) => container_facts(name, protocol, out),
+    }
+    match known.below(one).count() {
+        0 => encode::set(out, protocol, 0), // an empty set or a filled array: Redis does so
+        count => encode::array(out, count),
+    }
+    known.below(one).for_each(|below| entry(known, Entry::Row(below), protocol, out));
+}
+
+/// All but the last element.
+fn container_facts(name: &str, protocol: Protocol, out: &mut Vec<u8>) {
+    encode::array(out, 10);
+    encode::bulk(out, name.as_bytes());
+    encode::integer(out, -2);
+    encode::set(out, protocol, 0);
+    (0..3).for_each(|_| encode::integer(out, 0));
+    (0..3).for_each(|_| encode::set(out, protocol, 0));
+}
+
+/// All but the last element.
+fn facts(command: &Command, protocol: Protocol, out: &mut Vec<u8>) {
     encode::array(out, 10);
     encode::bulk(out, command.full_name.as_bytes());
     encode::integer(out, i64::from(command.arity));
@@ -39,11 +61,6 @@ fn entry(command: &Command, protocol: Protocol, out: &mut Vec<u8>) {
     encode::set(out, protocol, 0); // tips
     encode::set(out, protocol, command.key_specs().count());
     command.key_specs().for_each(|spec| key_spec(spec, protocol, out));
-    match supported_below(command).count() {
-        0 => encode::set(out, protocol, 0), // an empty set or a filled array: Redis does so
-        count => encode::array(out, count),
-    }
-    supported_below(command).for_each(|below| entry(below, protocol, out));
 }
 
 /// The words for what happens to a key.

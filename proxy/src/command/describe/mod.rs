@@ -11,23 +11,95 @@ mod list;
 
 use super::route::Local;
 use super::row::Command;
-use super::table::top_level;
+use super::table::{self, find_full, top_level};
 use crate::resp::{Args, Protocol, encode};
 
 /// Writes the reply of a request whose row is answered from the table
-/// ([`Local::is_described`]); `args` is the whole request.
-pub fn describe(local: Local, args: &Args, protocol: Protocol, out: &mut Vec<u8>) {
+/// ([`Local::is_described`]); `args` is the whole request, `learned` the rows beyond the table, by name.
+pub fn describe(
+    local: Local,
+    args: &Args,
+    protocol: Protocol,
+    learned: &[&'static Command],
+    out: &mut Vec<u8>,
+) {
+    let known = Known { learned };
     match local {
-        Local::CommandAll => info::all(protocol, out),
-        Local::CommandCount => encode::integer(out, supported().count() as i64),
-        Local::CommandInfo if args.len() == 2 => info::all(protocol, out),
-        Local::CommandInfo => info::some(args, protocol, out),
-        Local::CommandDocs => docs::docs(args, protocol, out),
+        Local::CommandAll => info::all(known, protocol, out),
+        Local::CommandCount => encode::integer(out, known.entries().count() as i64),
+        Local::CommandInfo if args.len() == 2 => info::all(known, protocol, out),
+        Local::CommandInfo => info::some(known, args, protocol, out),
+        Local::CommandDocs => docs::docs(known, args, protocol, out),
         Local::CommandGetKeys => getkeys::keys(args, out),
         Local::CommandGetKeysAndFlags => getkeys::keys_and_flags(args, protocol, out),
-        Local::CommandList => list::list(args, out),
+        Local::CommandList => list::list(known, args, out),
         Local::Help => help::help(args, out),
         _ => encode::error(out, "ERR not described by the command table"),
+    }
+}
+
+/// The table and what nodes told of beyond it.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    /// By name.
+    learned: &'a [&'static Command],
+}
+
+/// What a list shows.
+#[derive(Clone, Copy)]
+enum Entry {
+    Row(&'static Command),
+    /// Holds learned subcommands together; nodes tell no more of it.
+    Container(&'static str),
+}
+
+impl Entry {
+    fn full_name(self) -> &'static str {
+        match self {
+            Entry::Row(row) => row.full_name,
+            Entry::Container(name) => name,
+        }
+    }
+}
+
+impl<'a> Known<'a> {
+    /// The plain commands and containers that work.
+    fn entries(self) -> impl Iterator<Item = Entry> + Clone + 'a {
+        let plain = self.learned.iter().filter(|row| !row.full_name.contains('|')).map(|row| Entry::Row(row));
+        supported().map(Entry::Row).chain(plain).chain(self.containers())
+    }
+
+    /// The learned ones; names that begin alike stand behind each other.
+    fn containers(self) -> impl Iterator<Item = Entry> + Clone + 'a {
+        let name = |row: &Command| row.full_name.split_once('|').map(|(name, _)| name);
+        let first_of = move |at: usize| {
+            let this = name(self.learned[at]).filter(|name| table::find(name.as_bytes()).is_none())?;
+            let is_first = at == 0 || name(self.learned[at - 1]) != Some(this);
+            is_first.then_some(Entry::Container(this))
+        };
+        (0..self.learned.len()).filter_map(first_of)
+    }
+
+    /// The subcommands of an entry that work.
+    fn below(self, entry: Entry) -> impl Iterator<Item = &'static Command> + Clone + 'a {
+        let (container, of_table) = match entry {
+            Entry::Row(row) => (row.full_name, row.subcommands),
+            Entry::Container(name) => (name, &[][..]),
+        };
+        let is_below =
+            move |row: &&Command| row.full_name.split_once('|').is_some_and(|(name, _)| name == container);
+        let learned = self.learned.iter().copied().filter(is_below);
+        of_table.iter().filter(|row| row.is_supported()).chain(learned)
+    }
+
+    /// The entry of this name, with the container or without one.
+    fn find(self, name: &[u8]) -> Option<Entry> {
+        let row = find_full(name).filter(|row| row.is_supported());
+        let learned =
+            || self.learned.iter().copied().find(|row| row.full_name.as_bytes().eq_ignore_ascii_case(name));
+        let container =
+            || self.containers().find(|entry| entry.full_name().as_bytes().eq_ignore_ascii_case(name));
+        row.or_else(learned).map(Entry::Row).or_else(container)
     }
 }
 

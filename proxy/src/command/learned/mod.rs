@@ -93,6 +93,12 @@ impl LearnedCommands {
         agreed.commands.get(&format!("{name}|{}", lower(below)?)).cloned()
     }
 
+    /// Those that run, by name.
+    pub(crate) fn rows(&self) -> Vec<&'static Command> {
+        let row = |learned| if let Learned::Row(row) = learned { Some(row) } else { None };
+        self.all().into_values().filter_map(row).collect()
+    }
+
     /// All of them, by name.
     pub(crate) fn all(&self) -> BTreeMap<String, Learned> {
         self.agreed.load().commands.iter().map(|(name, learned)| (name.clone(), learned.clone())).collect()

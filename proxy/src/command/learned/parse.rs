@@ -48,7 +48,6 @@ pub(super) enum SpecFind {
 
 const NO_KEYS: &str = "it names no key, so that no node can be chosen for it";
 const UNKNOWN_KEYS: &str = "nodes do not tell where all its keys are";
-const WAITS: &str = "it may wait, which commands that nodes told of cannot do here";
 const OPERATORS: &str = "it is for operators of a server; connect to the node";
 const CONNECTION: &str = "concerns a connection to a server, which clients of Ringway share";
 
@@ -107,8 +106,10 @@ fn read(parts: &[&[u8]]) -> Option<Told> {
         None => read_range(parts, flags),
     };
     let is_in = |category: &str| categories.iter().any(|word| word == category);
+    if is_in("@blocking") {
+        flags = flags.with(Flags::BLOCKING);
+    }
     let refused = match &specs {
-        _ if flags.contains(Flags::BLOCKING) || is_in("@blocking") => Some(WAITS),
         _ if flags.contains(Flags::ADMIN) || is_in("@admin") || is_in("@dangerous") => Some(OPERATORS),
         _ if flags.contains(Flags::PUBSUB) || is_in("@pubsub") => Some(CONNECTION),
         _ if is_in("@connection") || is_in("@transaction") => Some(CONNECTION),

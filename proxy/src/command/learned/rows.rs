@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use super::super::bits::{Categories, KeyUse};
+use super::super::bits::{Categories, Flags, KeyUse};
 use super::super::route::Route;
 use super::super::row::{Command, CommandId, Group, Keys};
 use super::super::specs::{Begin, Find, KeySpec};
@@ -101,7 +101,7 @@ fn make(name: &str, told: &Told, id: CommandId) -> Command {
         categories: Categories::EMPTY,
         keys: Keys::Specs(Box::leak(specs.collect())),
         key_uses: [KeyUse::EMPTY; 3],
-        route: Route::Key,
+        route: if told.flags.contains(Flags::BLOCKING) { Route::Waiting } else { Route::Key },
         guarded: None,
         computed: None,
         lookup: false,
@@ -115,7 +115,6 @@ fn make(name: &str, told: &Told, id: CommandId) -> Command {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::bits::Flags;
     use super::*;
 
     #[test]
