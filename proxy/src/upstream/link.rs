@@ -21,46 +21,21 @@ use tokio::sync::watch;
 
 use super::backoff::Backoff;
 use super::block::Block;
+use super::context::LinkContext;
 use super::conversation::End;
 use super::exchange::{Exchange, Keep, ReplyTo};
 use super::greeting::{Fences, Greeting, Identity, greet};
-use super::{Lane, Paces, Trouble};
+use super::{Lane, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
-use crate::essential::{Essential, Failed};
+use crate::essential::Essential;
 use crate::net::Stream;
 use crate::resp::encode;
-use crate::scripts::Scripts;
-use crate::settings::{NodeSpec, Timeouts};
+use crate::settings::NodeSpec;
 use crate::stats::{NodeState, NodeStats, Outcome};
-use crate::turn::Turn;
 
 /// How long a node may be silent, with nothing asked of it, before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// What all links of a worker share.
-pub(crate) struct LinkContext<T: ReplyTo> {
-    pub(crate) timeouts: Timeouts,
-    pub(crate) turn: Rc<Turn>,
-    /// Whether this worker logs what becomes of nodes; one of all does.
-    pub(crate) speaks: bool,
-    /// What every new connection makes known to its node.
-    pub(crate) scripts: Arc<Scripts>,
-    /// Workers that connect to the same nodes.
-    pub(crate) sharers: usize,
-    /// How often all of them connect to a node.
-    pub(crate) paces: Arc<Paces>,
-    /// Where a defect that ends a link's task is told.
-    pub(crate) failed: Failed,
-    /// Most bytes that may wait for one connection; fewer while memory is short.
-    pub(crate) queue_bytes: Cell<usize>,
-    /// How often a connection was lost that had worked, or a node has left: what a client was told before may not hold.
-    pub(crate) losses: Cell<u64>,
-    /// Links with something to write at the end of the turn.
-    pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
-    /// Where all links read to: nothing stays in it between two turns.
-    pub(crate) buffer: RefCell<Box<[u8]>>,
-}
 
 /// Whether a command was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 
 mod backoff;
 mod block;
+mod context;
 mod conversation;
 mod dedicated;
 pub(crate) mod exchange;
@@ -23,11 +24,12 @@ mod pace;
 mod question;
 
 pub(crate) use block::{error_line, explained, refusal};
+pub(crate) use context::LinkContext;
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
 pub(crate) use exchange::ReplyTo;
 pub(crate) use hearing::Message;
 use link::Siblings;
-pub(crate) use link::{Link, LinkContext, Sent};
+pub(crate) use link::{Link, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
 pub(crate) use pace::Paces;
 pub(crate) use question::ask_once;

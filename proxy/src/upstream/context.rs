@@ -1,0 +1,37 @@
+//! What the links of a worker have in common.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::exchange::ReplyTo;
+use super::link::Link;
+use super::pace::Paces;
+use crate::essential::Failed;
+use crate::scripts::Scripts;
+use crate::settings::Timeouts;
+use crate::turn::Turn;
+
+/// What all links of a worker share.
+pub(crate) struct LinkContext<T: ReplyTo> {
+    pub(crate) timeouts: Timeouts,
+    pub(crate) turn: Rc<Turn>,
+    /// Whether this worker logs what becomes of nodes; one of all does.
+    pub(crate) speaks: bool,
+    /// What every new connection makes known to its node.
+    pub(crate) scripts: Arc<Scripts>,
+    /// Workers that connect to the same nodes.
+    pub(crate) sharers: usize,
+    /// How often all of them connect to a node.
+    pub(crate) paces: Arc<Paces>,
+    /// Where a defect that ends a link's task is told.
+    pub(crate) failed: Failed,
+    /// Most bytes that may wait for one connection; fewer while memory is short.
+    pub(crate) queue_bytes: Cell<usize>,
+    /// How often a connection was lost that had worked, or a node has left: what a client was told before may not hold.
+    pub(crate) losses: Cell<u64>,
+    /// Links with something to write at the end of the turn.
+    pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
+    /// Where all links read to: nothing stays in it between two turns.
+    pub(crate) buffer: RefCell<Box<[u8]>>,
+}
