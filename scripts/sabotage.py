@@ -68,8 +68,8 @@ BUGS = (
     Bug(
         "writes are sent again as reads are",
         "proxy/src/upstream/exchange/lost.rs",
-        "&& front.may_repeat()\n",
-        "\n",
+        "self.asked.as_ref().is_some_and(|asked| asked.command.may_repeat())",
+        "self.asked.is_some()",
         CORE,
     ),
     Bug(
