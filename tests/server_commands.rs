@@ -4,7 +4,6 @@ use ringway_proxy::settings::NodeSpec;
 
 use crate::support::byte_proxy::ByteProxy;
 use crate::support::frame::{bulk, reply_len};
-use crate::support::harness::specs;
 use crate::support::raw_client::RawClient;
 use crate::support::{Cluster, Harness, RedisServer, wait_for};
 

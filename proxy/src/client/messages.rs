@@ -37,8 +37,9 @@ impl Messages {
     /// Moves to `out` what may leave once all replies below `base` have left.
     pub(crate) fn release(&mut self, base: u64, out: &mut Vec<u8>) {
         let mut released = 0;
-        while let Some((_, len)) = self.behind.pop_front_if(|(number, _)| *number < base) {
+        while let Some((_, len)) = self.behind.front().filter(|(number, _)| *number < base) {
             released += len;
+            self.behind.pop_front();
         }
         if self.behind.is_empty() {
             out.append(&mut std::mem::take(&mut self.bytes));
@@ -63,6 +64,7 @@ mod tests {
             messages.release(base, &mut out);
             assert_eq!(out, seen.as_bytes(), "{base}");
         }
-        assert!(messages.is_empty() && messages.len() == 0);
+        assert!(messages.is_empty());
+        assert_eq!(messages.len(), 0);
     }
 }
