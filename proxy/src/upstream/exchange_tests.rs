@@ -106,8 +106,11 @@ fn a_stall_is_counted_from_the_last_sign_of_life() {
 }
 
 #[test]
-fn a_probe_reaches_nobody_and_must_be_answered_with_pong() {
-    for (answer, result) in [(&b"+PONG\r\n"[..], Ok(())), (b"-LOADING x\r\n", Err(Violation::Probe))] {
+fn a_probe_reaches_nobody_and_must_be_answered_by_a_node_that_lives() {
+    let alive = [&b"+PONG\r\n"[..], b"-LOADING x\r\n", b"-BUSY x\r\n", b"-MISCONF x\r\n"]
+        .map(|answer| (answer, Ok(())));
+    let strange = [&b"-ERR x\r\n"[..], b"+OK\r\n", b":1\r\n"].map(|answer| (answer, Err(Violation::Probe)));
+    for (answer, result) in alive.into_iter().chain(strange) {
         for split in 0..answer.len() {
             let now = Instant::now();
             let mut exchange: Exchange<To> = Exchange::new(now);
