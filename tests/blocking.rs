@@ -319,6 +319,7 @@ fn c8_more_than_the_limit_are_answered_an_error() {
     assert!(cluster.http().get("/metrics").text.contains("\nringway_blocked_clients 2\n"));
     drop(first);
     wait_until_waiting(server, 1);
+    wait_for("its place to be free", || cluster.http().get("/v1/stats").ok()["blocked_clients"] == 1);
     let mut third = waiter(third, "BLPOP k 0");
     wait_until_waiting(server, 2);
     cluster.client().call(&["RPUSH", "k", "a", "b"]);

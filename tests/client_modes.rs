@@ -181,6 +181,12 @@ fn the_lines_tell_what_clients_do() {
     for at in [0, 2, 3] {
         assert_eq!(clients[at].rest(), b"", "client {at} is closed");
     }
+    wait_for("nobody to wait", || {
+        cluster
+            .nodes
+            .iter()
+            .all(|node| node.call::<String>(&["INFO", "clients"]).contains("blocked_clients:0"))
+    });
     assert_eq!(asks.text(&["LPUSH", "l", "x"]), ":1\r\n");
     assert_eq!(asks.text(&["LLEN", "l"]), ":1\r\n", "nobody takes it any more");
     assert_eq!(clients[1].text(&["EXEC"]), "*1\r\n+OK\r\n");

@@ -125,6 +125,28 @@ fn i2_a_client_that_goes_over_to_other_connections_keeps_its_order() {
     }
 }
 
+/// A reply says which connections the next command takes: also a command for all nodes goes there, not where the last one went.
+#[test]
+fn i2_what_concerns_all_nodes_goes_over_with_its_client() {
+    let server = RedisServer::start();
+    let wire = ByteProxy::start(&server.address());
+    let mut settings = patient(named(&[("only", wire.address())]));
+    settings.threads = 1;
+    settings.allowed_commands = vec!["flushall".into()];
+    let harness = Harness::start(settings);
+    let _: String = server.call(&[b"SET".as_slice(), b"large", &vec![b'x'; LARGE]]);
+    // it is to go over, and what is on the connection that it leaves arrives late
+    let mut client = harness.client();
+    assert!(client.call(&["GET", "large"]).len() > LARGE);
+    wire.hold_requests();
+    client.send_command(&["FLUSHALL"]);
+    client.send_command(&["SET", "k", "v"]);
+    std::thread::sleep(Duration::from_millis(300));
+    wire.release_requests();
+    assert_eq!((client.text_reply(), client.text_reply()), ("+OK\r\n".into(), "+OK\r\n".into()));
+    assert_eq!(client.text(&["GET", "k"]), "$1\r\nv\r\n", "FLUSHALL ran after what followed it");
+}
+
 #[test]
 fn a4_a_late_write_runs_after_none_that_took_another_connection() {
     let server = RedisServer::start();

@@ -43,6 +43,7 @@ mod node_errors;
 mod pipeline;
 mod pubsub;
 mod pubsub_faults;
+mod random_input;
 mod reads_again;
 mod redis_rs;
 mod replicas;

@@ -55,16 +55,13 @@ pub(super) fn send(
         refuse(client, inner, command, error::NO_SUCH_DATABASE);
         return true;
     }
-    let (topology, links) = every_link(client, inner);
-    if !order(inner, &topology) {
-        return false;
-    }
+    let Some((topology, links)) = every_link(client, inner) else { return false };
     if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
         not_sent(client, inner, command, unusable);
         return true;
     }
     match join {
-        Join::Keys => return keys::begin(client, inner, command, topology, args),
+        Join::Keys => return keys::begin(client, inner, command, args),
         Join::Draw => {
             // part numbers are 16 bits wide, which thousands of nodes fill
             let draws = DRAWS.min((usize::from(u16::MAX) / links.len()).saturating_sub(1));
@@ -152,17 +149,21 @@ fn guarded(command: &Command, why: &str) -> String {
 }
 
 /// Whether a command for the nodes of `topology` may be sent now: as with keys, not before its client's commands for
-/// nodes of an earlier one are answered.
-pub(super) fn order(inner: &mut Inner, topology: &Topology) -> bool {
+/// nodes of an earlier one, or on other connections, are answered.
+fn order(inner: &mut Inner, topology: &Topology) -> bool {
     inner.session.follows(topology.epoch(), inner.pipeline.is_empty())
 }
 
-/// The topology and the connections to its nodes, in their order.
-pub(super) fn every_link(client: &Rc<Client>, inner: &Inner) -> (Arc<Topology>, Vec<ClientLink>) {
+/// The topology and the connections to its nodes, in their order; `None` when the command must wait for those before it.
+pub(super) fn every_link(client: &Rc<Client>, inner: &mut Inner) -> Option<(Arc<Topology>, Vec<ClientLink>)> {
     let routes = client.worker.routes();
+    // first: it decides which connections are taken
+    if !order(inner, &routes.topology) {
+        return None;
+    }
     let nodes = (0..routes.topology.nodes().len()).map(|at| NodeIndex(at as u16));
     let links = nodes.map(|node| routes.link(node, inner.session.lane())).collect();
-    (Arc::clone(&routes.topology), links)
+    Some((Arc::clone(&routes.topology), links))
 }
 
 /// Sends each request to each node; all of them can be used.

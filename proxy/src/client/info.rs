@@ -4,9 +4,10 @@
 //! are in. A node that is known to be down is not asked, one that does not answer is given up like any other time.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::all_nodes::{every_link, order};
+use super::all_nodes::every_link;
 use super::local::REDIS_VERSION;
 use super::{Client, Inner, SlotRef};
 use crate::command::{Command, Join};
@@ -26,17 +27,15 @@ pub(super) fn send(
 ) -> bool {
     let worker = &client.worker;
     let wanted = Wanted::of(args.iter().skip(1));
-    let (topology, links) = every_link(client, inner);
     let mut page = Page { protocol: inner.session.protocol, wanted, own: Vec::new() };
     if !wanted.asks_nodes() {
         own_facts(worker, &mut page);
         worker.stats.local.count(command, Outcome::Ok);
+        let topology = Arc::clone(&worker.routes().topology);
         client.answer(inner, |out| info::join(out, &page, &topology, std::iter::empty()));
         return true;
     }
-    if !order(inner, &topology) {
-        return false;
-    }
+    let Some((topology, links)) = every_link(client, inner) else { return false };
     own_facts(worker, &mut page);
     let limit = worker.shared.settings.limits.reply_hard_bytes;
     let request = wanted.request();

@@ -39,14 +39,17 @@ pub(super) fn begin(
     client: &Rc<Client>,
     inner: &mut Inner,
     command: &'static Command,
-    topology: Arc<Topology>,
     args: Args<'_>,
 ) -> bool {
     if !inner.pipeline.is_empty() {
         inner.session.hold();
         return false;
     }
-    let nodes = client.worker.routes().nodes();
+    // of one look: which keys are a node's own depends on its place in the topology (law I8)
+    let (topology, nodes) = {
+        let routes = client.worker.routes();
+        (Arc::clone(&routes.topology), routes.nodes())
+    };
     let Some(permit) = exclusive::permits(client, nodes.len()) else {
         refuse(client, inner, command, exclusive::TOO_MANY);
         return true;
@@ -254,6 +257,7 @@ impl Ask {
             Copies::Two => (&self.twice, 4),
         };
         let mut connection = node.dedicated(self.lane).await?;
+        connection.only_reads();
         connection.send(request, self.patience()).await?;
         for _ in 0..before {
             let said = connection.line(self.patience()).await?;

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     bytes: Vec<u8>,
+    /// How many of `bytes` have left.
+    at: usize,
     /// Behind which command's reply so many of `bytes` leave.
     behind: VecDeque<(u64, usize)>,
 }
@@ -20,7 +22,7 @@ impl Messages {
 
     /// Bytes of messages.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.at
     }
 
     /// Adds a message, its first byte and the rest, that leaves behind the reply to the command `number`.
@@ -36,15 +38,18 @@ impl Messages {
 
     /// Moves to `out` what may leave once all replies below `base` have left.
     pub(crate) fn release(&mut self, base: u64, out: &mut Vec<u8>) {
-        let mut released = 0;
+        let before = self.at;
         while let Some((_, len)) = self.behind.front().filter(|(number, _)| *number < base) {
-            released += len;
+            self.at += len;
             self.behind.pop_front();
         }
+        out.extend_from_slice(&self.bytes[before..self.at]);
         if self.behind.is_empty() {
-            out.append(&mut std::mem::take(&mut self.bytes));
-        } else {
-            out.extend(self.bytes.drain(..released));
+            *self = Self::default();
+        } else if self.at > self.bytes.len() / 2 {
+            // what is moved is less than what has left
+            self.bytes.drain(..self.at);
+            self.at = 0;
         }
     }
 }

@@ -11,11 +11,14 @@ use super::pace::Pace;
 const FIRST: Duration = Duration::from_millis(100);
 /// Longest pause: with it a node that answers again is back in use within half a second.
 const LONGEST: Duration = Duration::from_millis(400);
+/// The same for a connection that does not speak for the node.
+const LONGEST_OF_OTHERS: Duration = Duration::from_secs(5);
 
 /// Doubling pauses with jitter. Takes time as an argument, holds no timer.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     pace: Arc<Pace>,
+    leads: bool,
     least: Duration,
     failures: u32,
     begun: bool,
@@ -30,6 +33,7 @@ impl Backoff {
         let sharers = u32::try_from(sharers).unwrap_or(u32::MAX).clamp(1, 4);
         Self {
             pace,
+            leads: true,
             least: FIRST * sharers,
             failures: 0,
             begun: false,
@@ -38,16 +42,31 @@ impl Backoff {
         }
     }
 
+    /// Whether the connection speaks for the node. One that does not is told by the others when the node answers; if it
+    /// fails all the same, what it is set to may be what the node does not have, and it tries seldom.
+    pub(crate) fn leads(&mut self, leads: bool) {
+        self.leads = leads;
+    }
+
+    /// Whether others found that the node does not answer.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.pace.is_in_vain()
+    }
+
     /// A connection works.
     pub(crate) fn succeeded(&mut self) {
         self.failures = 0;
-        self.pace.succeeded();
+        if self.leads {
+            self.pace.succeeded();
+        }
     }
 
     /// A connection could not be made or did not answer.
     pub(crate) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
-        self.pace.failed();
+        if self.leads {
+            self.pace.failed();
+        }
     }
 
     /// Begins a connect, after a pause.
@@ -78,7 +97,10 @@ impl Backoff {
     pub(crate) fn pause(&mut self, now: Instant) -> Duration {
         let wished = match self.failures {
             0 => Duration::ZERO,
-            n => (self.least * 2u32.saturating_pow(n.min(8) - 1)).min(LONGEST.max(self.least)),
+            n => {
+                let longest = if self.leads { LONGEST } else { LONGEST_OF_OTHERS };
+                (self.least * 2u32.saturating_pow(n.min(8) - 1)).min(longest.max(self.least))
+            }
         };
         let wished = wished.mul_f64(0.75 + 0.25 * self.fraction());
         let since = self.last_connect.map_or(self.least, |last| now.saturating_duration_since(last));

@@ -72,6 +72,8 @@ pub(super) struct Line {
     stats: Arc<NodeStats>,
     fences: Fences,
     identity: Option<Identity>,
+    /// When its greeting was begun, which fenced what had been given up by then.
+    born: Instant,
     /// Something was asked and not wholly answered.
     doubtful: bool,
 }
@@ -91,12 +93,14 @@ impl ManageConnection for Dialer {
 
     async fn connect(&self) -> Result<Line, String> {
         self.stats.connects.add(1);
+        let born = Instant::now();
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let fences = self.fences.recent(born);
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
                 lane: self.lane,
-                fences: &[],
+                fences: &fences,
                 scripts: &self.scripts.all(),
             };
             let identity = greet(&stream, &greeting).await?;
@@ -108,11 +112,15 @@ impl ManageConnection for Dialer {
             .map_err(|_| format!("no connection or no greeting within {} ms", limit.as_millis()))??;
         self.stats.connections_changed(1);
         let (stats, fences) = (Arc::clone(&self.stats), self.fences.clone());
-        Ok(Line { stream, stats, fences, identity, doubtful: false })
+        Ok(Line { stream, stats, fences, identity, born, doubtful: false })
     }
 
-    /// Nothing may have come while nobody asked: neither bytes nor the end.
+    /// Nothing may have come while nobody asked: neither bytes nor the end. Nor may another connection have been given up
+    /// with commands unanswered: the node may yet run these, unless a new connection has it close that one first.
     async fn is_valid(&self, line: &mut Line) -> Result<(), String> {
+        if self.fences.newest().is_some_and(|newest| newest >= line.born) {
+            return Err("older than what was given up".into());
+        }
         let mut byte = [0];
         match line.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte) {
             Poll::Pending => Ok(()),
@@ -178,7 +186,7 @@ impl Pool {
             why = told(&mut trouble) => return Err(not_sent(why)),
         };
         match line {
-            Ok(line) => Ok(Dedicated { line, trouble, waits: false, partial: Vec::new() }),
+            Ok(line) => Ok(Dedicated { line, trouble, waits: false, only_reads: false, partial: Vec::new() }),
             Err(RunError::User(why)) => Err(not_sent(why)),
             Err(RunError::TimedOut) => {
                 let known = self.last_error.0.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -204,6 +212,8 @@ pub(crate) struct Dedicated {
     trouble: Option<watch::Receiver<Trouble>>,
     /// What was asked waits for something to happen, or is answered and lasts.
     waits: bool,
+    /// What is asked changes nothing.
+    only_reads: bool,
     /// Bytes of replies that were read and not passed on.
     partial: Vec<u8>,
 }
@@ -211,9 +221,9 @@ pub(crate) struct Dedicated {
 impl Drop for Dedicated {
     fn drop(&mut self) {
         let node_works = self.trouble.as_ref().is_some_and(|trouble| trouble.borrow().is_none());
-        if self.line.doubtful && self.waits && node_works {
+        if self.line.doubtful && (self.only_reads || self.waits && node_works) {
             // a node that is awake forgets what waits together with its connection: no fence is needed, and a thousand
-            // clients that leave at once would make as many
+            // clients that leave at once would make as many; nor is one for what changes nothing
             self.line.identity = None;
         }
     }
@@ -241,6 +251,12 @@ impl Dedicated {
         };
         self.line.doubtful = true;
         Err(Lost { fate: Fate::NotSent, why })
+    }
+
+    /// Nothing that is asked from now on, until the connection is given back, changes anything: the node need not be kept
+    /// from running it late.
+    pub(crate) fn only_reads(&mut self) {
+        self.only_reads = true;
     }
 
     /// What has the node close this connection, if it tells how it knows it.

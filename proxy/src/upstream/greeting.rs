@@ -64,6 +64,12 @@ impl Fences {
         }
     }
 
+    /// When the last one was given up.
+    pub(crate) fn newest(&self) -> Option<Instant> {
+        let fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        fences.back().map(|(at, _)| *at)
+    }
+
     /// Those that a new connection names.
     pub(crate) fn recent(&self, now: Instant) -> Vec<Identity> {
         let mut fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -64,7 +64,10 @@ pub(super) fn fence<T: ReplyTo + 'static>(
     concerned: impl Fn(&Rc<Link<T>>) -> bool,
 ) {
     let links: Vec<_> = siblings.borrow().iter().filter_map(Weak::upgrade).collect();
-    links.iter().filter(|link| link.is_usable() && concerned(link)).for_each(|link| link.fence(words));
+    links
+        .iter()
+        .filter(|link| link.state.get() != State::Down && concerned(link))
+        .for_each(|link| link.fence(words));
 }
 
 /// What a link is told of its node and shares with the node's other connections.
@@ -271,9 +274,7 @@ impl<T: ReplyTo + 'static> Link<T> {
                 self.stalled.set(true);
                 self.wake();
             }
-            State::Connecting => {
-                self.lose(Keep::Nothing, &format!("no connection for {} s", limit.as_secs_f64()))
-            }
+            State::Connecting => self.down(&format!("no connection for {} s", limit.as_secs_f64())),
             State::Down => {}
         }
     }
@@ -310,6 +311,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     async fn run(self: Rc<Self>) {
         let _essential = Essential::new("a connection to a node", &self.context.failed);
         let mut backoff = Backoff::new(self.context.sharers, self.context.paces.of(&self.spec.address));
+        backoff.leads(self.lane == Lane::default());
         loop {
             if self.waits_in_vain(&mut backoff).await {
                 break;
@@ -362,7 +364,13 @@ impl<T: ReplyTo + 'static> Link<T> {
             }
             match backoff.begin(Instant::now()) {
                 Ok(()) => return false,
-                Err(longer) => pause = longer,
+                Err(longer) => {
+                    pause = longer;
+                    // whoever asks need not wait to hear what others know
+                    if self.state.get() == State::Connecting && backoff.is_in_vain() {
+                        self.down("it does not answer");
+                    }
+                }
             }
         }
     }
@@ -386,13 +394,18 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.stats.connects.add(1);
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let fences = self.fences.recent(Instant::now());
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
                 lane: self.lane,
-                fences: &self.fences.recent(Instant::now()),
+                fences: &fences,
                 scripts: &self.context.scripts.all(),
             };
             let identity = greet(&stream, &greeting).await?;
+            // a connection that was given up in the meantime is not fenced on this one
+            if self.fences.recent(Instant::now()).iter().any(|one| !fences.contains(one)) {
+                return Err("another connection to it was given up just now".into());
+            }
             Ok::<_, String>((stream, identity))
         };
         let limit = self.context.timeouts.connect;

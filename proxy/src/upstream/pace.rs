@@ -81,6 +81,11 @@ impl Pace {
         self.answers.notify_waiters();
     }
 
+    /// Whether the last connect failed.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.state().in_vain
+    }
+
     /// A connect was in vain.
     pub(crate) fn failed(&self) {
         self.state().in_vain = true;

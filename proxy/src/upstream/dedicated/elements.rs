@@ -38,6 +38,10 @@ impl Dedicated {
             let (mut taken, mut count) = (0, 0);
             while count < left {
                 let ahead = &self.partial[taken..];
+                // keys are strings; anything that holds others would be scanned from its beginning with each read
+                if ahead.first().is_some_and(|kind| *kind != b'$') {
+                    return Err(unknown("it lists something that is no string".into()));
+                }
                 match ReplyScanner::default().scan(ahead).map_err(|error| unknown(error.to_string()))? {
                     ReplyScan::Complete(len) => {
                         visit(&ahead[..len]);
