@@ -19,6 +19,8 @@ const LONGEST_OF_OTHERS: Duration = Duration::from_secs(5);
 pub(crate) struct Backoff {
     pace: Arc<Pace>,
     leads: bool,
+    /// How often the node had answered when the last connect was begun.
+    answered: u64,
     least: Duration,
     failures: u32,
     begun: bool,
@@ -34,6 +36,7 @@ impl Backoff {
         Self {
             pace,
             leads: true,
+            answered: 0,
             least: FIRST * sharers,
             failures: 0,
             begun: false,
@@ -74,6 +77,7 @@ impl Backoff {
     /// # Errors
     /// How long to wait until asking again: others have begun too many.
     pub(crate) fn begin(&mut self, now: Instant) -> Result<(), Duration> {
+        self.answered = self.pace.answered();
         if std::mem::replace(&mut self.begun, true) {
             let apart = 1.0 + 0.05 * self.fraction();
             return self.pace.begin(now).map_err(|wait| wait.mul_f64(apart));
@@ -85,8 +89,10 @@ impl Backoff {
     /// Ready when others tell that the node answers, which makes a pause after a failure pointless.
     pub(crate) fn answers(&self) -> impl Future<Output = ()> + 'static {
         let others = (self.failures > 0).then(|| Arc::clone(&self.pace));
+        let has_missed = self.pace.answered() != self.answered;
         async move {
             match others {
+                Some(_) if has_missed => {}
                 Some(pace) => pace.answers().await,
                 None => std::future::pending().await,
             }
@@ -134,6 +140,36 @@ mod tests {
             assert!(last >= Duration::from_millis(75) && last <= LONGEST, "{last:?}");
         }
         assert!(last >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn one_that_does_not_speak_for_the_node_tries_seldom_and_tells_nobody() {
+        let (pace, now) = (Arc::new(Pace::default()), Instant::now());
+        let mut other = Backoff::new(1, Arc::clone(&pace));
+        other.leads(false);
+        for round in 0..20 {
+            other.failed();
+            other.pause(now + Duration::from_secs(round));
+        }
+        assert!(other.pause(now + Duration::from_secs(30)) > LONGEST);
+        assert!(!pace.is_in_vain(), "what it is set to may be the reason");
+    }
+
+    #[test]
+    fn what_the_node_answered_while_a_connect_failed_is_not_missed() {
+        let pace = Arc::new(Pace::default());
+        let mut other = Backoff::new(1, Arc::clone(&pace));
+        let is_told = |backoff: &Backoff| {
+            let answers = std::pin::pin!(backoff.answers());
+            answers.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+        };
+        other.begin(Instant::now()).unwrap();
+        other.failed();
+        assert!(!is_told(&other));
+        other.begin(Instant::now() + Duration::from_secs(1)).unwrap();
+        pace.succeeded();
+        other.failed();
+        assert!(is_told(&other));
     }
 
     #[test]

@@ -50,6 +50,8 @@ struct State {
     begun: VecDeque<Instant>,
     /// The last connect failed.
     in_vain: bool,
+    /// How often the node has answered.
+    answers: u64,
 }
 
 impl Pace {
@@ -77,8 +79,17 @@ impl Pace {
 
     /// The node has answered: those who wait for that may try at once.
     pub(crate) fn succeeded(&self) {
-        self.state().in_vain = false;
+        {
+            let mut state = self.state();
+            state.in_vain = false;
+            state.answers += 1;
+        }
         self.answers.notify_waiters();
+    }
+
+    /// How often the node has answered: whoever was busy connecting sees what it has not been told.
+    pub(crate) fn answered(&self) -> u64 {
+        self.state().answers
     }
 
     /// Whether the last connect failed.
