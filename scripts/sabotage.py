@@ -112,18 +112,11 @@ BUGS = (
         end_to_end("a4_"),
     ),
     Bug(
-        "only the connection that was lost is fenced",
-        "proxy/src/upstream/link.rs",
-        "|link| !Rc::ptr_eq(link, self));",
-        "|_| false);",
-        end_to_end("a4_a_late_write"),
-    ),
-    Bug(
         "a client that goes over to other connections does not wait",
         "proxy/src/client/session.rs",
         "        nothing_awaited\n    }",
         "        self.traffic.follow();\n        true\n    }",
-        end_to_end("i2_a_client_that_goes_over"),
+        end_to_end("i2_a_large_command_waits"),
     ),
     Bug(
         "a missing line break behind an argument is overlooked",

@@ -125,6 +125,25 @@ fn i2_a_client_that_goes_over_to_other_connections_keeps_its_order() {
     }
 }
 
+#[test]
+fn i2_a_large_command_waits_for_what_its_client_sent_before_on_another_connection() {
+    let server = RedisServer::start();
+    let wire = ByteProxy::start(&server.address());
+    let mut settings = patient(named(&[("only", wire.address())]));
+    settings.threads = 1;
+    let harness = Harness::start(settings);
+    let mut client = harness.client();
+    assert_eq!(client.text(&["SET", "k", "first"]), "+OK\r\n");
+    // what is on the open connection arrives late; the one for large values passes freely
+    wire.hold_requests();
+    client.send_command(&["SET", "k", "second"]);
+    client.send_command(&[b"SET".as_slice(), b"k", &vec![b'x'; LARGE]]);
+    std::thread::sleep(Duration::from_millis(300));
+    wire.release_requests();
+    assert_eq!((client.text_reply(), client.text_reply()), ("+OK\r\n".into(), "+OK\r\n".into()));
+    assert_eq!(client.text(&["STRLEN", "k"]), format!(":{LARGE}\r\n"), "the large one came first");
+}
+
 /// A reply says which connections the next command takes: also a command for all nodes goes there, not where the last one went.
 #[test]
 fn i2_what_concerns_all_nodes_goes_over_with_its_client() {
