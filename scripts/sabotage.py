@@ -77,7 +77,7 @@ BUGS = (
         "proxy/src/upstream/exchange/lost.rs",
         "&& !front.is_repeated()\n",
         "\n",
-        CORE,
+        ("test", "-p", "ringway-proxy", "--lib", "i3_a_read_goes_once_more"),
     ),
     Bug(
         "a read goes again beside an unknown write of its client",
