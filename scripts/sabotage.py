@@ -137,7 +137,7 @@ BUGS = (
         "proxy/src/worker.rs",
         "if !current {\n            self.connect_nodes();",
         "if !current && self.clients.borrow().is_empty() {\n            self.connect_nodes();",
-        end_to_end("traffic::", "topology::"),
+        end_to_end("traffic::", "topology::", "blocking_changes::"),
     ),
     Bug(
         "a client goes over to new connections without waiting for the old",
