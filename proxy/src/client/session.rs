@@ -62,6 +62,7 @@ pub(super) struct Session {
     stranger_since: Option<Instant>,
     /// The epoch that its last command for a node used, or 0.
     epoch: u64,
+    /// Whether it moves large values, which decides the shared connections it takes.
     traffic: LargeValues,
     /// Losses of connections to nodes that it knows of: those before it connected, and those it was told by WAIT.
     pub(super) losses: u64,
