@@ -1,7 +1,7 @@
 //! The binary that runs: serve with its signals and its topology file, dev with its children.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -83,7 +83,7 @@ fn f4_sigterm_under_load_answers_every_command_that_was_read() {
     }
     clients.iter_mut().for_each(|client| assert_eq!(client.reply(), b":1\r\n"));
     program.signal(Signal::TERM);
-    let mut answered = 0;
+    let (signalled, mut answered) = (Instant::now(), 0);
     for client in &mut clients {
         answered += 1;
         loop {
@@ -101,6 +101,7 @@ fn f4_sigterm_under_load_answers_every_command_that_was_read() {
         }
     }
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+    println!("f4: {answered} answered, ended {:?} after SIGTERM", signalled.elapsed());
     let lengths = |server: &RedisServer| -> usize {
         (0..8)
             .flat_map(|at| (0..5).map(move |n| format!("drain:{at}:{n}")))

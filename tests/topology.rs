@@ -128,6 +128,25 @@ fn a_real_node_joins_and_its_keys_are_written_there_at_once() {
 }
 
 #[test]
+fn clients_that_stay_connected_go_with_every_change() {
+    let cluster = Cluster::start(3);
+    let mut clients: Vec<_> = (0..4).map(|_| cluster.client()).collect();
+    let all = specs(&cluster.nodes);
+    let lists = [&all[..], &all[..2], &all[1..], &all[..1], &all[..]];
+    for (round, list) in lists.into_iter().enumerate() {
+        cluster.apply(list.to_vec());
+        for (number, client) in clients.iter_mut().enumerate() {
+            for n in 0..60 {
+                let key = format!("stays:{round}:{number}:{n}");
+                assert_eq!(client.text(&["SET", &key, "v"]), "+OK\r\n");
+                let owner = cluster.owner(&key);
+                assert_eq!(cluster.server(&owner).call::<i64>(&["EXISTS", &key]), 1, "{key} is on {owner}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_node_that_moves_to_another_address_moves_no_keys() {
     let cluster = Cluster::start(2);
     let replacement = RedisServer::start();

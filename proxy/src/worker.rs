@@ -121,16 +121,21 @@ impl std::ops::Deref for TopologyOf {
     }
 }
 
+/// What a worker's tasks run on. The kernel is looked at when all that is ready has run, as that ends a turn
+/// ([`crate::turn`]), or after so many steps.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(256)
+        .build_local(tokio::runtime::LocalOptions::default())
+}
+
 /// Runs a worker on its own thread until it is drained or all senders are gone.
 pub(crate) fn run(shared: Arc<Shared>, stats: Arc<WorkerStats>, inbox: UnboundedReceiver<ToWorker>) {
     let failed = shared.failed.clone();
     let _essential = Essential::new("a worker", &failed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .event_interval(256)
-        .build_local(tokio::runtime::LocalOptions::default());
-    match runtime {
+    match runtime() {
         Ok(runtime) => runtime.block_on(async { Worker::new(shared, stats).serve(inbox).await }),
         Err(error) => {
             tracing::error!(%error, "a worker could not start its runtime");

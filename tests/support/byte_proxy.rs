@@ -38,6 +38,8 @@ pub(crate) enum Wire {
 struct Shared {
     wire: Mutex<Wire>,
     stop: AtomicBool,
+    /// New connections are closed at once.
+    refuses: AtomicBool,
     open: Mutex<Vec<Connection>>,
     target: SocketAddr,
 }
@@ -63,6 +65,7 @@ impl ByteProxy {
         let shared = Arc::new(Shared {
             wire: Mutex::new(Wire::Plain),
             stop: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             open: Mutex::default(),
             target: target.parse().expect("ip:port"),
         });
@@ -87,6 +90,11 @@ impl ByteProxy {
             connection.held.store(false, Ordering::SeqCst);
             let _ = connection.near.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Closes every connection that is opened from now on; those that are open stay.
+    pub(crate) fn refuse_new(&self) {
+        self.shared.refuses.store(true, Ordering::SeqCst);
     }
 
     /// Keeps back what the proxy sends on the connections that are open now; later ones pass.
@@ -119,6 +127,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             return;
         }
         let Ok(near) = near else { continue };
+        if shared.refuses.load(Ordering::SeqCst) {
+            continue;
+        }
         let Ok(far) = TcpStream::connect(shared.target) else { continue };
         let handles = || Some((near.try_clone().ok()?, far.try_clone().ok()?, near.try_clone().ok()?));
         let Some((near_reader, far_writer, kept)) = handles() else { continue };

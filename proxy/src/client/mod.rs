@@ -46,6 +46,7 @@ use crate::net::Stream;
 use crate::resp::inline;
 use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
+use crate::turn;
 use crate::upstream::Link;
 use crate::worker::Worker;
 pub(crate) use blocking::Waits;
@@ -175,7 +176,7 @@ impl Client {
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            cx.waker().wake_by_ref();
+            turn::go_on_in_the_next(cx);
             Poll::Pending
         });
         // a client that goes on sending is not waited for
@@ -278,7 +279,7 @@ impl Client {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        turn::go_on_in_the_next(cx);
         Ok(())
     }
 

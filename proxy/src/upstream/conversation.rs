@@ -13,6 +13,7 @@ use super::link::Link;
 use crate::command::Command;
 use crate::resp::reply;
 use crate::stats::{NodeStats, Outcome};
+use crate::turn;
 
 /// Bytes of a long reply that may wait for its reader before the node is read no further.
 const LONG_REPLY_BYTES: usize = 512 * 1024;
@@ -125,7 +126,7 @@ impl<T: ReplyTo + 'static> Link<T> {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        turn::go_on_in_the_next(cx);
         Poll::Pending
     }
 

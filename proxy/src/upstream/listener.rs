@@ -25,6 +25,7 @@ use crate::net::Stream;
 use crate::pubsub::Topic;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::NodeStats;
+use crate::turn;
 
 /// How long a node may be silent before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -253,7 +254,7 @@ impl<A: Audience + 'static> Listener<A> {
         // not for ever: others wait as well
         for round in 0.. {
             if round == 16 {
-                cx.waker().wake_by_ref();
+                turn::go_on_in_the_next(cx);
                 break;
             }
             match stream.poll_read(cx, buffer) {
