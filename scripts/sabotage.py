@@ -119,6 +119,20 @@ BUGS = (
         end_to_end("a4_a_late_write"),
     ),
     Bug(
+        "a message to a client that tracks overtakes replies",
+        "proxy/src/client/pipeline.rs",
+        "let is_before = |slot: &Slot| when == When::Last || !matches!(slot.state, State::Waiting);",
+        "let is_before = |slot: &Slot| when == When::Last && !matches!(slot.state, State::Waiting);",
+        end_to_end("tracking::i2_"),
+    ),
+    Bug(
+        "keys that move are forgotten before the former node's last replies only",
+        "proxy/src/client/tracking.rs",
+        "client.told(FORGET_ALL, When::Last);",
+        "client.told(FORGET_ALL, When::Now);",
+        end_to_end("tracking::i2_"),
+    ),
+    Bug(
         "a client that goes over to other connections does not wait",
         "proxy/src/client/session.rs",
         "        nothing_awaited\n    }",

@@ -189,12 +189,7 @@ fn replies_and_errors_are_those_of_redis() {
 fn what_cannot_be_true_is_refused_with_a_reason() {
     let cluster = cluster_of(1);
     let mut client = cluster.client();
-    for (request, why) in [
-        ("CLIENT TRACKING ON", "nodes"),
-        ("CLIENT TRACKING ON BCAST PREFIX a", "nodes"),
-        ("CLIENT NO-TOUCH ON", "nodes"),
-        ("CLIENT NO-EVICT ON", "when memory is short"),
-    ] {
+    for (request, why) in [("CLIENT NO-TOUCH ON", "nodes"), ("CLIENT NO-EVICT ON", "when memory is short")] {
         let refusal = client.text(&words(request));
         assert!(
             refusal.starts_with("-ERR CLIENT ") && refusal.contains(&format!("refused: {why}")),

@@ -205,7 +205,6 @@ fn refused_commands_say_by_which_rule_and_reach_no_node() {
         "SHUTDOWN",
         "CONFIG SET maxmemory 0",
         "DEBUG SLEEP 0",
-        "CLIENT TRACKING ON",
         "CLIENT NO-TOUCH ON",
         "SWAPDB 0 1",
         "ACL LIST",

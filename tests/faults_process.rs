@@ -9,11 +9,10 @@ use crate::support::program::{Files, Program, run};
 use crate::support::{Cluster, RawClient, RedisServer, wait_for};
 
 /// Commands that change what a connection is, or that hold it up.
-const PERSONAL: [&str; 24] = [
+const PERSONAL: [&str; 23] = [
     "CLIENT REPLY OFF",
     "CLIENT REPLY SKIP",
     "CLIENT NO-EVICT ON",
-    "CLIENT TRACKING ON",
     "CLIENT SETNAME personal",
     "MONITOR",
     "SUBSCRIBE channel",

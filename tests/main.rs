@@ -56,6 +56,7 @@ mod split;
 mod tidy;
 mod tidy_faults;
 mod topology;
+mod tracking;
 mod traffic;
 mod transaction_faults;
 mod transactions;

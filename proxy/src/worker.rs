@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::client::{Client, Hub, Parts, Pause, SlotRef, Spare, Waits};
+use crate::client::{Client, Hub, Parts, Pause, SlotRef, Spare, Waits, caches_follow};
 use crate::control::Shared;
 use crate::essential::Essential;
 use crate::learn;
@@ -25,7 +25,7 @@ use crate::seldom::SeldomSaid;
 use crate::stats::WorkerStats;
 use crate::topology::{NodeIndex, Topology};
 use crate::turn::Turn;
-use crate::upstream::{Lane, Link, LinkContext, Node};
+use crate::upstream::{Lane, Link, LinkContext, Node, Trackers};
 
 /// How often waiting is checked against its bounds.
 const TICK: Duration = Duration::from_millis(20);
@@ -157,6 +157,7 @@ impl Worker {
             queue_bytes: Cell::new(shared.settings.limits.node_queue_bytes),
             losses: Cell::new(0),
             failed: shared.failed.clone(),
+            trackers: Trackers::default(),
             dirty: RefCell::default(),
             buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
         });
@@ -250,6 +251,7 @@ impl Worker {
                 ToWorker::TopologyChanged => {
                     drop(self.routes());
                     self.hub.follow(&self);
+                    caches_follow(&self);
                 }
                 ToWorker::Run(what) => what(&self),
                 ToWorker::Leave => self.leaving.set(true),
@@ -328,6 +330,7 @@ impl Worker {
             if round % CLIENT_TICKS == 0 {
                 self.clients.borrow().values().for_each(|client| client.check(now));
                 self.retired.borrow_mut().retain(|node| node.is_in_use());
+                self.each_node(Node::tidy);
             }
         }
     }

@@ -343,6 +343,9 @@ impl Wait {
         // a node that leaves the topology answers what it has begun
         connection.outlast();
         connection.reply(&noted, self.patience()).await?;
+        if self.command.is_read() {
+            self.to.client.has_read_untracked();
+        }
         connection.settle();
         let is_error = noted.is_error.get() == Some(true);
         Ok(End::Answered(if is_error { Outcome::Error } else { Outcome::Ok }))

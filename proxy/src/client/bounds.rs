@@ -79,6 +79,7 @@ impl Client {
         set_held(&self.worker, &mut inner.session, false);
         inner.session.transaction.end(&self.worker);
         subscriptions::leave_all(self, &mut inner.session);
+        inner.session.track(None);
         inner.pipeline = Pipeline::default();
         inner.pending = Vec::new();
         self.account(&inner);

@@ -37,6 +37,11 @@ impl LargeValues {
         self.now
     }
 
+    /// The connections that its commands are to take from now on are its own, or no longer.
+    pub(super) fn own(&mut self, own: Option<Traffic>) {
+        self.next = own.unwrap_or_default();
+    }
+
     /// So many bytes were moved; true when the client is to go over to other connections.
     pub(super) fn moved(&mut self, value: Value, bytes: usize, at: Instant) -> bool {
         let moved = match value {
@@ -69,6 +74,10 @@ impl LargeValues {
     }
 
     fn goes_to(&mut self, traffic: Traffic) -> bool {
+        // who has connections of its own is in nobody's way
+        if matches!(self.next, Traffic::Own(_)) {
+            return false;
+        }
         std::mem::replace(&mut self.next, traffic) != traffic
     }
 }

@@ -119,6 +119,10 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
     if let Some(name) = name {
         session.name = name;
     }
+    if protocol == Protocol::Resp2 {
+        // it has no place for messages
+        session.track(None);
+    }
     session.protocol = protocol;
     subscriptions::set_mode(session);
     encode::map(out, protocol, 7);
@@ -213,6 +217,7 @@ fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
     session.database = 0;
     session.mode = Mode::Plain;
     session.transaction.end(worker);
+    session.track(None);
     session.name = None;
     // a reply that is to be skipped is skipped, be it this one
     if session.reply() != ReplyMode::Skipping {

@@ -29,6 +29,7 @@ mod session;
 mod slot;
 mod split;
 mod subscriptions;
+mod tracking;
 mod transaction;
 mod window;
 mod workers;
@@ -58,6 +59,7 @@ pub(crate) use pipeline::Spare;
 use session::{Session, Unusual};
 pub(crate) use slot::SlotRef;
 pub(crate) use split::Parts;
+pub(crate) use tracking::follow as caches_follow;
 
 /// A reply of so many bytes is worth a write of its own, which saves a copy.
 const DIRECT_BYTES: usize = 8 * 1024;

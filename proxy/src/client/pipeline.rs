@@ -17,6 +17,7 @@ use super::window::Window;
 use crate::error::Failure;
 use crate::resp::encode;
 use crate::route::join::Joining;
+use crate::upstream::When;
 
 /// An output buffer larger than this is given back when it is empty, in bytes.
 const KEEP_BYTES: usize = 64 * 1024;
@@ -320,6 +321,18 @@ impl Pipeline {
         } else {
             self.out.push(head);
             self.out.extend_from_slice(rest);
+        }
+    }
+
+    /// A message that a node has sent beside its replies: it leaves between two replies, and not before any to which
+    /// something has come, or that is awaited.
+    pub(crate) fn told(&mut self, message: &[u8], when: When) {
+        let Some((head, rest)) = message.split_first() else { return };
+        let is_before = |slot: &Slot| when == When::Last || !matches!(slot.state, State::Waiting);
+        match self.slots.iter().rposition(is_before) {
+            Some(at) => self.message(self.base + at as u64, *head, rest),
+            None if self.messages.is_empty() => self.out.extend_from_slice(message),
+            None => self.messages.push(0, *head, rest),
         }
     }
 

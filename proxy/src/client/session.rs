@@ -10,9 +10,10 @@ use super::exclusive::Running;
 use super::large_values::{LargeValues, Value};
 use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
+use super::tracking::{self, Tracking};
 use super::transaction::{self, Transaction};
 use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, new_commands};
-use crate::command::{self, Command, Flags, Local, Route};
+use crate::command::{self, ClientCommand, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::limits::{LARGE_VALUE_BYTES, WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
 use crate::resp::{Args, Protocol, encode};
@@ -49,6 +50,8 @@ pub(super) struct Session {
     pub(super) running: Option<Running>,
     /// What it listens to; nothing when there is nothing.
     pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// How nodes tell it of keys that change, if they do.
+    pub(super) tracking: Option<Box<Tracking>>,
     pub(super) name: Option<Box<[u8]>>,
     pub(super) library: Option<Box<[u8]>>,
     pub(super) library_version: Option<Box<[u8]>>,
@@ -86,6 +89,8 @@ pub(super) enum Unusual {
     Held = 8,
     /// Nothing is handled for a while: a password was wrong.
     Penalized = 16,
+    /// `CLIENT CACHING` said something of the next command.
+    Caching = 32,
 }
 
 impl Session {
@@ -100,6 +105,7 @@ impl Session {
             transaction: Transaction::default(),
             running: None,
             subscriptions: None,
+            tracking: None,
             name: None,
             library: None,
             library_version: None,
@@ -124,6 +130,7 @@ impl Session {
         let name = |name: &Option<Box<[u8]>>| name.as_ref().map_or(0, |name| name.len());
         self.transaction.held_bytes()
             + self.subscriptions.as_ref().map_or(0, |own| own.bytes())
+            + self.tracking.as_ref().map_or(0, |tracking| tracking.bytes())
             + name(&self.name)
             + name(&self.library)
             + name(&self.library_version)
@@ -200,6 +207,17 @@ impl Session {
         }
     }
 
+    /// Nodes tell it of keys from now on, or no longer: its commands go over to other connections.
+    pub(super) fn track(&mut self, tracking: Option<Box<Tracking>>) {
+        if tracking.is_none() && self.tracking.is_none() {
+            return;
+        }
+        self.traffic.own(tracking.as_ref().map(|tracking| tracking.traffic()));
+        self.tracking = tracking;
+        self.epoch = 0;
+        self.set(Unusual::Caching, false);
+    }
+
     /// The next command waits until all before it are answered.
     pub(super) fn hold(&mut self) {
         self.set(Unusual::Barrier, true);
@@ -263,6 +281,11 @@ fn unusual(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     if inner.session.is(Unusual::Paused) && client_commands::is_held(client, inner, args) {
         return false;
     }
+    tracking::serve(client, inner, args)
+}
+
+/// Handles a command as `CLIENT REPLY` has chosen.
+pub(super) fn serve_as_chosen(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     client_commands::serve_in_mode(client, inner, args)
 }
 
@@ -311,6 +334,7 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
             true
         }
         Route::Local(Local::ClientUnblock) => blocking::unblock(client, inner, command, args),
+        Route::Client(ClientCommand::Tracking) => tracking::begin(client, inner, command, args),
         Route::Client(what) => {
             client_commands::answer(client, inner, command, what, args);
             true

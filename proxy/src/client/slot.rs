@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::large_values::Value;
 use super::{Client, DIRECT_BYTES, UNTOLD_BYTES};
 use crate::error::Failure;
-use crate::upstream::ReplyTo;
+use crate::upstream::{ReplyTo, When};
 
 /// The place of one reply, or of one part of it, in a client's order.
 pub(crate) struct SlotRef {
@@ -42,6 +42,10 @@ impl ReplyTo for SlotRef {
             client.mark_dirty();
         }
         client.worker.stats.replies.add(inner.pipeline.take_finished());
+    }
+
+    fn told(&self, message: &[u8], when: When) {
+        self.client.told(message, when);
     }
 
     fn backlog(&self) -> usize {

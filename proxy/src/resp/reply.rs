@@ -53,6 +53,22 @@ pub enum ReplyScan {
 }
 
 impl ReplyScanner {
+    /// For what follows the first line of a push message, which `buffer` begins with, and the length of that line. `None`
+    /// when the line is not whole.
+    ///
+    /// # Errors
+    /// [`ReplyError`]: it is no push message.
+    pub fn of_push(buffer: &[u8]) -> Result<Option<(Self, usize)>, ReplyError> {
+        if buffer.first().is_some_and(|kind| *kind != b'>') {
+            return Err(ReplyError::Type);
+        }
+        let Some(end) = Self::default().short_line(buffer)? else { return Ok(None) };
+        match number(&buffer[1..end])? {
+            count @ 1.. => Ok(Some((Self { elements: count as u64, ..Self::default() }, end + 2))),
+            _ => Err(ReplyError::Length),
+        }
+    }
+
     /// Scans on. `buffer` begins with the first byte that earlier calls did not report as used.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::exchange::ReplyTo;
 use super::link::Link;
 use super::pace::Paces;
+use super::tracking::Trackers;
 use crate::essential::Failed;
 use crate::scripts::Scripts;
 use crate::settings::Timeouts;
@@ -30,6 +31,8 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) queue_bytes: Cell<usize>,
     /// How often a connection was lost that had worked, or a node has left: what a client was told before may not hold.
     pub(crate) losses: Cell<u64>,
+    /// Clients with connections of their own on which nodes tell them of keys.
+    pub(crate) trackers: Trackers<T>,
     /// Links with something to write at the end of the turn.
     pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
     /// Where all links read to: nothing stays in it between two turns.

@@ -130,7 +130,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         Poll::Pending
     }
 
-    fn received(&self, bytes: &[u8]) -> Result<(), String> {
+    pub(super) fn received(&self, bytes: &[u8]) -> Result<(), String> {
         self.stats.bytes_in.add(bytes.len() as u64);
         // a node that sends is alive, however late this process comes to read it
         self.stalled.set(false);
@@ -140,6 +140,12 @@ impl<T: ReplyTo + 'static> Link<T> {
             count(stats, command, reply);
             stats.seconds.observe(now.saturating_duration_since(at));
         });
+        if let Some(tracker) = &self.tracker {
+            let told = self.exchange.borrow_mut().take_told();
+            if !told.is_empty() {
+                tracker.tell(&told);
+            }
+        }
         result.map_err(|violation| violation.to_string())
     }
 }

@@ -102,8 +102,9 @@ impl ManageConnection for Dialer {
                 lane: self.lane,
                 fences: &fences,
                 scripts: &self.scripts.all(),
+                tracking: None,
             };
-            let identity = greet(&stream, &greeting).await?;
+            let identity = greet(&stream, &greeting).await?.identity;
             Ok::<_, String>((stream, identity))
         };
         let limit = self.timeouts.connect;

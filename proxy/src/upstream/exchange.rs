@@ -12,12 +12,16 @@
 
 mod lost;
 mod outgoing;
+mod reply_to;
+mod told;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub(crate) use lost::Keep;
 use outgoing::Outgoing;
+pub(crate) use reply_to::{ReplyTo, When};
+use told::Told;
 
 use super::block::Block;
 use crate::command::Command;
@@ -29,20 +33,6 @@ const STREAM_BYTES: usize = 64 * 1024;
 const LONG_REPLY: &[u8] = b"$";
 /// A queue larger than this is given back when it is empty and somebody looks, in bytes.
 const KEEP_QUEUE_BYTES: usize = 64 * 1024;
-
-/// Whoever waits for a reply.
-pub(crate) trait ReplyTo {
-    /// The next bytes of the reply; `last` with its end. A short reply comes in one call.
-    fn reply(&self, bytes: &[u8], last: bool);
-    /// Bytes of replies that wait for the asker to take them; none when it is not to be waited for.
-    fn backlog(&self) -> usize;
-    /// The asker was waited for in vain: it takes its replies too slowly.
-    fn lags(&self) {}
-    /// The same for all replies that one client waits for, and for no other's meanwhile.
-    fn asker(&self) -> usize;
-    /// No reply will come, or no more of it.
-    fn fail(&self, failure: crate::error::Failure<'_>);
-}
 
 /// One command on its way, or one block of commands.
 #[derive(Debug)]
@@ -197,6 +187,8 @@ pub(crate) struct Exchange<T> {
     /// Whether the front reply is being passed on in pieces.
     streaming: bool,
     progress: Instant,
+    /// Where the node may say something beside its replies.
+    told: Option<Box<Told>>,
 }
 
 impl<T: ReplyTo> Exchange<T> {
@@ -210,7 +202,23 @@ impl<T: ReplyTo> Exchange<T> {
             scanned: 0,
             streaming: false,
             progress: now,
+            told: None,
         }
+    }
+
+    /// Push messages may come from now on.
+    pub(crate) fn hear(&mut self) {
+        self.told = Some(Box::default());
+    }
+
+    /// The messages that have come since the last call.
+    pub(crate) fn take_told(&mut self) -> Vec<u8> {
+        self.told.as_mut().map(|told| told.take_whole()).unwrap_or_default()
+    }
+
+    /// Whether no command is being appended.
+    pub(crate) fn is_between_commands(&self) -> bool {
+        self.out.end() == self.open
     }
 
     /// Where to append the bytes of the next command; [`Exchange::commit`] ends it.
@@ -294,7 +302,10 @@ impl<T: ReplyTo> Exchange<T> {
         if self.queue.is_empty() && self.queue.capacity() * entry > KEEP_QUEUE_BYTES {
             self.queue = VecDeque::new();
         }
-        self.queue.capacity() * entry + self.out.held() + self.partial.len()
+        self.queue.capacity() * entry
+            + self.out.held()
+            + self.partial.len()
+            + self.told.as_ref().map_or(0, |told| told.held())
     }
 
     pub(crate) fn is_idle(&self) -> bool {
@@ -361,24 +372,32 @@ impl<T: ReplyTo> Exchange<T> {
     ) -> Result<(), Violation> {
         self.progress = now;
         let written = self.out.written();
+        if let Some(told) = self.told.as_mut().filter(|told| told.has_begun()) {
+            bytes = told.take(bytes)?;
+        }
         while !bytes.is_empty() {
-            let Some(front) = self.queue.front_mut() else { return Err(Violation::Stray) };
+            let Some(front) = self.queue.front_mut() else {
+                bytes = self.told_beside(bytes, Violation::Stray)?;
+                continue;
+            };
             if front.end > written && !front.awaits_early_reply(written) {
-                return Err(Violation::Stray);
+                bytes = self.told_beside(bytes, Violation::Stray)?;
+                continue;
             }
             if !self.partial.is_empty() || self.streaming {
                 bytes = self.received_more(bytes, &mut done)?;
                 continue;
             }
-            match self.scanner.scan(bytes)? {
-                ReplyScan::Complete(len) => {
+            match self.scanner.scan(bytes) {
+                Ok(ReplyScan::Complete(len)) => {
                     let (reply, rest) = bytes.split_at(len);
                     if front.finish(reply, reply, &mut done)? {
                         self.queue.pop_front();
                     }
                     bytes = rest;
                 }
-                ReplyScan::Partial(used) => {
+                Err(why) => bytes = self.told_beside(bytes, why.into())?,
+                Ok(ReplyScan::Partial(used)) => {
                     self.partial.extend_from_slice(bytes);
                     self.scanned = used;
                     self.stream_if_long();
@@ -387,6 +406,15 @@ impl<T: ReplyTo> Exchange<T> {
             }
         }
         Ok(())
+    }
+
+    /// Takes a message that stands where no reply does, or ends the connection for that reason.
+    #[cold]
+    fn told_beside<'b>(&mut self, bytes: &'b [u8], why: Violation) -> Result<&'b [u8], Violation> {
+        match &mut self.told {
+            Some(told) if bytes.first() == Some(&b'>') => Ok(told.take(bytes)?),
+            _ => Err(why),
+        }
     }
 
     /// Goes on with a reply that began in an earlier read; returns the bytes after what it took.

@@ -84,6 +84,16 @@ pub(crate) struct Greeting<'a> {
     pub(crate) lane: Lane,
     pub(crate) fences: &'a [Identity],
     pub(crate) scripts: &'a [Known],
+    /// The request that turns tracking on.
+    pub(crate) tracking: Option<&'a [u8]>,
+}
+
+/// What a greeting comes to.
+pub(crate) struct Greeted {
+    /// How the node knows the connection, if it tells.
+    pub(crate) identity: Option<Identity>,
+    /// What a node that tracks has said since.
+    pub(crate) rest: Vec<u8>,
 }
 
 /// What each request of the greeting is for.
@@ -97,13 +107,14 @@ enum Step {
     Fence,
     Script,
     Ping,
+    Tracking,
 }
 
-/// Greets a node. Returns how the node knows the connection, if it tells.
+/// Greets a node.
 ///
 /// # Errors
 /// Why the node cannot be used, in words without secrets.
-pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Option<Identity>, String> {
+pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Greeted, String> {
     let mut request = Vec::new();
     let steps = write_greeting(&mut request, greeting);
     // a node that refuses at once may have closed already; what it said before is the better reason
@@ -123,15 +134,16 @@ pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Op
             _ => {}
         }
     }
-    if !reader.have.is_empty() {
+    if !reader.have.is_empty() && greeting.tracking.is_none() {
         return Err("it sent more than it was asked for".into());
     }
     let address = address.or_else(|| stream.local_addr().ok().map(|address| address.to_string()));
-    Ok(id.zip(address).map(|(id, address)| Identity { id, address }))
+    let identity = id.zip(address).map(|(id, address)| Identity { id, address });
+    Ok(Greeted { identity, rest: reader.have })
 }
 
 fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
-    let Greeting { credentials, lane, fences, scripts } = *greeting;
+    let Greeting { credentials, lane, fences, scripts, tracking } = *greeting;
     let mut steps = Vec::new();
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
         encode::array(out, words.len());
@@ -163,14 +175,19 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
     }
     scripts.iter().for_each(|script| request_bytes(Step::Script, &script.request()));
     request_bytes(Step::Ping, &[b"PING"]);
+    // last, so that no message comes between the replies
+    if let Some(tracking) = tracking {
+        out.extend_from_slice(tracking);
+        steps.push(Step::Tracking);
+    }
     steps
 }
 
 fn check(step: Step, reply: &[u8]) -> Result<(), String> {
     match (step, reply) {
-        (Step::Auth | Step::Select, b"+OK\r\n") | (Step::Ping, b"+PONG\r\n") | (Step::Hello, [b'%', ..]) => {
-            Ok(())
-        }
+        (Step::Auth | Step::Select | Step::Tracking, b"+OK\r\n")
+        | (Step::Ping, b"+PONG\r\n")
+        | (Step::Hello, [b'%', ..]) => Ok(()),
         // its disk is full, which concerns writes alone
         (Step::Ping, reply) if reply.starts_with(b"-MISCONF ") => Ok(()),
         // without them there is no fence, which only a stalled node would need
@@ -180,6 +197,7 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Select, _) => Err(format!("it refuses the database: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
+        (Step::Tracking, _) => Err(format!("it refuses CLIENT TRACKING: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
     }
 }
@@ -263,8 +281,13 @@ mod tests {
         let fence = Identity { id: 7, address: "127.0.0.1:5".into() };
         let scripts = [Known::Script((*b"return 1").into())];
         let lane = Lane { database: 3, ..Lane::default() };
-        let greeting =
-            Greeting { credentials: &Credentials::default(), lane, fences: &[fence], scripts: &scripts };
+        let greeting = Greeting {
+            credentials: &Credentials::default(),
+            lane,
+            fences: &[fence],
+            scripts: &scripts,
+            tracking: None,
+        };
         let steps = write_greeting(&mut out, &greeting);
         assert!(out.starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"));
         assert_eq!(

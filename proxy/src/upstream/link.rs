@@ -12,7 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -24,7 +24,9 @@ use super::block::Block;
 use super::context::LinkContext;
 use super::conversation::End;
 use super::exchange::{Exchange, Keep, ReplyTo};
-use super::greeting::{Fences, Greeting, Identity, greet};
+use super::greeting::{Fences, Greeted, Greeting, Identity, greet};
+use super::siblings::{Siblings, fence};
+use super::tracking::{FORGET_ALL, Tracker};
 use super::{Lane, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
@@ -53,23 +55,6 @@ pub(super) enum State {
     Down,
 }
 
-/// All shared connections of a worker to one node.
-pub(super) type Siblings<T> = Rc<RefCell<Vec<Weak<Link<T>>>>>;
-
-/// Has the node close a connection that was given up, before it runs what is sent from now on: each shared connection that
-/// takes commands says so, if `concerned`. The others do when they greet.
-pub(super) fn fence<T: ReplyTo + 'static>(
-    siblings: &Siblings<T>,
-    words: &[String],
-    concerned: impl Fn(&Rc<Link<T>>) -> bool,
-) {
-    let links: Vec<_> = siblings.borrow().iter().filter_map(Weak::upgrade).collect();
-    links
-        .iter()
-        .filter(|link| link.state.get() != State::Down && concerned(link))
-        .for_each(|link| link.fence(words));
-}
-
 /// What a link is told of its node and shares with the node's other connections.
 pub(super) struct Place<T: ReplyTo> {
     pub(super) spec: Arc<NodeSpec>,
@@ -88,6 +73,8 @@ pub(crate) struct Link<T: ReplyTo> {
     fences: Fences,
     siblings: Siblings<T>,
     trouble: watch::Sender<Trouble>,
+    /// Whose connection it is, if it is one client's alone.
+    pub(super) tracker: Option<Rc<Tracker<T>>>,
     pub(super) context: Rc<LinkContext<T>>,
     pub(super) exchange: RefCell<Exchange<T>>,
     pub(super) stream: RefCell<Option<Stream>>,
@@ -107,6 +94,11 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// Makes the link and the task that connects it.
     pub(super) fn start(place: Place<T>, context: Rc<LinkContext<T>>) -> Rc<Self> {
         let Place { spec, stats, fences, siblings, trouble, lane } = place;
+        let tracker = context.trackers.of(lane.traffic);
+        let mut exchange = Exchange::new(context.turn.now());
+        if tracker.is_some() {
+            exchange.hear();
+        }
         let link = Rc::new(Self {
             spec,
             stats,
@@ -114,7 +106,8 @@ impl<T: ReplyTo + 'static> Link<T> {
             fences,
             siblings,
             trouble,
-            exchange: RefCell::new(Exchange::new(context.turn.now())),
+            tracker,
+            exchange: RefCell::new(exchange),
             context,
             stream: RefCell::default(),
             state: Cell::new(State::Connecting),
@@ -176,6 +169,9 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// [`Link::commit`] before anything else is sent.
     #[inline]
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.tracker.is_some() {
+            self.say_caching();
+        }
         write(self.exchange.borrow_mut().out());
     }
 
@@ -195,7 +191,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     }
 
     /// Says something to the node on nobody's behalf, whatever it answers.
-    fn fence(self: &Rc<Self>, words: &[String]) {
+    pub(super) fn fence(self: &Rc<Self>, words: &[String]) {
         self.append(|out| {
             encode::array(out, words.len());
             words.iter().for_each(|word| encode::bulk(out, word.as_bytes()));
@@ -207,6 +203,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// Announces a command of `len` bytes, which [`Link::supply`] must bring before anything else is sent. Check
     /// [`Link::is_usable`] first.
     pub(crate) fn promise(self: &Rc<Self>, len: usize, to: T, command: &'static Command) {
+        self.say_caching();
         self.exchange.borrow_mut().promise(len, to, command, self.context.turn.now());
         self.mark_dirty();
     }
@@ -333,6 +330,10 @@ impl<T: ReplyTo + 'static> Link<T> {
                     }
                     match end {
                         End::Retired => break,
+                        // what stands behind CLIENT CACHING must not go without it
+                        End::Closed(why) | End::Distrusted(why) if self.opts_in() => {
+                            self.reconnect(Keep::Nothing, &why);
+                        }
                         End::Closed(why) => self.reconnect(Keep::UnsentAndReads, &why),
                         End::Distrusted(why) => self.reconnect(Keep::Unsent, &why),
                         End::Stalled => {
@@ -400,19 +401,22 @@ impl<T: ReplyTo + 'static> Link<T> {
                 lane: self.lane,
                 fences: &fences,
                 scripts: &self.context.scripts.all(),
+                tracking: self.tracker.as_ref().map(|tracker| tracker.request()),
             };
-            let identity = greet(&stream, &greeting).await?;
+            let greeted = greet(&stream, &greeting).await?;
             // a connection that was given up in the meantime is not fenced on this one
             if self.fences.recent(Instant::now()).iter().any(|one| !fences.contains(one)) {
                 return Err("another connection to it was given up just now".into());
             }
-            Ok::<_, String>((stream, identity))
+            Ok::<_, String>((stream, greeted))
         };
         let limit = self.context.timeouts.connect;
-        let (stream, identity) = match tokio::time::timeout(limit, attempt).await {
+        let (stream, Greeted { identity, rest }) = match tokio::time::timeout(limit, attempt).await {
             Ok(result) => result?,
             Err(_) => return Err(format!("no connection or no greeting within {} ms", limit.as_millis())),
         };
+        // a node that tracks may have said something by now
+        self.received(&rest)?;
         *self.stream.borrow_mut() = Some(stream);
         self.exchange.borrow_mut().forgive(Instant::now());
         self.stalled.set(false);
@@ -461,6 +465,9 @@ impl<T: ReplyTo + 'static> Link<T> {
         why.clone_into(&mut self.why.borrow_mut());
         if before == State::Up && state != State::Up {
             self.context.losses.update(|losses| losses + 1);
+            if let Some(tracker) = &self.tracker {
+                tracker.tell(FORGET_ALL);
+            }
         }
         // the connection that is always there speaks for the node
         if self.lane != Lane::default() || self.retired.get() {

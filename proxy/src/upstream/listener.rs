@@ -219,6 +219,7 @@ impl<A: Audience + 'static> Listener<A> {
                 lane: Lane { protocol: PROTOCOL, ..Lane::default() },
                 fences: &[],
                 scripts: &[],
+                tracking: None,
             };
             greet(&stream, &greeting).await?;
             Ok(stream)

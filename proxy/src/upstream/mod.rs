@@ -7,7 +7,7 @@
 //!        └─ pool of Dedicated: one client at a time, for WATCH and for commands that wait
 //!   Listener ── Hearing: what was asked for, what is said; one per node, for all clients that subscribe
 //! ```
-//! There is one link, and one pool, per [`Lane`], opened on first use. This module never sees a client: replies go to
+//! There is one link, and one pool, per [`Lane`], opened on first use; a client that tracks keys has links of its own. This module never sees a client: replies go to
 //! a [`ReplyTo`].
 
 mod backoff;
@@ -22,17 +22,19 @@ mod link;
 mod listener;
 mod pace;
 mod question;
+mod siblings;
+mod tracking;
 
 pub(crate) use block::{error_line, explained, refusal};
 pub(crate) use context::LinkContext;
 pub(crate) use dedicated::{Dedicated, Lost, Patience};
-pub(crate) use exchange::ReplyTo;
+pub(crate) use exchange::{ReplyTo, When};
 pub(crate) use hearing::Message;
-use link::Siblings;
 pub(crate) use link::{Link, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
 pub(crate) use pace::Paces;
 pub(crate) use question::ask_once;
+pub(crate) use tracking::{FORGET_ALL, Tracker, Trackers};
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -47,6 +49,7 @@ use crate::settings::NodeSpec;
 use crate::stats::NodeStats;
 use dedicated::{Dialer, Pool};
 use greeting::Fences;
+use siblings::Siblings;
 
 /// What a connection to a node is set to, and for whom it is. All commands on one connection share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -66,6 +69,8 @@ pub(crate) enum Traffic {
     Usual,
     /// Clients that move large values.
     Large,
+    /// One client alone, which nodes are to tell of keys; [`Trackers`] knows it by this number.
+    Own(u64),
 }
 
 /// Why a node cannot be used, for those who wait on a connection of their own; `None` while it can.
@@ -132,7 +137,10 @@ impl<T: ReplyTo + 'static> Node<T> {
             lane,
         };
         let link = Link::start(place, Rc::clone(&self.context));
-        self.siblings.borrow_mut().push(Rc::downgrade(&link));
+        let mut siblings = self.siblings.borrow_mut();
+        siblings.retain(|sibling| sibling.strong_count() > 0);
+        siblings.push(Rc::downgrade(&link));
+        drop(siblings);
         link
     }
 
@@ -194,7 +202,7 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// shared connection that is not there says the same when it greets.
     pub(crate) fn fence(&self, connection: &Dedicated) {
         if let Some(words) = connection.kill_words() {
-            link::fence(&self.siblings, &words, |_| true);
+            siblings::fence(&self.siblings, &words, |_| true);
         }
     }
 
@@ -214,6 +222,17 @@ impl<T: ReplyTo + 'static> Node<T> {
     pub(crate) fn each_link(&self, mut visit: impl FnMut(&Rc<Link<T>>)) {
         self.links.borrow().iter().flatten().for_each(&mut visit);
         self.others.borrow().values().for_each(&mut visit);
+    }
+
+    /// Lets go of connections that were one client's alone and are no longer, once what is in flight is answered.
+    pub(crate) fn tidy(&self) {
+        self.others.borrow_mut().retain(|lane, link| {
+            let has_ended = self.context.trackers.has_ended(lane.traffic);
+            if has_ended {
+                link.retire();
+            }
+            !has_ended || Rc::strong_count(link) > 1
+        });
     }
 
     /// Answers what is in flight, then closes.

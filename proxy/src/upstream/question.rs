@@ -25,7 +25,9 @@ pub(crate) async fn ask_once(
     let asked = async {
         let stream = Stream::connect(&spec.address).await.map_err(|error| error.to_string())?;
         let credentials = &spec.credentials;
-        greet(&stream, &Greeting { credentials, lane: Lane::default(), fences: &[], scripts: &[] }).await?;
+        let greeting =
+            Greeting { credentials, lane: Lane::default(), fences: &[], scripts: &[], tracking: None };
+        greet(&stream, &greeting).await?;
         write_all(&stream, request).await.map_err(|error| error.to_string())?;
         read(&stream, most).await
     };

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::super::session::{Session, Unusual};
 use super::super::workers::ask_workers_at_leisure;
-use super::super::{Client, Inner, Reading};
+use super::super::{Client, Inner, Reading, tracking};
 use super::{Answer, SYNTAX};
 use crate::command::SubscriptionKind;
 use crate::resp::request::parse_number;
@@ -167,6 +167,8 @@ fn flags(inner: &Inner) -> String {
     let waits = session.running.as_ref().is_some_and(|running| running.ends_with_client);
     let known = [
         ('P', session.subscriptions.is_some()),
+        ('t', session.tracking.is_some()),
+        ('B', session.tracking.as_ref().is_some_and(|tracking| tracking.is_bcast())),
         ('x', session.transaction.queued().is_some()),
         ('b', waits && !inner.pipeline.is_empty() || session.is(Unusual::Held)),
         ('d', session.transaction.has_lost_watch()),
@@ -195,7 +197,7 @@ fn write_line(client: &Client, inner: &Inner, now: Instant, out: &mut String) {
         out,
         "id={} addr={} laddr={local} fd={} name={} age={} idle={idle} flags={} db={} sub={} psub={} ssub={} multi={} \
          qbuf={} qbuf-free={} argv-mem=0 multi-mem={queued} rbs={reply_buffer} rbp={reply_buffer} obl={} \
-         oll={held_replies} omem={held_bytes} tot-mem={memory} events={reads}{writes} cmd={} user={} redir=-1 \
+         oll={held_replies} omem={held_bytes} tot-mem={memory} events={reads}{writes} cmd={} user={} redir={} \
          resp={} lib-name={} lib-ver={}",
         session.id,
         session.peer,
@@ -213,6 +215,7 @@ fn write_line(client: &Client, inner: &Inner, now: Instant, out: &mut String) {
         pipeline.unwritten().len(),
         session.last_command,
         user_of(session),
+        tracking::redirect(session),
         session.protocol.version(),
         text(&session.library),
         text(&session.library_version),

@@ -6,6 +6,7 @@
 //! | `kill.rs` | KILL |
 //! | `pause.rs` | PAUSE, UNPAUSE |
 //! | `reply.rs` | REPLY |
+//! | [`tracking`] | TRACKING, CACHING, TRACKINGINFO, GETREDIR |
 //! | this one | those that concern the asking connection alone |
 //!
 //! Texts of errors are Redis 7.0's. What holds for the connections between Ringway and its nodes, which clients share,
@@ -19,7 +20,7 @@ mod reply;
 use std::rc::Rc;
 
 use super::session::Session;
-use super::{Client, Inner};
+use super::{Client, Inner, tracking};
 use crate::command::{ClientCommand, Command};
 use crate::resp::{Args, encode};
 use crate::stats::Outcome;
@@ -32,9 +33,6 @@ pub(super) use reply::{ReplyMode, serve_in_mode};
 type Answer = Result<(), String>;
 
 const SYNTAX: &str = "ERR syntax error";
-/// CLIENT CACHING without tracking, which is never on, in Redis's words.
-const NO_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
-const TRACKING: &str = "ERR CLIENT TRACKING ON is refused: nodes send invalidations to the connection that read a key, which clients of Ringway share";
 const NO_EVICT: &str = "ERR CLIENT NO-EVICT ON is refused: when memory is short the client that holds most is closed, whoever it is (limits.memory_bytes)";
 const NO_TOUCH: &str = "ERR CLIENT NO-TOUCH ON is refused: nodes mark keys as used by connection, and clients of Ringway share theirs";
 
@@ -108,21 +106,15 @@ fn write_answer(
         ClientCommand::NoEvict => encode::simple(out, "OK"),
         ClientCommand::NoTouch if on_or_off(argument(2))? => return Err(NO_TOUCH.into()),
         ClientCommand::NoTouch => encode::simple(out, "OK"),
-        ClientCommand::GetRedir => encode::integer(out, -1),
-        ClientCommand::Caching => return Err(NO_TRACKING.into()),
-        ClientCommand::Tracking => return tracking(args, out),
-        ClientCommand::TrackingInfo => {
-            encode::map(out, session.protocol, 3);
-            encode::bulk(out, b"flags");
-            encode::set(out, session.protocol, 1);
-            encode::bulk(out, b"off");
-            encode::bulk(out, b"redirect");
-            encode::integer(out, -1);
-            encode::bulk(out, b"prefixes");
-            encode::array(out, 0);
-        }
-        // answered from all workers, see `answer`
-        ClientCommand::List | ClientCommand::Kill | ClientCommand::Pause | ClientCommand::Unpause => {}
+        ClientCommand::GetRedir => encode::integer(out, tracking::redirect(session)),
+        ClientCommand::Caching => return tracking::choose(session, argument(2), out),
+        ClientCommand::TrackingInfo => tracking::describe(session, out),
+        // answered elsewhere, see `answer` and `session::serve`
+        ClientCommand::List
+        | ClientCommand::Kill
+        | ClientCommand::Pause
+        | ClientCommand::Unpause
+        | ClientCommand::Tracking => {}
     }
     Ok(())
 }
@@ -151,24 +143,6 @@ fn set_info(session: &mut Session, attribute: &[u8], value: &[u8], out: &mut Vec
     } else {
         let attribute = String::from_utf8_lossy(&attribute[..attribute.len().min(128)]).into_owned();
         return Err(format!("ERR Unrecognized option '{attribute}'"));
-    }
-    encode::simple(out, "OK");
-    Ok(())
-}
-
-/// Tracking is off and stays so.
-fn tracking(args: Args<'_>, out: &mut Vec<u8>) -> Answer {
-    let mut at = 3;
-    while let Some(option) = args.get(at) {
-        let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
-        at += match args.get(at + 1) {
-            Some(_) if is("redirect") || is("prefix") => 2,
-            _ if ["bcast", "optin", "optout", "noloop"].into_iter().any(is) => 1,
-            _ => return Err(SYNTAX.into()),
-        };
-    }
-    if on_or_off(args.get(2).unwrap_or_default())? {
-        return Err(TRACKING.into());
     }
     encode::simple(out, "OK");
     Ok(())

@@ -248,6 +248,7 @@ pub(super) fn exec(
             Ok(())
         };
         let result = result.await.map(|()| noted.is_error.get() == Some(true));
+        to.client.has_read_untracked();
         count(&watching.node, command, started, result.as_ref().copied());
         match result {
             // nothing is watched any more

@@ -86,6 +86,9 @@ impl<T: ReplyTo> Exchange<T> {
         self.scanner = ReplyScanner::default();
         self.partial = Vec::new();
         self.scanned = 0;
+        if let Some(told) = &mut self.told {
+            told.break_off();
+        }
         self.restart(again)
     }
 

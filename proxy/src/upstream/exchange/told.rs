@@ -1,0 +1,109 @@
+//! What a node says beside its replies: push messages, on connections where they may come.
+
+use crate::resp::reply::{ReplyError, ReplyScan, ReplyScanner};
+use crate::upstream::tracking::INVALIDATION;
+
+/// Messages in the order in which they came; those that nobody has asked for are read and dropped.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    begun: Option<Begun>,
+    whole: Vec<u8>,
+}
+
+/// A message whose end has not come.
+#[derive(Debug, Default)]
+struct Begun {
+    /// None before its first line is whole.
+    scanner: Option<ReplyScanner>,
+    bytes: Vec<u8>,
+    /// How many of `bytes` the scanner has used.
+    scanned: usize,
+}
+
+impl Told {
+    /// Whether a message has begun and not ended.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.is_some()
+    }
+
+    /// Takes what belongs to a message from the start of `bytes`; returns the rest.
+    pub(super) fn take<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], ReplyError> {
+        let begun = self.begun.get_or_insert_default();
+        let Some(rest) = begun.take(bytes)? else { return Ok(&[]) };
+        if begun.bytes.starts_with(INVALIDATION) {
+            self.whole.append(&mut begun.bytes);
+        }
+        self.begun = None;
+        Ok(rest)
+    }
+
+    /// The whole messages since the last call.
+    pub(super) fn take_whole(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.whole)
+    }
+
+    /// The connection is gone, and with it the rest of a message.
+    pub(super) fn break_off(&mut self) {
+        self.begun = None;
+    }
+
+    /// Bytes of memory.
+    pub(super) fn held(&self) -> usize {
+        self.whole.len() + self.begun.as_ref().map_or(0, |begun| begun.bytes.len())
+    }
+}
+
+impl Begun {
+    /// Returns what is behind the message when it is whole.
+    fn take<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, ReplyError> {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        if self.scanner.is_none() {
+            let Some((scanner, len)) = ReplyScanner::of_push(&self.bytes)? else { return Ok(None) };
+            (self.scanner, self.scanned) = (Some(scanner), len);
+        }
+        let Some(scanner) = &mut self.scanner else { return Ok(None) };
+        match scanner.scan(&self.bytes[self.scanned..])? {
+            ReplyScan::Partial(used) => {
+                self.scanned += used;
+                Ok(None)
+            }
+            ReplyScan::Complete(len) => {
+                let end = self.scanned + len;
+                self.bytes.truncate(end);
+                Ok(bytes.get(end - before..))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &[u8] = b">2\r\n$10\r\ninvalidate\r\n*2\r\n$1\r\na\r\n$3\r\n>1\r\r\n";
+
+    #[test]
+    fn a_message_is_taken_whole_however_it_is_cut() {
+        let mut stream = KEYS.to_vec();
+        stream.extend_from_slice(b"+OK\r\n");
+        for cut in 1..KEYS.len() {
+            let mut told = Told::default();
+            assert_eq!(told.take(&stream[..cut]), Ok(&[][..]), "{cut}");
+            assert!(told.has_begun());
+            assert_eq!(told.take(&stream[cut..]), Ok(&b"+OK\r\n"[..]), "{cut}");
+            assert!(!told.has_begun());
+            assert_eq!(told.take_whole(), KEYS, "{cut}");
+        }
+    }
+
+    #[test]
+    fn other_messages_are_dropped_and_broken_ones_end_the_connection() {
+        let mut told = Told::default();
+        assert_eq!(told.take(b">2\r\n$5\r\nother\r\n:1\r\n$-1\r\n"), Ok(&b"$-1\r\n"[..]));
+        assert!(told.take_whole().is_empty());
+        assert_eq!(Told::default().take(b">0\r\n"), Err(ReplyError::Length));
+        assert_eq!(Told::default().take(b">x\r\n"), Err(ReplyError::Length));
+        assert_eq!(Told::default().take(b">1\r\n?\r\n"), Err(ReplyError::Type));
+    }
+}

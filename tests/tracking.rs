@@ -1,0 +1,454 @@
+//! `CLIENT TRACKING`: a client that keeps what it has read hears of every change.
+//!
+//! Where one node stands behind, a client must see byte for byte what a redis-server of its own would send. Beyond that a
+//! cache that is kept by messages alone must be right when all is quiet, whatever happened before.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ringway_proxy::settings::NodeSpec;
+
+use crate::support::byte_proxy::{ByteProxy, Wire};
+use crate::support::frame::{bulk, bulk_request};
+use crate::support::harness::{named, patient, specs};
+use crate::support::random::Random;
+use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
+
+/// What a server says that was flushed, and Ringway when a node can no longer tell.
+const FORGET_ALL: &str = ">2\r\n$10\r\ninvalidate\r\n_\r\n";
+
+fn forget(key: &str) -> String {
+    format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len())
+}
+
+/// Lines of `client: command`, in RESP3, on a redis-server and on Ringway in front of another: all that each client is sent
+/// must be the same. A client named `!` is the one that tracks. Each command has an ECHO behind it.
+fn same(script: &[&str]) {
+    let (plain, behind) = (RedisServer::start(), RedisServer::start());
+    let mut settings = patient(named(&[("n", behind.address())]));
+    settings.allowed_commands = vec!["flushall".to_owned()];
+    let harness = Harness::start(settings);
+    harness.wait_usable("n");
+    let seen = |connect: &dyn Fn() -> RawClient| {
+        let mut clients: HashMap<&str, RawClient> = HashMap::new();
+        let mut seen: Vec<String> = Vec::new();
+        for line in script {
+            let (name, command) = line.split_once(": ").expect("client: command");
+            let client = clients.entry(name).or_insert_with(|| {
+                let mut client = connect();
+                assert!(client.call(&["HELLO", "3"]).starts_with(b"%"));
+                client
+            });
+            client.send_command(&command.split(' ').collect::<Vec<_>>());
+            client.send_command(&["ECHO", "end"]);
+            let mut replies = 0;
+            while replies < 2 {
+                let reply = client.text_reply();
+                replies += usize::from(!reply.starts_with('>'));
+                seen.push(format!("{name}: {reply}"));
+            }
+            // a message that another client's command causes is on its way
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        seen
+    };
+    let expected = seen(&|| plain.client());
+    assert_eq!(seen(&|| harness.client()), expected);
+}
+
+#[test]
+fn a_key_that_was_read_is_spoken_of_once() {
+    same(&[
+        "!: CLIENT TRACKING ON",
+        "!: SET a 1",
+        "!: GET a",
+        "!: MGET b c",
+        "x: SET a 2",
+        "!: PING",
+        "x: SET a 3",
+        "x: SET other 1",
+        "!: PING",
+        "x: DEL b",
+        "x: SET c 1 PX 5",
+        "!: GET c",
+        "!: PING",
+        "!: GET c",
+        "x: FLUSHALL",
+        "!: PING",
+        "!: CLIENT TRACKING OFF",
+        "!: GET a",
+        "x: SET a 4",
+        "!: PING",
+    ]);
+}
+
+#[test]
+fn every_mode_is_the_nodes_own() {
+    same(&[
+        "!: CLIENT TRACKING ON BCAST PREFIX a PREFIX b",
+        "x: MSET a1 1 b1 1 c1 1",
+        "!: PING",
+        "!: SET a2 1",
+        "!: PING",
+        "!: CLIENT TRACKING ON BCAST PREFIX a1",
+        "!: CLIENT TRACKING ON BCAST PREFIX x PREFIX xy",
+        "!: CLIENT TRACKING ON",
+        "!: CLIENT TRACKING ON BCAST OPTIN",
+        "!: CLIENT TRACKINGINFO",
+        "!: CLIENT GETREDIR",
+        "!: CLIENT TRACKING OFF",
+        "!: CLIENT TRACKING ON PREFIX a",
+        "!: CLIENT TRACKING ON OPTIN OPTOUT",
+        "!: CLIENT CACHING YES",
+        "!: CLIENT TRACKING ON NOLOOP",
+        "!: GET a1",
+        "!: SET a1 2",
+        "!: GET a1",
+        "x: SET a1 3",
+        "!: PING",
+    ]);
+}
+
+#[test]
+fn what_is_opted_in_or_out_is_so_for_one_command_or_transaction() {
+    same(&[
+        "!: CLIENT TRACKING ON OPTIN",
+        "!: CLIENT CACHING NO",
+        "!: CLIENT CACHING maybe",
+        "!: CLIENT TRACKING ON OPTOUT",
+        "!: GET a",
+        "x: SET a 1",
+        "!: PING",
+        "!: CLIENT CACHING YES",
+        "!: CLIENT TRACKINGINFO",
+        "!: GET a",
+        "!: GET b",
+        "!: CLIENT TRACKINGINFO",
+        "x: SET b 2",
+        "x: SET a 2",
+        "!: CLIENT CACHING YES",
+        "!: MULTI",
+        "!: PTTL a",
+        "!: GET b",
+        "!: EXEC",
+        "!: GET c",
+        "x: SET a 3",
+        "x: SET b 3",
+        "x: SET c 3",
+        "!: PING",
+        "!: CLIENT TRACKING OFF",
+        "!: CLIENT TRACKING ON OPTOUT",
+        "!: CLIENT CACHING NO",
+        "!: GET a",
+        "!: GET b",
+        "x: SET a 4",
+        "x: SET b 4",
+        "!: PING",
+    ]);
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_the_reason() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client();
+    let refused = client.text(&["CLIENT", "TRACKING", "ON"]);
+    assert!(refused.starts_with("-ERR CLIENT TRACKING ON is refused with RESP2"), "{refused}");
+    let mut client = cluster.client3();
+    let refused = client.text(&["CLIENT", "TRACKING", "ON", "REDIRECT", "1"]);
+    assert!(refused.starts_with("-ERR CLIENT TRACKING REDIRECT is refused"), "{refused}");
+    let many: Vec<String> = (0..1025).flat_map(|n| ["PREFIX".to_owned(), format!("p{n:04}")]).collect();
+    let mut words = vec!["CLIENT", "TRACKING", "ON", "BCAST"];
+    words.extend(many.iter().map(String::as_str));
+    assert_eq!(client.text(&words), "-ERR too many prefixes for one client\r\n");
+}
+
+#[test]
+fn i9_the_connections_of_a_client_that_tracks_end_with_it() {
+    let cluster = Cluster::start(2);
+    let connections = || -> usize {
+        let of = |server: &RedisServer| server.call::<String>(&["CLIENT", "LIST"]).lines().count();
+        cluster.nodes.iter().map(of).sum()
+    };
+    let tracks = |client: &mut RawClient| {
+        assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+        assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n", "once more changes nothing");
+    };
+    drop(cluster.client3());
+    let before = connections();
+    let (mut leaves, mut resets, mut stops, mut steps_back) =
+        (cluster.client3(), cluster.client3(), cluster.client3(), cluster.client3());
+    [&mut leaves, &mut resets, &mut stops, &mut steps_back].into_iter().for_each(tracks);
+    assert!(connections() >= before + 8, "each has one to each node");
+    let flags = leaves.text(&["CLIENT", "INFO"]);
+    assert!(flags.contains(" flags=t ") && flags.contains(" redir=0 "), "{flags}");
+    leaves.send_command(&["GET", "a"]);
+    drop(leaves);
+    assert_eq!(resets.text(&["RESET"]), "+RESET\r\n");
+    assert_eq!(stops.text(&["CLIENT", "TRACKING", "OFF"]), "+OK\r\n");
+    assert!(steps_back.call(&["HELLO", "2"]).starts_with(b"*"));
+    // the shared connection of RESP3 was opened for them and stays
+    wait_for("their connections to end", || connections() <= before + 2);
+    for client in [&mut resets, &mut stops, &mut steps_back] {
+        assert_eq!(client.text(&["SET", "a", "1"]), "+OK\r\n");
+        client.expect_silence(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_lost_connection_has_the_client_forget_all() {
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client3();
+    assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    let key = cluster.key_of("cache-1");
+    assert_eq!(client.text(&["GET", &key]), "_\r\n");
+    let killed: usize = cluster.server("cache-1").call(&["CLIENT", "KILL", "TYPE", "normal"]);
+    assert!(killed > 0);
+    assert_eq!(client.text_reply(), FORGET_ALL);
+    // and tracks again with the next connection
+    assert_eq!(client.text(&["GET", &key]), "_\r\n");
+    assert_eq!(cluster.client().text(&["SET", &key, "v"]), "+OK\r\n");
+    assert_eq!(client.text_reply(), forget(&key));
+}
+
+#[test]
+fn keys_that_move_are_forgotten_with_all_others() {
+    let cluster = Cluster::start(3);
+    let all = specs(&cluster.nodes);
+    cluster.apply(all[..2].to_vec());
+    let (mut idle, mut broadcast) = (cluster.client3(), cluster.client3());
+    assert_eq!(idle.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    assert_eq!(broadcast.text(&["CLIENT", "TRACKING", "ON", "BCAST"]), "+OK\r\n");
+    assert_eq!(idle.text(&["GET", "k"]), "_\r\n");
+    cluster.apply(all);
+    for client in [&mut idle, &mut broadcast] {
+        assert_eq!(client.text_reply(), FORGET_ALL);
+        assert_eq!(client.text_reply(), FORGET_ALL, "and behind what was on its way");
+    }
+    // the newcomer's keys are spoken of as well, without having been read
+    let key = cluster.key_of("cache-3");
+    let connected = || {
+        let list: String = cluster.server("cache-3").call(&["CLIENT", "LIST"]);
+        list.contains("flags=tB")
+    };
+    wait_for("the newcomer to track", connected);
+    assert_eq!(cluster.client().text(&["SET", &key, "v"]), "+OK\r\n");
+    assert_eq!(broadcast.text_reply(), forget(&key));
+}
+
+/// Two nodes, what the first of which says can be held back, and a client that tracks.
+fn one_held_back() -> (ByteProxy, [RedisServer; 2], Harness, RawClient) {
+    let servers = [RedisServer::start(), RedisServer::start()];
+    let wire = ByteProxy::start(&servers[0].address());
+    let nodes = [("held", wire.address()), ("free", servers[1].address())];
+    let harness = Harness::start(patient(named(&nodes)));
+    nodes.iter().for_each(|(name, _)| harness.wait_usable(name));
+    let mut client = harness.client3();
+    assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    (wire, servers, harness, client)
+}
+
+#[test]
+fn i2_a_message_stays_behind_the_reply_that_it_makes_old() {
+    let (wire, servers, harness, mut client) = one_held_back();
+    let [held, free] = ["held", "free"].map(|node| harness.key_of(node));
+    wire.set(Wire::Hold);
+    // the free node's reply waits for the other's, and so must what the free node says after it
+    client.send(&[bulk_request(&["GET", &held]), bulk_request(&["GET", &free])].concat());
+    wait_for("the free node to have answered", || {
+        let stats: String = servers[1].call(&["INFO", "commandstats"]);
+        stats.contains("cmdstat_get:calls=1,")
+    });
+    assert_eq!(harness.client().text(&["SET", &free, "v"]), "+OK\r\n");
+    client.expect_silence(Duration::from_millis(100));
+    wire.set(Wire::Plain);
+    let seen: Vec<String> = (0..3).map(|_| client.text_reply()).collect();
+    assert_eq!(seen, ["_\r\n", "_\r\n", &forget(&free)]);
+}
+
+#[test]
+fn i2_what_a_former_node_still_answers_is_forgotten_as_well() {
+    let (wire, servers, harness, mut client) = one_held_back();
+    let key = harness.key_of("held");
+    wire.set(Wire::Hold);
+    client.send_command(&["GET", &key]);
+    wait_for("the node to have answered", || {
+        let stats: String = servers[0].call(&["INFO", "commandstats"]);
+        stats.contains("cmdstat_get:calls=1,")
+    });
+    harness.apply(named(&[("free", servers[1].address())]));
+    assert_eq!(harness.client().text(&["SET", &key, "new"]), "+OK\r\n");
+    assert_eq!(client.text_reply(), FORGET_ALL);
+    wire.set(Wire::Plain);
+    assert_eq!(client.text_reply(), "_\r\n", "the former node's answer, which is old");
+    assert_eq!(client.text_reply(), FORGET_ALL);
+}
+
+#[test]
+fn what_is_read_on_another_connection_is_forgotten_at_once() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client3();
+    assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    assert_eq!(client.text(&["WATCH", "w"]), "+OK\r\n");
+    let request = [bulk_request(&["MULTI"]), bulk_request(&["GET", "k"]), bulk_request(&["EXEC"])].concat();
+    client.send(&request);
+    let replies: Vec<String> = (0..4).map(|_| client.text_reply()).collect();
+    assert_eq!(replies, ["+OK\r\n", "+QUEUED\r\n", "*1\r\n_\r\n", FORGET_ALL]);
+    assert_eq!(client.text(&["XREAD", "BLOCK", "1", "STREAMS", "s", "$"]), "_\r\n");
+    assert_eq!(client.text_reply(), FORGET_ALL);
+}
+
+/// A client that reads each key once and then goes by what it is told.
+struct Cache {
+    client: RawClient,
+    known: HashMap<String, String>,
+    asked: HashMap<String, bool>,
+}
+
+impl Cache {
+    fn new(harness: &Harness, mode: &[&str]) -> Self {
+        let mut client = harness.client3();
+        let words = [&["CLIENT", "TRACKING", "ON"], mode].concat();
+        assert_eq!(client.text(&words), "+OK\r\n");
+        Self { client, known: HashMap::new(), asked: HashMap::new() }
+    }
+
+    /// Takes a message; false for a reply.
+    fn hears(&mut self, frame: &str) -> bool {
+        if !frame.starts_with('>') {
+            return false;
+        }
+        if frame == FORGET_ALL {
+            self.known.clear();
+        } else {
+            self.known.retain(|key, _| !frame.contains(&format!("\r\n{key}\r\n")));
+        }
+        true
+    }
+
+    /// Reads what is not known, all at once.
+    fn read(&mut self, keys: &[String]) {
+        let missing: Vec<&String> = keys.iter().filter(|key| !self.known.contains_key(*key)).collect();
+        let requests: Vec<u8> = missing.iter().flat_map(|key| bulk_request(&["GET", key])).collect();
+        self.client.send(&requests);
+        for key in missing {
+            loop {
+                let frame = self.client.text_reply();
+                if self.hears(&frame) {
+                    continue;
+                }
+                if !frame.starts_with('-') {
+                    self.known.insert(key.clone(), frame);
+                }
+                break;
+            }
+            self.asked.insert(key.clone(), true);
+        }
+    }
+
+    /// Takes all that is on its way.
+    fn settle(&mut self) {
+        while let Ok(frame) = self.client.try_reply(Duration::from_millis(300)) {
+            let frame = String::from_utf8_lossy(&frame).into_owned();
+            assert!(self.hears(&frame), "{frame}");
+        }
+    }
+}
+
+#[test]
+fn i2_a_cache_is_right_when_all_is_quiet_whatever_happened() {
+    let cluster = Cluster::start(3);
+    let all: Vec<NodeSpec> = specs(&cluster.nodes);
+    let keys: Vec<String> = (0..60).map(|n| format!("cached:{n}")).collect();
+    let stop = AtomicBool::new(false);
+    for round in 0..4 {
+        stop.store(false, Ordering::SeqCst);
+        let mut caches: Vec<Cache> =
+            [&[][..], &["NOLOOP"], &["BCAST"]].iter().map(|mode| Cache::new(&cluster, mode)).collect();
+        std::thread::scope(|scope| {
+            for number in 0..2 {
+                let (mut writer, keys, stop) = (cluster.client(), &keys, &stop);
+                scope.spawn(move || {
+                    let mut random = Random::new(round * 10 + number);
+                    for n in 0u32.. {
+                        if stop.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let key = &keys[random.below(keys.len())];
+                        // a connection that is cut may leave a write in doubt
+                        writer.call(&["SET", key, &format!("{number}:{n}")]);
+                    }
+                });
+            }
+            for cache in &mut caches {
+                let (keys, stop) = (&keys, &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::SeqCst) {
+                        cache.read(keys);
+                    }
+                });
+            }
+            for step in 0..6 {
+                std::thread::sleep(Duration::from_millis(100));
+                match (round, step % 3) {
+                    (1, 0) => drop(cluster.apply(all[..2].to_vec())),
+                    (1, 1) => drop(cluster.apply(all.clone())),
+                    (2, 1) => {
+                        let _: usize = cluster.server("cache-2").call(&["CLIENT", "KILL", "TYPE", "normal"]);
+                    }
+                    (3, 1) => drop(cluster.apply(all[1..].to_vec())),
+                    (3, 2) => {
+                        let _: usize = cluster.server("cache-2").call(&["CLIENT", "KILL", "TYPE", "normal"]);
+                        cluster.apply(all.clone());
+                    }
+                    _ => {}
+                }
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        let mut reader = cluster.client();
+        for cache in &mut caches {
+            cache.settle();
+            let known = std::mem::take(&mut cache.known);
+            for (key, value) in known {
+                let now = reader.text(&["GET", &key]).replace("$-1\r\n", "_\r\n");
+                assert_eq!(value, now, "{key} is stale in round {round}");
+            }
+        }
+    }
+}
+
+#[test]
+fn i1_a_message_in_pieces_and_between_replies_shifts_nothing() {
+    let server = RedisServer::start();
+    let wire = ByteProxy::start(&server.address());
+    let harness = Harness::start(patient(named(&[("n", wire.address())])));
+    harness.wait_usable("n");
+    wire.set(Wire::Slice(3));
+    let mut client = harness.client3();
+    assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    let mut other = harness.client();
+    for round in 0..50 {
+        let key = format!("k{round}");
+        assert_eq!(client.text(&["GET", &key]), "_\r\n");
+        other.send_command(&["SET", &key, "v"]);
+        let asked: Vec<u8> = (0..5).flat_map(|n| bulk_request(&["ECHO", &format!("{n}")])).collect();
+        let reads: Vec<u8> =
+            (0..5).flat_map(|n| bulk_request(&["SETRANGE", &format!("r{n}"), "0", "x"])).collect();
+        client.send(&[asked, reads].concat());
+        let (mut messages, mut replies) = (0, Vec::new());
+        while replies.len() < 10 || messages < 1 {
+            let frame = client.text_reply();
+            if frame.starts_with('>') {
+                assert_eq!(frame, forget(&key));
+                messages += 1;
+            } else {
+                replies.push(frame);
+            }
+        }
+        let echoes = (0..5).map(|n| String::from_utf8(bulk(format!("{n}").as_bytes())).expect("text"));
+        let expected: Vec<String> = echoes.chain((0..5).map(|_| ":1\r\n".into())).collect();
+        assert_eq!(replies, expected);
+        assert_eq!(other.reply(), b"+OK\r\n");
+    }
+}
