@@ -107,8 +107,8 @@ BUGS = (
     Bug(
         "the fence is left out",
         "proxy/src/upstream/greeting.rs",
-        "fences.iter().map(|(_, identity)| identity.clone()).collect()",
-        "fences.iter().take(0).map(|(_, identity)| identity.clone()).collect()",
+        "(given_up.known.iter().map(|(_, identity)| identity.clone()).collect(), given_up.count)\n    }\n\n    /// Those that were given up since",
+        "(given_up.known.iter().take(0).map(|(_, identity)| identity.clone()).collect(), given_up.count)\n    }\n\n    /// Those that were given up since",
         end_to_end("a4_"),
     ),
     Bug(
@@ -117,6 +117,13 @@ BUGS = (
         "fence(&self.siblings, &identity.kill_words(), |link| !Rc::ptr_eq(link, self));",
         "fence(&self.siblings, &identity.kill_words(), |_| false);",
         end_to_end("a4_a_late_write"),
+    ),
+    Bug(
+        "connections of one client alone do not say fences",
+        "proxy/src/upstream/tracking.rs",
+        "if self.fences.count() != self.fenced.get() {",
+        "if false {",
+        end_to_end("tracking::a4_"),
     ),
     Bug(
         "a message to a client that tracks overtakes replies",

@@ -1,9 +1,41 @@
-// node-redis through Ringway: the default handshake (CLIENT SETINFO, SETNAME) and everyday commands, RESP2 and RESP3.
+// node-redis through Ringway: the default handshake (CLIENT SETINFO, SETNAME) and everyday commands, RESP2 and RESP3; client-side
+// caching.
 
-import { createClient } from "redis";
+import { BasicClientSideCache, createClient } from "redis";
 import { assert, fails, run } from "./checks.mjs";
 
 const [host, port] = [process.argv[2], Number(process.argv[3])];
+
+// Values that the library keeps, and drops when a node says that they have changed.
+async function caching() {
+  const cache = new BasicClientSideCache({ maxEntries: 1000 });
+  const redis = createClient({ socket: { host, port }, RESP: 3, clientSideCache: cache });
+  const other = createClient({ socket: { host, port } });
+  for (const client of [redis, other]) {
+    client.on("error", () => {});
+    await client.connect();
+  }
+  const failed = await run("node-redis caching", {
+    async keepsAndForgets(p) {
+      const keys = Array.from({ length: 60 }, (_, n) => `${p}:${n}`);
+      for (const value of ["old", "new", "newest"]) {
+        await Promise.all(keys.map((key) => other.set(key, value)));
+        for (const key of keys) {
+          while ((await redis.get(key)) !== value) {
+            await new Promise((resolve) => setTimeout(resolve, 1));
+          }
+        }
+        const before = cache.stats().hitCount;
+        const values = await Promise.all(keys.map((key) => redis.get(key)));
+        assert.deepEqual(values, keys.map(() => value));
+        assert.equal(cache.stats().hitCount - before, keys.length, "no node is asked again");
+      }
+    },
+  });
+  redis.destroy();
+  other.destroy();
+  return failed;
+}
 
 async function suite(name, options) {
   const redis = createClient({ socket: { host, port }, name: "ringway-test", ...options });
@@ -93,4 +125,5 @@ async function suite(name, options) {
 let failed = await suite("node-redis defaults", {});
 failed += await suite("node-redis RESP2", { RESP: 2 });
 failed += await suite("node-redis RESP3", { RESP: 3 });
+failed += await caching();
 process.exit(failed === 0 ? 0 : 1);

@@ -46,7 +46,8 @@ impl Client {
     #[cold]
     pub(super) fn write_leaving(&self, inner: &mut Inner) -> io::Result<usize> {
         let in_transaction = inner.session.mode == Mode::Queueing;
-        if in_transaction || !inner.is_between_commands() || self.stream.has_unread() {
+        let says_no_reply = self.says_no_reply.take();
+        if in_transaction || says_no_reply || !inner.is_between_commands() || self.stream.has_unread() {
             return self.stream.try_write(inner.pipeline.unwritten());
         }
         let waiting = inner.pipeline.unwritten();

@@ -97,6 +97,8 @@ pub(crate) struct Client {
     held: Cell<usize>,
     /// It took a long reply so slowly that nobody waits for it until it has caught up.
     lags: Cell<bool>,
+    /// What is to be written may hold no reply, but what a node has said beside replies.
+    says_no_reply: Cell<bool>,
     /// When something was last read, to half a second.
     last_seen: Cell<Instant>,
 }
@@ -147,6 +149,7 @@ impl Client {
             active: Cell::new(true),
             held: Cell::new(0),
             lags: Cell::new(false),
+            says_no_reply: Cell::new(false),
             last_seen: Cell::new(worker.turn.now()),
             worker,
         });

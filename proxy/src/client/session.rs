@@ -341,6 +341,9 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
         }
         Route::Local(what) => {
             local::answer(client, inner, command, what, args);
+            if what == Local::Select {
+                tracking::follow_database(client, inner);
+            }
             if what == Local::Quit {
                 inner.reading = Reading::Refused;
             }

@@ -10,17 +10,18 @@
 
 use std::rc::Rc;
 
-use super::exclusive::run;
+use super::exclusive::{TOO_MANY, permits, run};
 use super::session::{Mode, Session, Unusual, refuse, serve_as_chosen};
-use super::{Client, Inner, SlotRef};
+use super::{Client, Inner, Reading, SlotRef};
 use crate::command::Command;
 use crate::resp::{Args, Protocol, encode};
 use crate::stats::Outcome;
-use crate::upstream::{FORGET_ALL, LinkContext, ReplyTo, Tracker, When};
+use crate::upstream::{FORGET_ALL, LinkContext, ReplyTo, Tracker, When, Wish};
 use crate::worker::Worker;
 
-/// Most prefixes of one client: each is held against all others.
+/// Most prefixes of one client, and most bytes of all of them: each is held against all others.
 const MOST_PREFIXES: usize = 1024;
+const PREFIX_BYTES: usize = 64 * 1024;
 
 const SYNTAX: &str = "ERR syntax error";
 const REDIRECT: &str = "ERR CLIENT TRACKING REDIRECT is refused: a node redirects messages between its own connections, and those to it are Ringway's; use RESP3 (HELLO 3), where they come to the client that tracks";
@@ -110,9 +111,13 @@ impl Options {
             return Err(OTHER_OPT.into());
         }
         let known = now.map_or(&[][..], |now| &now.prefixes);
-        if known.len() + self.prefixes.len() > MOST_PREFIXES {
+        let all = || known.iter().chain(&self.prefixes);
+        if all().count() > MOST_PREFIXES || all().map(|prefix| prefix.len()).sum::<usize>() > PREFIX_BYTES {
             return Err(TOO_MANY_PREFIXES.into());
         }
+        // whoever names none hears of all keys
+        let hears_all =
+            self.bcast && self.prefixes.is_empty() && !known.iter().any(|prefix| prefix.is_empty());
         for (at, prefix) in self.prefixes.iter().enumerate() {
             let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
             let among = |others: &'_ [Box<[u8]>]| others.iter().find(|other| overlap(other, prefix)).cloned();
@@ -129,7 +134,9 @@ impl Options {
                 text(&of.1)
             ));
         }
-        self.prefixes.splice(..0, known.iter().cloned());
+        self.prefixes.extend(known.iter().cloned());
+        self.prefixes.extend(hears_all.then(Box::default));
+        self.prefixes.sort_unstable();
         Ok(self)
     }
 
@@ -143,10 +150,13 @@ impl Options {
     /// The request that has a node track for the connection on which it comes.
     fn request(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        encode::array(&mut out, 3 + self.words().count() + 2 * self.prefixes.len());
+        // with none a node tells of all keys, and beside an empty one it takes no other
+        let prefixes =
+            if self.prefixes.iter().any(|prefix| prefix.is_empty()) { &[] } else { &self.prefixes[..] };
+        encode::array(&mut out, 3 + self.words().count() + 2 * prefixes.len());
         ["CLIENT", "TRACKING", "ON"].iter().for_each(|word| encode::bulk(&mut out, word.as_bytes()));
         self.words().for_each(|word| encode::bulk(&mut out, word.as_bytes()));
-        for prefix in &self.prefixes {
+        for prefix in prefixes {
             encode::bulk(&mut out, b"PREFIX");
             encode::bulk(&mut out, prefix);
         }
@@ -210,14 +220,19 @@ fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool,
         return Ok(false);
     }
     let was_on = now.is_some();
+    let permit = permits(client, client.worker.routes().nodes().len()).ok_or(TOO_MANY)?;
+    let wish = Wish {
+        request: options.request(),
+        opts_in: options.optin,
+        broadcast: options.bcast,
+        database: inner.session.database,
+        permit,
+    };
     let links = Rc::clone(&client.worker.links);
     let to = SlotRef { client: Rc::clone(client), number: 0, part: 0 };
-    let tracker = links.trackers.start(options.request(), options.optin, to);
+    let tracker = links.trackers.start(wish, to);
+    let settled = Rc::clone(&tracker);
     inner.session.track(Some(Box::new(Tracking { options, tracker, links, caching: None })));
-    if was_on {
-        // what its former connections would have told of
-        inner.pipeline.told(FORGET_ALL, When::Now);
-    }
     let routes = client.worker.routes();
     // nothing is awaited, so that it goes over at once
     inner.session.follows(routes.topology.epoch(), true);
@@ -229,7 +244,21 @@ fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool,
         for link in &own {
             link.settled().await;
         }
-        to.reply(b"+OK\r\n", true);
+        settled.settle();
+        let refused = own.iter().find_map(|link| Some((link.spec(), link.refuses_to_track()?)));
+        let mut reply = Vec::new();
+        match &refused {
+            Some((node, why)) => {
+                to.client.inner.borrow_mut().session.track(None);
+                encode::error(&mut reply, &format!("ERR node '{}' ({}): {why}", node.name, node.address));
+            }
+            None => encode::simple(&mut reply, "OK"),
+        }
+        if was_on {
+            // what its former connections would have told of
+            to.client.told(FORGET_ALL, When::Now);
+        }
+        to.reply(&reply, true);
     });
     Ok(true)
 }
@@ -263,7 +292,8 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
     // a command whose buffer is taken over is handled as well
     let is_done = handled || inner.taken_by.is_some();
     // it holds for a whole transaction, and beyond what concerns the connection alone
-    let goes_on = inner.session.mode == Mode::Queueing || inner.session.last_command.starts_with("client");
+    let is_own = args.get(0).is_some_and(|word| word.eq_ignore_ascii_case(b"client"));
+    let goes_on = inner.session.mode == Mode::Queueing || is_own;
     if is_done && !goes_on {
         inner.session.set(Unusual::Caching, false);
         if let Some(tracking) = &mut inner.session.tracking {
@@ -305,30 +335,53 @@ pub(super) fn redirect(session: &Session) -> i64 {
     if session.tracking.is_some() { 0 } else { -1 }
 }
 
+/// The client may have gone over to another database, for which it has other connections: those of the former one tell no
+/// longer of what was read there.
+pub(super) fn follow_database(client: &Rc<Client>, inner: &mut Inner) {
+    let Some(tracking) = &inner.session.tracking else { return };
+    if tracking.tracker.database() == inner.session.database {
+        return;
+    }
+    tracking.tracker.choose(inner.session.database);
+    // when the reply is there, which the client may not want
+    let client = Rc::clone(client);
+    tokio::task::spawn_local(async move {
+        client.told(FORGET_ALL, When::Last);
+        client.listen_to_all();
+    });
+}
+
 /// The topology has changed: keys may have moved.
 pub(crate) fn follow(worker: &Worker) {
     let clients: Vec<Rc<Client>> = worker.clients.borrow().values().cloned().collect();
-    for client in clients {
-        let lane = {
-            let session = &client.inner.borrow().session;
-            let Some(tracking) = &session.tracking else { continue };
-            tracking.is_bcast().then(|| session.lane())
-        };
+    for client in clients.iter().filter(|client| client.inner.borrow().session.tracking.is_some()) {
         client.told(FORGET_ALL, When::Now);
         client.told(FORGET_ALL, When::Last);
-        // of all keys that begin so, wherever they are
-        if let Some(lane) = lane {
-            worker.routes().nodes().iter().for_each(|node| drop(node.link(lane)));
-        }
+        client.listen_to_all();
     }
 }
 
 impl Client {
     /// A message that is no reply, for a client that tracks.
     pub(super) fn told(self: &Rc<Self>, message: &[u8], when: When) {
-        if !self.closed.get() {
-            self.inner.borrow_mut().pipeline.told(message, when);
-            self.mark_dirty();
+        let inner = &mut *self.inner.borrow_mut();
+        if self.closed.get() || inner.reading == Reading::Refused {
+            return;
+        }
+        // the last word of a process that leaves is a reply
+        if inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty() {
+            self.says_no_reply.set(true);
+        }
+        inner.pipeline.told(message, when);
+        self.mark_dirty();
+    }
+
+    /// One that hears of keys which it has not read has a connection to every node before it asks for anything.
+    fn listen_to_all(&self) {
+        let session = &self.inner.borrow().session;
+        if session.tracking.as_ref().is_some_and(|tracking| tracking.is_bcast()) {
+            let lane = session.lane();
+            self.worker.routes().nodes().iter().for_each(|node| drop(node.link(lane)));
         }
     }
 

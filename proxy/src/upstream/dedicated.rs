@@ -96,7 +96,7 @@ impl ManageConnection for Dialer {
         let born = Instant::now();
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
-            let fences = self.fences.recent(born);
+            let (fences, _) = self.fences.recent(born);
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
                 lane: self.lane,

@@ -312,11 +312,6 @@ impl<T: ReplyTo> Exchange<T> {
         self.queue.is_empty()
     }
 
-    /// Whether a command was written whole and not answered.
-    pub(crate) fn awaits_written(&self) -> bool {
-        self.queue.front().is_some_and(|front| front.end <= self.out.written())
-    }
-
     #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         self.queue.len()

@@ -10,10 +10,11 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Lane;
+use super::tracking::REFUSES;
 use crate::net::Stream;
 use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
 use crate::resp::{Protocol, encode};
@@ -32,7 +33,15 @@ pub(crate) struct Identity {
 /// Connections of one worker to one node that were given up with commands unanswered: new connections have the node
 /// close them first.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fences(Arc<Mutex<VecDeque<(Instant, Identity)>>>);
+pub(crate) struct Fences(Arc<Mutex<GivenUp>>);
+
+#[derive(Debug, Default)]
+struct GivenUp {
+    /// In the order in which they were given up.
+    known: VecDeque<(Instant, Identity)>,
+    /// How many there were in all.
+    count: u64,
+}
 
 impl Identity {
     /// What `CLIENT ID` answers.
@@ -51,30 +60,47 @@ impl Fences {
     /// longer than its side of the connection lives after that.
     const KEEP: Duration = Duration::from_secs(300);
     /// Most connections that are named.
-    const MOST: usize = 256;
+    const MOST: usize = 1024;
 
     /// Notes a connection that was given up.
     pub(crate) fn add(&self, identity: Option<Identity>, now: Instant) {
-        let mut fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(identity) = identity.filter(|new| fences.iter().all(|(_, known)| known != new)) {
-            fences.push_back((now, identity));
+        let mut given_up = self.given_up();
+        if let Some(identity) = identity.filter(|new| given_up.known.iter().all(|(_, known)| known != new)) {
+            given_up.known.push_back((now, identity));
+            given_up.count += 1;
         }
-        while fences.len() > Self::MOST {
-            fences.pop_front();
+        while given_up.known.len() > Self::MOST {
+            given_up.known.pop_front();
         }
     }
 
     /// When the last one was given up.
     pub(crate) fn newest(&self) -> Option<Instant> {
-        let fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fences.back().map(|(at, _)| *at)
+        self.given_up().known.back().map(|(at, _)| *at)
     }
 
-    /// Those that a new connection names.
-    pub(crate) fn recent(&self, now: Instant) -> Vec<Identity> {
-        let mut fences = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        fences.retain(|(at, _)| now.saturating_duration_since(*at) < Self::KEEP);
-        fences.iter().map(|(_, identity)| identity.clone()).collect()
+    /// Those that a new connection names, and how many there were in all.
+    pub(crate) fn recent(&self, now: Instant) -> (Vec<Identity>, u64) {
+        let mut given_up = self.given_up();
+        given_up.known.retain(|(at, _)| now.saturating_duration_since(*at) < Self::KEEP);
+        (given_up.known.iter().map(|(_, identity)| identity.clone()).collect(), given_up.count)
+    }
+
+    /// Those that were given up since there were `count` in all, and how many there are now.
+    pub(crate) fn since(&self, count: u64) -> (Vec<Identity>, u64) {
+        let given_up = self.given_up();
+        let new = usize::try_from(given_up.count - count).unwrap_or(usize::MAX);
+        let said = given_up.known.len().saturating_sub(new);
+        (given_up.known.iter().skip(said).map(|(_, identity)| identity.clone()).collect(), given_up.count)
+    }
+
+    /// How many there were in all.
+    pub(crate) fn count(&self) -> u64 {
+        self.given_up().count
+    }
+
+    fn given_up(&self) -> MutexGuard<'_, GivenUp> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -197,7 +223,7 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Select, _) => Err(format!("it refuses the database: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
-        (Step::Tracking, _) => Err(format!("it refuses CLIENT TRACKING: {}", quote(reply))),
+        (Step::Tracking, _) => Err(format!("{REFUSES}: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
     }
 }

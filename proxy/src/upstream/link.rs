@@ -70,11 +70,13 @@ pub(crate) struct Link<T: ReplyTo> {
     pub(super) spec: Arc<NodeSpec>,
     pub(super) stats: Arc<NodeStats>,
     lane: Lane,
-    fences: Fences,
+    pub(super) fences: Fences,
     siblings: Siblings<T>,
     trouble: watch::Sender<Trouble>,
     /// Whose connection it is, if it is one client's alone.
     pub(super) tracker: Option<Rc<Tracker<T>>>,
+    /// How many connections that were given up the node was told of on this one.
+    pub(super) fenced: Cell<u64>,
     pub(super) context: Rc<LinkContext<T>>,
     pub(super) exchange: RefCell<Exchange<T>>,
     pub(super) stream: RefCell<Option<Stream>>,
@@ -107,6 +109,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             siblings,
             trouble,
             tracker,
+            fenced: Cell::new(0),
             exchange: RefCell::new(exchange),
             context,
             stream: RefCell::default(),
@@ -170,7 +173,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     #[inline]
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tracker.is_some() {
-            self.say_caching();
+            self.say_first();
         }
         write(self.exchange.borrow_mut().out());
     }
@@ -203,7 +206,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// Announces a command of `len` bytes, which [`Link::supply`] must bring before anything else is sent. Check
     /// [`Link::is_usable`] first.
     pub(crate) fn promise(self: &Rc<Self>, len: usize, to: T, command: &'static Command) {
-        self.say_caching();
+        self.say_first();
         self.exchange.borrow_mut().promise(len, to, command, self.context.turn.now());
         self.mark_dirty();
     }
@@ -307,8 +310,13 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     async fn run(self: Rc<Self>) {
         let _essential = Essential::new("a connection to a node", &self.context.failed);
-        let mut backoff = Backoff::new(self.context.sharers, self.context.paces.of(&self.spec.address));
-        backoff.leads(self.lane == Lane::default());
+        // who tracks must not take the turns of those that all share
+        let pace = match &self.tracker {
+            Some(_) => self.context.paces.of_own(&self.spec.address),
+            None => self.context.paces.of(&self.spec.address),
+        };
+        let mut backoff = Backoff::new(self.context.sharers, pace);
+        backoff.leads(self.tracker.is_some() || self.lane == Lane::default());
         loop {
             if self.waits_in_vain(&mut backoff).await {
                 break;
@@ -325,7 +333,7 @@ impl<T: ReplyTo + 'static> Link<T> {
                     self.blocked.set(false);
                     self.stats.connections_changed(-1);
                     // what the node has not answered it may still run, unless the fence comes first
-                    if self.exchange.borrow().awaits_written() {
+                    if self.exchange.borrow().awaits_doubtful() {
                         self.give_up(identity);
                     }
                     match end {
@@ -395,7 +403,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.stats.connects.add(1);
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
-            let fences = self.fences.recent(Instant::now());
+            let (fences, count) = self.fences.recent(Instant::now());
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
                 lane: self.lane,
@@ -405,7 +413,8 @@ impl<T: ReplyTo + 'static> Link<T> {
             };
             let greeted = greet(&stream, &greeting).await?;
             // a connection that was given up in the meantime is not fenced on this one
-            if self.fences.recent(Instant::now()).iter().any(|one| !fences.contains(one)) {
+            self.fenced.set(count);
+            if self.fences.count() != count {
                 return Err("another connection to it was given up just now".into());
             }
             Ok::<_, String>((stream, greeted))
@@ -468,6 +477,10 @@ impl<T: ReplyTo + 'static> Link<T> {
             if let Some(tracker) = &self.tracker {
                 tracker.tell(FORGET_ALL);
             }
+        } else if state == State::Up
+            && let Some(tracker) = &self.tracker
+        {
+            tracker.is_told_again();
         }
         // the connection that is always there speaks for the node
         if self.lane != Lane::default() || self.retired.get() {

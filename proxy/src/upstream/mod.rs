@@ -34,7 +34,7 @@ pub(crate) use link::{Link, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
 pub(crate) use pace::Paces;
 pub(crate) use question::ask_once;
-pub(crate) use tracking::{FORGET_ALL, Tracker, Trackers};
+pub(crate) use tracking::{FORGET_ALL, Tracker, Trackers, Wish};
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -227,7 +227,7 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// Lets go of connections that were one client's alone and are no longer, once what is in flight is answered.
     pub(crate) fn tidy(&self) {
         self.others.borrow_mut().retain(|lane, link| {
-            let has_ended = self.context.trackers.has_ended(lane.traffic);
+            let has_ended = self.context.trackers.have_left(*lane);
             if has_ended {
                 link.retire();
             }

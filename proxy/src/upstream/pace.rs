@@ -5,7 +5,8 @@
 //!   link of worker 1 ─┼─► Pace ──────┤ at most 6 of them while the node does not answer: the rest is for those
 //!   its RESP3 link   ─┘   of a node  └ who wait to hear that it does, and then connect at once
 //! ```
-//! The first connect of each link is counted and never refused: how many there are is bounded by workers and lanes.
+//! The first connect of each link is counted and never refused: how many there are is bounded by workers and lanes. The
+//! connections of clients that have some of their own, of which there may be many more, have a pace beside it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -18,6 +19,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const MOST: usize = 10;
 /// Most connects in any second while they fail.
 const MOST_IN_VAIN: usize = 6;
+/// The same of connections that are one client's alone: a thousand are there again after ten seconds.
+const MOST_OF_OWN: usize = 100;
 
 /// The pace of each node that somebody connects to, by address.
 #[derive(Debug, Default)]
@@ -26,20 +29,31 @@ pub(crate) struct Paces(Mutex<HashMap<String, Weak<Pace>>>);
 impl Paces {
     /// That of the node at `address`.
     pub(crate) fn of(&self, address: &str) -> Arc<Pace> {
+        self.get(address, MOST)
+    }
+
+    /// That of connections to it that are one client's alone.
+    pub(crate) fn of_own(&self, address: &str) -> Arc<Pace> {
+        // no address holds a line break
+        self.get(&format!("{address}\nown"), MOST_OF_OWN)
+    }
+
+    fn get(&self, name: &str, most: usize) -> Arc<Pace> {
         let mut paces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = paces.get(address).and_then(Weak::upgrade) {
+        if let Some(known) = paces.get(name).and_then(Weak::upgrade) {
             return known;
         }
         paces.retain(|_, pace| pace.strong_count() > 0);
-        let pace = Arc::new(Pace::default());
-        paces.insert(address.to_owned(), Arc::downgrade(&pace));
+        let pace = Arc::new(Pace::new(most));
+        paces.insert(name.to_owned(), Arc::downgrade(&pace));
         pace
     }
 }
 
 /// See the head of this file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
+    most: usize,
     state: Mutex<State>,
     answers: Notify,
 }
@@ -54,7 +68,17 @@ struct State {
     answers: u64,
 }
 
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new(MOST)
+    }
+}
+
 impl Pace {
+    fn new(most: usize) -> Self {
+        Self { most, state: Mutex::default(), answers: Notify::default() }
+    }
+
     /// Begins a connect that must not be refused.
     pub(crate) fn begin_first(&self, now: Instant) {
         self.state().begin(now);
@@ -67,7 +91,7 @@ impl Pace {
     pub(crate) fn begin(&self, now: Instant) -> Result<(), Duration> {
         let mut state = self.state();
         state.forget(now);
-        let most = if state.in_vain { MOST_IN_VAIN } else { MOST };
+        let most = if state.in_vain { MOST_IN_VAIN } else { self.most };
         match state.begun.len().checked_sub(most) {
             None => {
                 state.begin(now);

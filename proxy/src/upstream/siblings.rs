@@ -10,7 +10,8 @@ use super::link::{Link, State};
 pub(super) type Siblings<T> = Rc<RefCell<Vec<Weak<Link<T>>>>>;
 
 /// Has the node close a connection that was given up, before it runs what is sent from now on: each shared connection that
-/// takes commands says so, if `concerned`. The others do when they greet.
+/// takes commands says so, if `concerned`. The others do when they greet; those that are one client's alone, of which there
+/// may be thousands, ahead of their next command.
 pub(super) fn fence<T: ReplyTo + 'static>(
     siblings: &Siblings<T>,
     words: &[String],
@@ -19,6 +20,6 @@ pub(super) fn fence<T: ReplyTo + 'static>(
     let links: Vec<_> = siblings.borrow().iter().filter_map(Weak::upgrade).collect();
     links
         .iter()
-        .filter(|link| link.state.get() != State::Down && concerned(link))
+        .filter(|link| link.tracker.is_none() && link.state.get() != State::Down && concerned(link))
         .for_each(|link| link.fence(words));
 }

@@ -13,12 +13,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::Traffic;
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::exchange::{ReplyTo, When};
 use super::link::{Link, State};
+use super::{Lane, Traffic};
+use crate::resp::encode;
 
 /// The message by which a server that was flushed has its clients forget all keys.
 pub(crate) const FORGET_ALL: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
+/// How a node's reason begins that does not track.
+pub(super) const REFUSES: &str = "it refuses CLIENT TRACKING";
 /// How a message begins that names keys to forget.
 pub(super) const INVALIDATION: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
 
@@ -27,9 +32,28 @@ pub(crate) struct Tracker<T> {
     number: u64,
     request: Vec<u8>,
     opts_in: bool,
+    broadcast: bool,
     to: T,
+    /// Leave to have the connections; given back when the last of them is gone.
+    _permit: OwnedSemaphorePermit,
+    database: Cell<u32>,
     says: Cell<Option<bool>>,
+    settled: Cell<bool>,
     ended: Cell<bool>,
+}
+
+/// What a client asks for by `CLIENT TRACKING ON`.
+pub(crate) struct Wish {
+    /// What turns tracking on at a node.
+    pub(crate) request: Vec<u8>,
+    /// Keys are tracked that the client names beforehand, and no others.
+    pub(crate) opts_in: bool,
+    /// It hears of keys that it has not read.
+    pub(crate) broadcast: bool,
+    /// The database it has chosen.
+    pub(crate) database: u32,
+    /// Leave to have the connections.
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 impl<T: ReplyTo> Tracker<T> {
@@ -59,6 +83,29 @@ impl<T: ReplyTo> Tracker<T> {
         self.says.get()
     }
 
+    /// The client goes over to another database, whose connections are others.
+    pub(crate) fn choose(&self, database: u32) {
+        self.database.set(database);
+    }
+
+    /// Which database it is in.
+    pub(crate) fn database(&self) -> u32 {
+        self.database.get()
+    }
+
+    /// The first connections are made, as far as they can be.
+    pub(crate) fn settle(&self) {
+        self.settled.set(true);
+    }
+
+    /// A node tells again, or for the first time, after the client was told that nodes do. What it broadcasts may concern
+    /// keys that were read elsewhere, and some of it was missed.
+    pub(super) fn is_told_again(&self) {
+        if self.broadcast && self.settled.get() {
+            self.tell(FORGET_ALL);
+        }
+    }
+
     /// A node has said something, or can no longer.
     pub(super) fn tell(&self, message: &[u8]) {
         if !self.ended.get() {
@@ -80,12 +127,22 @@ impl<T> Default for Trackers<T> {
 }
 
 impl<T> Trackers<T> {
-    /// A client tracks from now on. `request` turns tracking on at a node; messages go to `to`.
-    pub(crate) fn start(&self, request: Vec<u8>, opts_in: bool, to: T) -> Rc<Tracker<T>> {
+    /// A client tracks from now on; messages go to `to`.
+    pub(crate) fn start(&self, wish: Wish, to: T) -> Rc<Tracker<T>> {
         let number = self.last.get() + 1;
         self.last.set(number);
-        let (says, ended) = (Cell::new(None), Cell::new(false));
-        let tracker = Rc::new(Tracker { number, request, opts_in, to, says, ended });
+        let tracker = Rc::new(Tracker {
+            number,
+            request: wish.request,
+            opts_in: wish.opts_in,
+            broadcast: wish.broadcast,
+            to,
+            _permit: wish.permit,
+            database: Cell::new(wish.database),
+            says: Cell::new(None),
+            settled: Cell::new(false),
+            ended: Cell::new(false),
+        });
         self.known.borrow_mut().insert(number, Rc::clone(&tracker));
         tracker
     }
@@ -104,31 +161,51 @@ impl<T> Trackers<T> {
         }
     }
 
-    /// Whether the connection was one client's alone and is no longer anyone's.
-    pub(super) fn has_ended(&self, traffic: Traffic) -> bool {
-        matches!(traffic, Traffic::Own(number) if !self.known.borrow().contains_key(&number))
+    /// Whether a connection of this lane was one client's alone and is no longer: it has ended, or has left the database.
+    pub(super) fn have_left(&self, lane: Lane) -> bool {
+        let Traffic::Own(number) = lane.traffic else { return false };
+        self.known.borrow().get(&number).is_none_or(|tracker| tracker.database.get() != lane.database)
     }
 }
 
 impl<T: ReplyTo + 'static> Link<T> {
-    /// Tells the node, ahead of a command, whether the keys that it reads are to be tracked.
+    /// What stands before a command on a connection that is one client's alone: fences that have come up since the last
+    /// one, and whether the keys that it reads are to be tracked.
     #[cold]
-    pub(super) fn say_caching(&self) {
-        let Some(says) = self.tracker.as_ref().and_then(|tracker| tracker.caching()) else { return };
+    pub(super) fn say_first(&self) {
+        let Some(tracker) = &self.tracker else { return };
         let mut exchange = self.exchange.borrow_mut();
-        if exchange.is_between_commands() {
-            let request: &[u8] = match says {
-                true => b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$3\r\nYES\r\n",
-                false => b"*3\r\n$6\r\nCLIENT\r\n$7\r\nCACHING\r\n$2\r\nNO\r\n",
-            };
-            exchange.out().extend_from_slice(request);
-            exchange.commit_fence(self.context.turn.now());
+        if !exchange.is_between_commands() {
+            return;
+        }
+        let now = self.context.turn.now();
+        if self.fences.count() != self.fenced.get() {
+            let (new, count) = self.fences.since(self.fenced.get());
+            self.fenced.set(count);
+            for identity in new {
+                let words = identity.kill_words();
+                encode::array(exchange.out(), words.len());
+                words.iter().for_each(|word| encode::bulk(exchange.out(), word.as_bytes()));
+                exchange.commit_fence(now);
+            }
+        }
+        if let Some(says) = tracker.caching() {
+            let word = if says { "YES" } else { "NO" };
+            encode::array(exchange.out(), 3);
+            ["CLIENT", "CACHING", word].iter().for_each(|word| encode::bulk(exchange.out(), word.as_bytes()));
+            exchange.commit_fence(now);
         }
     }
 
     /// Whether [`Tracker::opts_in`] holds for the connection.
     pub(super) fn opts_in(&self) -> bool {
         self.tracker.as_ref().is_some_and(|tracker| tracker.opts_in())
+    }
+
+    /// Why the node refuses to track, if it does.
+    pub(crate) fn refuses_to_track(&self) -> Option<String> {
+        let why = self.why.borrow();
+        (self.state.get() == State::Down && why.starts_with(REFUSES)).then(|| why.clone())
     }
 
     /// Waits until the connection is made or is known not to be, for the connect timeout at most.

@@ -92,6 +92,12 @@ impl<T: ReplyTo> Exchange<T> {
         self.restart(again)
     }
 
+    /// Whether something was written whole that is not answered and may change something.
+    pub(crate) fn awaits_doubtful(&self) -> bool {
+        let written = self.queue.iter().take_while(|entry| entry.end <= self.out.written());
+        written.into_iter().any(|entry| entry.asker().is_some() && !entry.may_repeat())
+    }
+
     /// Who waits for something that was written whole and may have changed something.
     fn doubtful(&self) -> HashSet<usize> {
         let written = self.queue.iter().take_while(|entry| entry.end <= self.out.written());

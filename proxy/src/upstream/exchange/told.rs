@@ -10,6 +10,11 @@ pub(super) struct Told {
     whole: Vec<u8>,
 }
 
+/// Longest message, in bytes: more keys than a node forgets at once.
+const LONGEST: usize = 64 << 20;
+/// How much is taken at a time of a message that has begun: what is behind its end was copied in vain.
+const STEP: usize = 4096;
+
 /// A message whose end has not come.
 #[derive(Debug, Default)]
 struct Begun {
@@ -27,14 +32,33 @@ impl Told {
     }
 
     /// Takes what belongs to a message from the start of `bytes`; returns the rest.
-    pub(super) fn take<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], ReplyError> {
-        let begun = self.begun.get_or_insert_default();
-        let Some(rest) = begun.take(bytes)? else { return Ok(&[]) };
-        if begun.bytes.starts_with(INVALIDATION) {
-            self.whole.append(&mut begun.bytes);
+    pub(super) fn take<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], ReplyError> {
+        // mostly it is whole, and many stand one behind the other
+        if self.begun.is_none()
+            && let Some((mut scanner, head)) = ReplyScanner::of_push(bytes)?
+            && let ReplyScan::Complete(len) = scanner.scan(&bytes[head..])?
+        {
+            let (message, rest) = bytes.split_at(head + len);
+            if message.starts_with(INVALIDATION) {
+                self.whole.extend_from_slice(message);
+            }
+            return Ok(rest);
         }
-        self.begun = None;
-        Ok(rest)
+        let begun = self.begun.get_or_insert_default();
+        loop {
+            let (step, after) = bytes.split_at(bytes.len().min(STEP));
+            if let Some(rest) = begun.take(step)? {
+                if begun.bytes.starts_with(INVALIDATION) {
+                    self.whole.append(&mut begun.bytes);
+                }
+                self.begun = None;
+                return Ok(&bytes[step.len() - rest..]);
+            }
+            if after.is_empty() {
+                return Ok(after);
+            }
+            bytes = after;
+        }
     }
 
     /// The whole messages since the last call.
@@ -54,9 +78,11 @@ impl Told {
 }
 
 impl Begun {
-    /// Returns what is behind the message when it is whole.
-    fn take<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, ReplyError> {
-        let before = self.bytes.len();
+    /// Returns how many bytes are behind the message when it is whole.
+    fn take(&mut self, bytes: &[u8]) -> Result<Option<usize>, ReplyError> {
+        if self.bytes.len() + bytes.len() > LONGEST {
+            return Err(ReplyError::Length);
+        }
         self.bytes.extend_from_slice(bytes);
         if self.scanner.is_none() {
             let Some((scanner, len)) = ReplyScanner::of_push(&self.bytes)? else { return Ok(None) };
@@ -69,9 +95,9 @@ impl Begun {
                 Ok(None)
             }
             ReplyScan::Complete(len) => {
-                let end = self.scanned + len;
-                self.bytes.truncate(end);
-                Ok(bytes.get(end - before..))
+                let rest = self.bytes.len() - self.scanned - len;
+                self.bytes.truncate(self.scanned + len);
+                Ok(Some(rest))
             }
         }
     }
