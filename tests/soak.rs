@@ -227,8 +227,13 @@ fn disturb(cluster: &Cluster, random: &mut Random, napped: &mut Instant, counts:
             node.resume();
         }
         2 => {
-            let killed: u64 = cluster.nodes[random.below(NODES)].call(&["CLIENT", "KILL", "TYPE", "normal"]);
-            counts.cuts.fetch_add(killed, Ordering::Relaxed);
+            let mut raw = cluster.nodes[random.below(NODES)].client();
+            // whoever else cuts connections may cut this one
+            if let Ok(reply) = raw.try_call(&["CLIENT", "KILL", "TYPE", "normal"], Duration::from_secs(10)) {
+                let killed =
+                    String::from_utf8_lossy(&reply).trim_matches([':', '\r', '\n']).parse().unwrap_or(0);
+                counts.cuts.fetch_add(killed, Ordering::Relaxed);
+            }
         }
         _ => drop(cluster.apply(specs(&cluster.nodes, &POOL[random.below(POOL.len())]))),
     }

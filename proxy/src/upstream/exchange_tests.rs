@@ -61,6 +61,58 @@ fn b2_replies_reach_their_askers_unchanged_at_every_split() {
     }
 }
 
+/// A message of RESP3 that names `key`.
+fn message(key: &str) -> Vec<u8> {
+    format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len()).into_bytes()
+}
+
+#[test]
+fn i1_messages_beside_replies_shift_nothing_at_any_split() {
+    let long = format!("$70000\r\n{}\r\n", ">2\r\n$10".repeat(10_000)).into_bytes();
+    let replies: [&[u8]; 4] = [b"+OK\r\n", b"*2\r\n:1\r\n_\r\n", &long, b"$3\r\n>1\r\r\n"];
+    let messages = ["before", "a", "", ">\r\n", "behind"].map(message);
+    let mut stream = messages[0].clone();
+    for (reply, message) in replies.iter().zip(&messages[1..]) {
+        stream.extend_from_slice(reply);
+        stream.extend_from_slice(message);
+    }
+    let now = Instant::now();
+    let splits = (0..400).chain(stream.len() - 400..stream.len());
+    for at in splits {
+        for step in [stream.len(), 4099] {
+            let (mut exchange, logs) = exchange_of(4);
+            exchange.hear();
+            exchange.wrote(exchange.unwritten().len(), now);
+            let mut told = Vec::new();
+            for piece in std::iter::once(&stream[..at]).chain(stream[at..].chunks(step)) {
+                exchange.received(piece, now, |_, _, _| {}).unwrap();
+                told.extend(exchange.take_told());
+            }
+            for (log, reply) in logs.iter().zip(replies) {
+                assert!(*log.bytes.borrow() == reply && *log.done.borrow() == 1, "split at {at}");
+            }
+            assert_eq!(told, messages.concat(), "split at {at}");
+            assert!(exchange.is_idle());
+        }
+    }
+}
+
+#[test]
+fn i1_a_message_where_none_may_come_ends_the_connection() {
+    let now = Instant::now();
+    let (mut exchange, _logs) = exchange_of(1);
+    exchange.wrote(exchange.unwritten().len(), now);
+    let push = Violation::Reply(ReplyError::Push);
+    assert_eq!(exchange.received(&message("a"), now, |_, _, _| {}), Err(push));
+    assert_eq!(exchange_of(0).0.received(&message("a"), now, |_, _, _| {}), Err(Violation::Stray));
+    // nor inside a reply, where they may come
+    let (mut exchange, _logs) = exchange_of(1);
+    exchange.hear();
+    exchange.wrote(exchange.unwritten().len(), now);
+    let inside = [b"*2\r\n:1\r\n", &message("a")[..]].concat();
+    assert_eq!(exchange.received(&inside, now, |_, _, _| {}), Err(push));
+}
+
 #[test]
 fn a_long_reply_is_passed_on_in_pieces_and_never_gathered() {
     let (mut exchange, logs) = exchange_of(2);
