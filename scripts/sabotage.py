@@ -130,14 +130,14 @@ BUGS = (
         "proxy/src/client/pipeline.rs",
         "let is_before = |slot: &Slot| when == When::Last || !matches!(slot.state, State::Waiting);",
         "let is_before = |slot: &Slot| when == When::Last && !matches!(slot.state, State::Waiting);",
-        end_to_end("tracking::i2_"),
+        end_to_end("tracking::i2_", "tracking_cache"),
     ),
     Bug(
         "keys that move are forgotten before the former node's last replies only",
         "proxy/src/client/tracking.rs",
         "client.told(FORGET_ALL, When::Last);",
         "client.told(FORGET_ALL, When::Now);",
-        end_to_end("tracking::i2_"),
+        end_to_end("tracking::i2_", "tracking_cache"),
     ),
     Bug(
         "a client that goes over to other connections does not wait",

@@ -57,6 +57,7 @@ mod tidy;
 mod tidy_faults;
 mod topology;
 mod tracking;
+mod tracking_cache;
 mod traffic;
 mod transaction_faults;
 mod transactions;

@@ -16,7 +16,7 @@ use ringway_proxy::topology::{Owner, Topology};
 use crate::support::frame::{bulk, bulk_request};
 use crate::support::harness::node_name;
 use crate::support::random::Random;
-use crate::support::{Cluster, RawClient, RedisServer, wait_for};
+use crate::support::{Cluster, RawClient, RedisServer, StopAtEnd, wait_for};
 
 /// Clients whose traffic is checked, and those that come and leave in the middle.
 const STEADY: usize = 12;
@@ -259,6 +259,8 @@ fn soak(duration: Duration) {
     let descriptors = open_descriptors();
     let mut tokens: HashMap<String, (String, Vec<(String, Told)>)> = HashMap::new();
     std::thread::scope(|scope| {
+        // also when something here fails: the threads would go on for ever
+        let _stop = StopAtEnd(&stop);
         let clients: Vec<_> = (0..STEADY)
             .map(|number| {
                 let home = node_name(number % 3);

@@ -10,11 +10,10 @@
 //! that is down costs nothing).
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -364,41 +363,6 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.fences.add(identity, Instant::now());
     }
 
-    /// Waits before the next connect; true when the link is retired and nothing waits for it.
-    async fn waits_in_vain(&self, backoff: &mut Backoff) -> bool {
-        let mut pause = backoff.pause(Instant::now());
-        loop {
-            if self.pause(pause, backoff.answers()).await {
-                return true;
-            }
-            match backoff.begin(Instant::now()) {
-                Ok(()) => return false,
-                Err(longer) => {
-                    pause = longer;
-                    // whoever asks need not wait to hear what others know
-                    if self.state.get() == State::Connecting && backoff.is_in_vain() {
-                        self.down("it does not answer");
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits for so long, or until the node answers others; true when the link is retired and nothing waits for it.
-    async fn pause(&self, pause: Duration, answers: impl Future<Output = ()>) -> bool {
-        let mut sleep = std::pin::pin!(tokio::time::sleep(pause));
-        let mut answers = std::pin::pin!(answers);
-        poll_fn(|cx| {
-            self.remember_waker(cx);
-            if self.retired.get() && (self.state.get() == State::Down || self.exchange.borrow().is_idle()) {
-                return Poll::Ready(true);
-            }
-            let is_over = pause.is_zero() || answers.as_mut().poll(cx).is_ready();
-            if is_over { Poll::Ready(false) } else { sleep.as_mut().poll(cx).map(|()| false) }
-        })
-        .await
-    }
-
     async fn connect(&self) -> Result<Option<Identity>, String> {
         self.stats.connects.add(1);
         let attempt = async {
@@ -443,7 +407,7 @@ impl<T: ReplyTo + 'static> Link<T> {
     }
 
     /// The node cannot be used; nothing waits for it.
-    fn down(&self, why: &str) {
+    pub(super) fn down(&self, why: &str) {
         self.note_state(State::Down, why);
         self.lose(Keep::Nothing, why);
     }

@@ -11,6 +11,7 @@
 //! a [`ReplyTo`].
 
 mod backoff;
+mod between;
 mod block;
 mod context;
 mod conversation;
