@@ -135,7 +135,7 @@ BUGS = (
     Bug(
         "keys that move are forgotten before the former node's last replies only",
         "proxy/src/client/tracking.rs",
-        "client.told(FORGET_ALL, When::Last);",
+        "client.told(FORGET_ALL, When::Now);\n        client.told(FORGET_ALL, When::Last);",
         "client.told(FORGET_ALL, When::Now);",
         end_to_end("tracking::i2_", "tracking_cache"),
     ),
