@@ -236,6 +236,20 @@ fn another_database_has_the_client_forget_all_and_tracks_as_well() {
 }
 
 #[test]
+fn a_database_that_was_left_can_be_gone_back_to_at_any_time() {
+    let cluster = Cluster::start(1);
+    let mut client = cluster.client3();
+    assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    // the connections of a database that was left are closed within half a second
+    for round in 0..14 {
+        assert_eq!(client.text(&["SELECT", if round % 2 == 0 { "1" } else { "0" }]), "+OK\r\n");
+        assert_eq!(client.text_reply(), FORGET_ALL);
+        assert_eq!(client.text(&["GET", "k"]), "_\r\n", "round {round}");
+        std::thread::sleep(Duration::from_millis(230));
+    }
+}
+
+#[test]
 fn whoever_wants_no_replies_hears_all_the_same() {
     let cluster = Cluster::start(1);
     let mut client = cluster.client3();

@@ -16,7 +16,6 @@ use crate::tracking::FORGET_ALL;
 struct Cache {
     client: RawClient,
     known: HashMap<String, String>,
-    asked: HashMap<String, bool>,
 }
 
 impl Cache {
@@ -24,7 +23,7 @@ impl Cache {
         let mut client = harness.client3();
         let words = [&["CLIENT", "TRACKING", "ON"], mode].concat();
         assert_eq!(client.text(&words), "+OK\r\n");
-        Self { client, known: HashMap::new(), asked: HashMap::new() }
+        Self { client, known: HashMap::new() }
     }
 
     /// Takes a message; false for a reply.
@@ -56,7 +55,6 @@ impl Cache {
                 }
                 break;
             }
-            self.asked.insert(key.clone(), true);
         }
     }
 

@@ -212,10 +212,15 @@ impl Session {
         if tracking.is_none() && self.tracking.is_none() {
             return;
         }
-        self.traffic.own(tracking.as_ref().map(|tracking| tracking.traffic()));
         self.tracking = tracking;
-        self.epoch = 0;
+        self.renew_own();
         self.set(Unusual::Caching, false);
+    }
+
+    /// Its commands go over to the connections that it has for itself now, or to shared ones.
+    pub(super) fn renew_own(&mut self) {
+        self.traffic.own(self.tracking.as_ref().map(|tracking| tracking.traffic()));
+        self.epoch = 0;
     }
 
     /// The next command waits until all before it are answered.
@@ -284,11 +289,6 @@ fn unusual(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     tracking::serve(client, inner, args)
 }
 
-/// Handles a command as `CLIENT REPLY` has chosen.
-pub(super) fn serve_as_chosen(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
-    client_commands::serve_in_mode(client, inner, args)
-}
-
 /// Handles a command to which nothing unusual applies any more.
 #[inline]
 pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
@@ -340,8 +340,9 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
             true
         }
         Route::Local(what) => {
+            let database = inner.session.database;
             local::answer(client, inner, command, what, args);
-            if what == Local::Select {
+            if what == Local::Select && inner.session.database != database {
                 tracking::follow_database(client, inner);
             }
             if what == Local::Quit {

@@ -10,8 +10,9 @@
 
 use std::rc::Rc;
 
+use super::client_commands::{SYNTAX, serve_in_mode};
 use super::exclusive::{TOO_MANY, permits, run};
-use super::session::{Mode, Session, Unusual, refuse, serve_as_chosen};
+use super::session::{Mode, Session, Unusual, refuse};
 use super::{Client, Inner, Reading, SlotRef};
 use crate::command::Command;
 use crate::resp::{Args, Protocol, encode};
@@ -23,7 +24,6 @@ use crate::worker::Worker;
 const MOST_PREFIXES: usize = 1024;
 const PREFIX_BYTES: usize = 64 * 1024;
 
-const SYNTAX: &str = "ERR syntax error";
 const REDIRECT: &str = "ERR CLIENT TRACKING REDIRECT is refused: a node redirects messages between its own connections, and those to it are Ringway's; use RESP3 (HELLO 3), where they come to the client that tracks";
 const RESP2: &str =
     "ERR CLIENT TRACKING ON is refused with RESP2, which has no place for messages; use RESP3 (HELLO 3)";
@@ -221,13 +221,7 @@ fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool,
     }
     let was_on = now.is_some();
     let permit = permits(client, client.worker.routes().nodes().len()).ok_or(TOO_MANY)?;
-    let wish = Wish {
-        request: options.request(),
-        opts_in: options.optin,
-        broadcast: options.bcast,
-        database: inner.session.database,
-        permit,
-    };
+    let wish = Wish { request: options.request(), opts_in: options.optin, broadcast: options.bcast, permit };
     let links = Rc::clone(&client.worker.links);
     let to = SlotRef { client: Rc::clone(client), number: 0, part: 0 };
     let tracker = links.trackers.start(wish, to);
@@ -284,10 +278,10 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
     let said = inner.session.tracking.as_ref().filter(|_| inner.session.is(Unusual::Caching));
     let Some((tracker, caching)) = said.map(|tracking| (Rc::clone(&tracking.tracker), tracking.caching))
     else {
-        return serve_as_chosen(client, inner, args);
+        return serve_in_mode(client, inner, args);
     };
     tracker.set_caching(caching);
-    let handled = serve_as_chosen(client, inner, args);
+    let handled = serve_in_mode(client, inner, args);
     tracker.set_caching(None);
     // a command whose buffer is taken over is handled as well
     let is_done = handled || inner.taken_by.is_some();
@@ -335,14 +329,13 @@ pub(super) fn redirect(session: &Session) -> i64 {
     if session.tracking.is_some() { 0 } else { -1 }
 }
 
-/// The client may have gone over to another database, for which it has other connections: those of the former one tell no
-/// longer of what was read there.
+/// The client has gone over to another database, for which it has other connections: those of the former one tell no longer
+/// of what was read there. Nothing is awaited.
 pub(super) fn follow_database(client: &Rc<Client>, inner: &mut Inner) {
     let Some(tracking) = &inner.session.tracking else { return };
-    if tracking.tracker.database() == inner.session.database {
-        return;
-    }
-    tracking.tracker.choose(inner.session.database);
+    tracking.links.trackers.renew(&tracking.tracker);
+    inner.session.renew_own();
+    inner.session.follows(client.worker.routes().topology.epoch(), true);
     // when the reply is there, which the client may not want
     let client = Rc::clone(client);
     tokio::task::spawn_local(async move {

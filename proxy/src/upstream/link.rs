@@ -444,7 +444,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         } else if state == State::Up
             && let Some(tracker) = &self.tracker
         {
-            tracker.is_told_again();
+            tracker.hears_again();
         }
         // the connection that is always there speaks for the node
         if self.lane != Lane::default() || self.retired.get() {

@@ -7,8 +7,8 @@
 //!        └─ pool of Dedicated: one client at a time, for WATCH and for commands that wait
 //!   Listener ── Hearing: what was asked for, what is said; one per node, for all clients that subscribe
 //! ```
-//! There is one link, and one pool, per [`Lane`], opened on first use; a client that tracks keys has links of its own. This module never sees a client: replies go to
-//! a [`ReplyTo`].
+//! There is one link, and one pool, per [`Lane`], opened on first use; a client that tracks keys has links of its own. This
+//! module never sees a client: replies go to a [`ReplyTo`].
 
 mod backoff;
 mod between;
@@ -228,7 +228,7 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// Lets go of connections that were one client's alone and are no longer, once what is in flight is answered.
     pub(crate) fn tidy(&self) {
         self.others.borrow_mut().retain(|lane, link| {
-            let has_ended = self.context.trackers.have_left(*lane);
+            let has_ended = self.context.trackers.have_left(lane.traffic);
             if has_ended {
                 link.retire();
             }

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Traffic;
 use super::exchange::{ReplyTo, When};
 use super::link::{Link, State};
-use super::{Lane, Traffic};
 use crate::resp::encode;
 
 /// The message by which a server that was flushed has its clients forget all keys.
@@ -29,14 +29,13 @@ pub(super) const INVALIDATION: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
 
 /// One client that tracks, from `CLIENT TRACKING ON` until it is off.
 pub(crate) struct Tracker<T> {
-    number: u64,
+    number: Cell<u64>,
     request: Vec<u8>,
     opts_in: bool,
     broadcast: bool,
     to: T,
     /// Leave to have the connections; given back when the last of them is gone.
     _permit: OwnedSemaphorePermit,
-    database: Cell<u32>,
     says: Cell<Option<bool>>,
     settled: Cell<bool>,
     ended: Cell<bool>,
@@ -50,8 +49,6 @@ pub(crate) struct Wish {
     pub(crate) opts_in: bool,
     /// It hears of keys that it has not read.
     pub(crate) broadcast: bool,
-    /// The database it has chosen.
-    pub(crate) database: u32,
     /// Leave to have the connections.
     pub(crate) permit: OwnedSemaphorePermit,
 }
@@ -59,7 +56,7 @@ pub(crate) struct Wish {
 impl<T: ReplyTo> Tracker<T> {
     /// Which connections are its own.
     pub(crate) fn traffic(&self) -> Traffic {
-        Traffic::Own(self.number)
+        Traffic::Own(self.number.get())
     }
 
     /// What each of its connections says to its node, as a request.
@@ -83,16 +80,6 @@ impl<T: ReplyTo> Tracker<T> {
         self.says.get()
     }
 
-    /// The client goes over to another database, whose connections are others.
-    pub(crate) fn choose(&self, database: u32) {
-        self.database.set(database);
-    }
-
-    /// Which database it is in.
-    pub(crate) fn database(&self) -> u32 {
-        self.database.get()
-    }
-
     /// The first connections are made, as far as they can be.
     pub(crate) fn settle(&self) {
         self.settled.set(true);
@@ -100,7 +87,7 @@ impl<T: ReplyTo> Tracker<T> {
 
     /// A node tells again, or for the first time, after the client was told that nodes do. What it broadcasts may concern
     /// keys that were read elsewhere, and some of it was missed.
-    pub(super) fn is_told_again(&self) {
+    pub(super) fn hears_again(&self) {
         if self.broadcast && self.settled.get() {
             self.tell(FORGET_ALL);
         }
@@ -129,28 +116,34 @@ impl<T> Default for Trackers<T> {
 impl<T> Trackers<T> {
     /// A client tracks from now on; messages go to `to`.
     pub(crate) fn start(&self, wish: Wish, to: T) -> Rc<Tracker<T>> {
-        let number = self.last.get() + 1;
-        self.last.set(number);
         let tracker = Rc::new(Tracker {
-            number,
+            number: Cell::new(0),
             request: wish.request,
             opts_in: wish.opts_in,
             broadcast: wish.broadcast,
             to,
             _permit: wish.permit,
-            database: Cell::new(wish.database),
             says: Cell::new(None),
             settled: Cell::new(false),
             ended: Cell::new(false),
         });
-        self.known.borrow_mut().insert(number, Rc::clone(&tracker));
+        self.renew(&tracker);
         tracker
+    }
+
+    /// It takes new connections from now on. The former ones are closed when they have nothing to do, and never taken again.
+    pub(crate) fn renew(&self, tracker: &Rc<Tracker<T>>) {
+        let number = self.last.get() + 1;
+        self.last.set(number);
+        let mut known = self.known.borrow_mut();
+        known.remove(&tracker.number.replace(number));
+        known.insert(number, Rc::clone(tracker));
     }
 
     /// It tracks no longer; its connections are closed when they have nothing to do.
     pub(crate) fn end(&self, tracker: &Tracker<T>) {
         tracker.ended.set(true);
-        self.known.borrow_mut().remove(&tracker.number);
+        self.known.borrow_mut().remove(&tracker.number.get());
     }
 
     /// Whose connection this is, if it is one client's alone.
@@ -161,10 +154,9 @@ impl<T> Trackers<T> {
         }
     }
 
-    /// Whether a connection of this lane was one client's alone and is no longer: it has ended, or has left the database.
-    pub(super) fn have_left(&self, lane: Lane) -> bool {
-        let Traffic::Own(number) = lane.traffic else { return false };
-        self.known.borrow().get(&number).is_none_or(|tracker| tracker.database.get() != lane.database)
+    /// Whether a connection was one client's alone and is no longer anyone's.
+    pub(super) fn have_left(&self, traffic: Traffic) -> bool {
+        matches!(traffic, Traffic::Own(number) if !self.known.borrow().contains_key(&number))
     }
 }
 

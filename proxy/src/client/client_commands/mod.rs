@@ -32,7 +32,7 @@ pub(super) use reply::{ReplyMode, serve_in_mode};
 /// What a handler says: a reply that it has written, or an error line.
 type Answer = Result<(), String>;
 
-const SYNTAX: &str = "ERR syntax error";
+pub(super) const SYNTAX: &str = "ERR syntax error";
 const NO_EVICT: &str = "ERR CLIENT NO-EVICT ON is refused: when memory is short the client that holds most is closed, whoever it is (limits.memory_bytes)";
 const NO_TOUCH: &str = "ERR CLIENT NO-TOUCH ON is refused: nodes mark keys as used by connection, and clients of Ringway share theirs";
 
