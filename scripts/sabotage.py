@@ -140,6 +140,13 @@ BUGS = (
         end_to_end("tracking::i2_", "tracking_cache"),
     ),
     Bug(
+        "nobody minds that the connection is lost on which a client of RESP2 hears of keys",
+        "proxy/src/upstream/tracking.rs",
+        "let is_gone = |ear: &Ear<T>| ear.link.id.get() != ear.named.get();",
+        "let is_gone = |_: &Ear<T>| false;",
+        end_to_end("tracking_redirect::whichever"),
+    ),
+    Bug(
         "a client that goes over to other connections does not wait",
         "proxy/src/client/session.rs",
         "        nothing_awaited\n    }",

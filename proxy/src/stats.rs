@@ -236,6 +236,7 @@ pub struct WorkerStats {
     pub(crate) memory: Published,
     clients: AtomicI64,
     blocked: AtomicI64,
+    tracking: AtomicI64,
     held: AtomicI64,
     nodes: Mutex<Vec<Arc<NodeStats>>>,
 }
@@ -258,6 +259,7 @@ impl Default for WorkerStats {
             memory: Published::default(),
             clients: AtomicI64::new(0),
             blocked: AtomicI64::new(0),
+            tracking: AtomicI64::new(0),
             held: AtomicI64::new(0),
             nodes: Mutex::new(Vec::new()),
         }
@@ -278,6 +280,11 @@ impl WorkerStats {
     /// Notes that a client of this worker began to wait for something to happen (`1`) or waits no more (`-1`).
     pub fn blocked_changed(&self, by: i64) {
         self.blocked.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// So many clients more, or fewer, track keys.
+    pub fn tracking_changed(&self, by: i64) {
+        self.tracking.fetch_add(by, Ordering::Relaxed);
     }
 
     /// Notes that a pause holds back the command of one client more (`1`) or no more (`-1`).
@@ -318,6 +325,8 @@ pub struct Snapshot {
     pub client_connections: u64,
     /// Clients that wait for something to happen (BLPOP and its kin).
     pub blocked_clients: u64,
+    /// Clients that nodes tell of keys, or that have another one told.
+    pub tracking_clients: u64,
     /// Clients whose next command waits for the end of a pause (CLIENT PAUSE).
     pub held_clients: u64,
     /// Commands that the proxy answered itself.
@@ -377,6 +386,7 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
     for worker in workers {
         total.client_connections += worker.clients().max(0) as u64;
         total.blocked_clients += worker.blocked.load(Ordering::Relaxed).max(0) as u64;
+        total.tracking_clients += worker.tracking.load(Ordering::Relaxed).max(0) as u64;
         total.held_clients += worker.held.load(Ordering::Relaxed).max(0) as u64;
         total.client_bytes_in += worker.client_bytes_in.get();
         total.client_bytes_out += worker.client_bytes_out.get();

@@ -78,6 +78,34 @@ const failed = await run("ioredis", {
       auto.disconnect();
     }
   },
+  // a cache of the application's own: ioredis listens on a second connection, to which nodes' messages are redirected
+  async cachesByRedirect(p) {
+    const [reader, listener] = [redis.duplicate(), redis.duplicate()];
+    try {
+      const cache = new Map();
+      listener.on("message", (channel, keys) => {
+        assert.equal(channel, "__redis__:invalidate");
+        String(keys).split(",").forEach((key) => cache.delete(key));
+      });
+      const id = await listener.client("ID");
+      await listener.subscribe("__redis__:invalidate");
+      assert.equal(await reader.client("TRACKING", "ON", "REDIRECT", id), "OK");
+      const keys = Array.from({ length: 60 }, (_, n) => `${p}:${n}`);
+      for (const value of ["old", "new", "newest"]) {
+        await Promise.all(keys.map((key) => redis.set(key, value)));
+        while (keys.some((key) => cache.has(key))) {
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        }
+        for (const key of keys) {
+          cache.set(key, await reader.get(key));
+        }
+        assert.deepEqual([...cache.values()], keys.map(() => value));
+      }
+    } finally {
+      reader.disconnect();
+      listener.disconnect();
+    }
+  },
   async errors(p) {
     await redis.set(`${p}:text`, "x");
     await fails(redis.lpush(`${p}:text`, 1), /WRONGTYPE/);

@@ -18,6 +18,7 @@ use super::session::Unusual;
 use super::{Client, Inner, Reading, SlotRef};
 use crate::error::Failure;
 use crate::upstream::ReplyTo;
+use crate::worker::Worker;
 
 /// What is read of a client while its command runs, in bytes.
 pub(super) const READ_AHEAD_BYTES: usize = 64 * 1024;
@@ -49,9 +50,9 @@ pub(super) fn permit(client: &Client) -> Option<Permit> {
 }
 
 /// As [`permit`], for several connections at once.
-pub(super) fn permits(client: &Client, count: usize) -> Option<Permit> {
+pub(super) fn permits(worker: &Worker, count: usize) -> Option<Permit> {
     let count = u32::try_from(count).ok()?;
-    std::sync::Arc::clone(&client.worker.shared.dedicated).try_acquire_many_owned(count).ok()
+    std::sync::Arc::clone(&worker.shared.dedicated).try_acquire_many_owned(count).ok()
 }
 
 /// Whether a client whose next command cannot be handled for long is read ahead, to see its end; and whether nobody

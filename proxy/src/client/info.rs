@@ -87,6 +87,7 @@ fn own_facts(worker: &Worker, page: &mut Page) {
     add(Section::Server, "io_threads_active", &shared.workers.len());
     add(Section::Clients, "connected_clients", &stats.client_connections);
     add(Section::Clients, "maxclients", &shared.settings.limits.clients);
+    add(Section::Clients, "tracking_clients", &stats.tracking_clients);
     // as in Redis, whom a pause holds back is blocked too
     add(Section::Clients, "blocked_clients", &(stats.blocked_clients + stats.held_clients));
     add(Section::Persistence, "loading", &0);

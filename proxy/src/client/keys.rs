@@ -50,7 +50,7 @@ pub(super) fn begin(
         let routes = client.worker.routes();
         (Arc::clone(&routes.topology), routes.nodes())
     };
-    let Some(permit) = exclusive::permits(client, nodes.len()) else {
+    let Some(permit) = exclusive::permits(&client.worker, nodes.len()) else {
         refuse(client, inner, command, exclusive::TOO_MANY);
         return true;
     };

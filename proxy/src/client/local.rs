@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::client_commands::ReplyMode;
 use super::session::{Mode, Session, Unusual};
-use super::{Client, Inner, client_commands, subscriptions};
+use super::{Client, Inner, client_commands, subscriptions, tracking};
 use crate::command::{Command, Local, describe};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
@@ -113,15 +113,12 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
     if let Some((user, password)) = login {
         log_in(worker, session, user, password)?;
     }
+    tracking::speak(worker, session, protocol)?;
     if !session.is_authenticated() {
         return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time".into());
     }
     if let Some(name) = name {
         session.name = name;
-    }
-    if protocol == Protocol::Resp2 {
-        // it has no place for messages
-        session.track(None);
     }
     session.protocol = protocol;
     subscriptions::set_mode(session);

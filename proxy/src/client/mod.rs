@@ -161,11 +161,18 @@ impl Client {
         // also when the task panics: nobody but this client is to notice
         let _leave = Leave { client: &self, id };
         poll_fn(|cx| self.poll(cx)).await;
-        subscriptions::leave_all(&self, &mut self.inner.borrow_mut().session);
+        self.hears_no_more();
         let finished = !self.closed.replace(true) && self.is_finished();
         if finished {
             self.linger().await;
         }
+    }
+
+    /// Nothing more is said to it, however long it takes to close.
+    fn hears_no_more(&self) {
+        let session = &mut self.inner.borrow_mut().session;
+        subscriptions::leave_all(self, session);
+        session.track(None);
     }
 
     /// Says that nothing more comes and waits, a little, for the other end to read what was written: a close

@@ -265,6 +265,11 @@ impl Pipeline {
         Mark { number: self.base + self.slots.len() as u64, written: self.out.len() }
     }
 
+    /// Whether all replies have left that stand before the mark.
+    pub(crate) fn has_left(&self, mark: Mark) -> bool {
+        self.base >= mark.number
+    }
+
     /// Drops what was answered since `mark`, and what will be: the places stay, so that order does (law I2). Nothing
     /// of it may have been written, nor any reply of a node have come in between.
     pub(crate) fn silence_since(&mut self, mark: Mark, spare: &mut Spare) {

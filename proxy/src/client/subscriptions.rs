@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::pipeline::Pipeline;
 use super::session::{Mode, Session, not_sent, refuse};
 use super::{Client, Inner, Reading, SlotRef};
 use crate::command::{Command, Join, Local, Route, SubscriptionKind};
@@ -348,6 +349,17 @@ impl Client {
     /// client that leaves too many unread is closed, so that it holds up nobody (laws I6 and I7). `confirmed_by` is the
     /// number of the command that subscribed.
     pub(super) fn push(self: &Rc<Self>, confirmed_by: u64, frame: &[u8]) {
+        self.push_by(|session, pipeline| {
+            let head = match session.protocol {
+                Protocol::Resp2 => b'*',
+                Protocol::Resp3 => b'>',
+            };
+            pipeline.message(confirmed_by, head, frame.get(1..).unwrap_or_default());
+        });
+    }
+
+    /// As [`Client::push`], for messages that `write` has take their place.
+    pub(super) fn push_by(self: &Rc<Self>, write: impl FnOnce(&Session, &mut Pipeline)) {
         if self.closed.get() {
             return;
         }
@@ -356,11 +368,7 @@ impl Client {
         if inner.reading == Reading::Refused {
             return;
         }
-        let head = match inner.session.protocol {
-            Protocol::Resp2 => b'*',
-            Protocol::Resp3 => b'>',
-        };
-        inner.pipeline.message(confirmed_by, head, frame.get(1..).unwrap_or_default());
+        write(&inner.session, &mut inner.pipeline);
         if inner.pipeline.reply_bytes() > self.worker.shared.settings.limits.subscriber_bytes {
             self.worker.stats.subscribers_cut.add(1);
             tracing::warn!(client = inner.session.id, "closed: it left too many messages unread");

@@ -1,14 +1,18 @@
-//! `CLIENT TRACKING`: a client that keeps what it has read is told when it changes.
+//! `CLIENT TRACKING`: a client that keeps what it has read is told when it changes, or has another one told.
 //!
 //! While it tracks, all its commands take connections of its own ([`Traffic::Own`](crate::upstream::Traffic)), on which its
-//! nodes have tracking on in the mode that it chose, and what they say is passed on. Messages are of RESP3; a client of
-//! RESP2 would need another one to redirect them to, which is refused, since a node redirects between its own connections.
+//! nodes have tracking on in the mode that it chose, and what they say is passed on: to itself in RESP3, or to the client
+//! that it names ([`redirect`]). Who tracks in RESP2 and names nobody is told nothing, as with Redis.
 //!
 //! Keys that move while it tracks are no longer spoken of by the node that told of them, so it is told to forget all keys:
 //! at once, and again behind the replies that the former nodes still owe. The same holds for reads that take other
 //! connections: in an EXEC after WATCH, and of a command that waits.
 
+mod options;
+mod redirect;
+
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::client_commands::{SYNTAX, serve_in_mode};
 use super::exclusive::{TOO_MANY, permits, run};
@@ -16,41 +20,30 @@ use super::session::{Mode, Session, Unusual, refuse};
 use super::{Client, Inner, Reading, SlotRef};
 use crate::command::Command;
 use crate::resp::{Args, Protocol, encode};
-use crate::stats::Outcome;
-use crate::upstream::{FORGET_ALL, LinkContext, ReplyTo, Tracker, When, Wish};
+use crate::stats::{Outcome, WorkerStats};
+use crate::upstream::{FORGET_ALL, Link, LinkContext, ReplyTo, Tracker, When};
 use crate::worker::Worker;
+use options::{NO_SUCH_CLIENT, Options};
+use redirect::Target;
 
-/// Most prefixes of one client, and most bytes of all of them: each is held against all others.
-const MOST_PREFIXES: usize = 1024;
-const PREFIX_BYTES: usize = 64 * 1024;
-
-const REDIRECT: &str = "ERR CLIENT TRACKING REDIRECT is refused: a node redirects messages between its own connections, and those to it are Ringway's; use RESP3 (HELLO 3), where they come to the client that tracks";
-const RESP2: &str =
-    "ERR CLIENT TRACKING ON is refused with RESP2, which has no place for messages; use RESP3 (HELLO 3)";
-const TOO_MANY_PREFIXES: &str = "ERR too many prefixes for one client";
-const OTHER_BCAST: &str = "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode.";
-const OTHER_OPT: &str = "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode.";
 const NOT_TRACKING: &str = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
 const NOT_OPTIN: &str = "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.";
 const NOT_OPTOUT: &str = "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.";
-
-/// How a client tracks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Options {
-    bcast: bool,
-    optin: bool,
-    optout: bool,
-    noloop: bool,
-    prefixes: Vec<Box<[u8]>>,
-}
 
 /// A client that tracks.
 pub(super) struct Tracking {
     options: Options,
     tracker: Rc<Tracker<SlotRef>>,
     links: Rc<LinkContext<SlotRef>>,
+    stats: Arc<WorkerStats>,
     /// What `CLIENT CACHING` said of the next command.
     caching: Option<bool>,
+    /// Who is told, if not the client itself.
+    target: Option<Target>,
+    /// That one is gone.
+    is_broken: bool,
+    /// In which protocols it has leave for connections.
+    speaks: [bool; 2],
 }
 
 impl std::fmt::Debug for Tracking {
@@ -62,105 +55,7 @@ impl std::fmt::Debug for Tracking {
 impl Drop for Tracking {
     fn drop(&mut self) {
         self.links.trackers.end(&self.tracker);
-    }
-}
-
-impl Options {
-    /// What follows `CLIENT TRACKING ON`, from the options of one that may track already.
-    fn parse(args: Args<'_>) -> Result<Self, String> {
-        let (mut options, mut at, mut redirects) = (Self::default(), 3, false);
-        while let Some(option) = args.get(at) {
-            let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
-            let value = args.get(at + 1);
-            at += 1;
-            match value {
-                Some(_) if is("redirect") => {
-                    redirects = true;
-                    at += 1;
-                }
-                Some(prefix) if is("prefix") => {
-                    options.prefixes.push(prefix.into());
-                    at += 1;
-                }
-                _ if is("bcast") => options.bcast = true,
-                _ if is("optin") => options.optin = true,
-                _ if is("optout") => options.optout = true,
-                _ if is("noloop") => options.noloop = true,
-                _ => return Err(SYNTAX.into()),
-            }
-        }
-        if redirects { Err(REDIRECT.into()) } else { Ok(options) }
-    }
-
-    /// Refuses what contradicts itself or how the client tracks `now`; in Redis's order and words. Takes over the prefixes
-    /// that it has.
-    fn check(mut self, now: Option<&Self>) -> Result<Self, String> {
-        if !self.bcast && !self.prefixes.is_empty() {
-            return Err("ERR PREFIX option requires BCAST mode to be enabled".into());
-        }
-        if now.is_some_and(|now| now.bcast != self.bcast) {
-            return Err(OTHER_BCAST.into());
-        }
-        if self.bcast && (self.optin || self.optout) {
-            return Err("ERR OPTIN and OPTOUT are not compatible with BCAST".into());
-        }
-        if self.optin && self.optout {
-            return Err("ERR You can't specify both OPTIN mode and OPTOUT mode".into());
-        }
-        if now.is_some_and(|now| self.optin && now.optout || self.optout && now.optin) {
-            return Err(OTHER_OPT.into());
-        }
-        let known = now.map_or(&[][..], |now| &now.prefixes);
-        let all = || known.iter().chain(&self.prefixes);
-        if all().count() > MOST_PREFIXES || all().map(|prefix| prefix.len()).sum::<usize>() > PREFIX_BYTES {
-            return Err(TOO_MANY_PREFIXES.into());
-        }
-        // whoever names none hears of all keys
-        let hears_all =
-            self.bcast && self.prefixes.is_empty() && !known.iter().any(|prefix| prefix.is_empty());
-        for (at, prefix) in self.prefixes.iter().enumerate() {
-            let overlap = |one: &[u8], other: &[u8]| one.starts_with(other) || other.starts_with(one);
-            let among = |others: &'_ [Box<[u8]>]| others.iter().find(|other| overlap(other, prefix)).cloned();
-            let of = match (among(known), among(&self.prefixes[at + 1..])) {
-                (Some(other), _) => ("an existing", other),
-                (None, Some(other)) => ("another provided", other),
-                (None, None) => continue,
-            };
-            let text = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(128)]).into_owned();
-            return Err(format!(
-                "ERR Prefix '{}' overlaps with {} prefix '{}'. Prefixes for a single client must not overlap.",
-                text(prefix),
-                of.0,
-                text(&of.1)
-            ));
-        }
-        self.prefixes.extend(known.iter().cloned());
-        self.prefixes.extend(hears_all.then(Box::default));
-        self.prefixes.sort_unstable();
-        Ok(self)
-    }
-
-    /// The words that a client would say, of those that hold.
-    fn words(&self) -> impl Iterator<Item = &'static str> {
-        let all =
-            [("bcast", self.bcast), ("optin", self.optin), ("optout", self.optout), ("noloop", self.noloop)];
-        all.into_iter().filter(|(_, holds)| *holds).map(|(word, _)| word)
-    }
-
-    /// The request that has a node track for the connection on which it comes.
-    fn request(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        // with none a node tells of all keys, and beside an empty one it takes no other
-        let prefixes =
-            if self.prefixes.iter().any(|prefix| prefix.is_empty()) { &[] } else { &self.prefixes[..] };
-        encode::array(&mut out, 3 + self.words().count() + 2 * prefixes.len());
-        ["CLIENT", "TRACKING", "ON"].iter().for_each(|word| encode::bulk(&mut out, word.as_bytes()));
-        self.words().for_each(|word| encode::bulk(&mut out, word.as_bytes()));
-        for prefix in prefixes {
-            encode::bulk(&mut out, b"PREFIX");
-            encode::bulk(&mut out, prefix);
-        }
-        out
+        self.stats.tracking_changed(-1);
     }
 }
 
@@ -172,6 +67,16 @@ impl Tracking {
     /// Which connections are its own.
     pub(super) fn traffic(&self) -> crate::upstream::Traffic {
         self.tracker.traffic()
+    }
+
+    /// Whether the client that was to be told is gone.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Which client is to be told, if not the one that tracks.
+    fn redirect(&self) -> Option<u64> {
+        self.options.redirect
     }
 
     /// Bytes of memory that prefixes take up.
@@ -196,7 +101,7 @@ pub(super) fn begin(
 }
 
 fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool, String> {
-    let options = Options::parse(args)?;
+    let said = Options::parse(args)?;
     match args.get(2).unwrap_or_default() {
         word if word.eq_ignore_ascii_case(b"on") => {}
         word if word.eq_ignore_ascii_case(b"off") => {
@@ -207,54 +112,112 @@ fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool,
         _ => return Err(SYNTAX.into()),
     }
     let now = inner.session.tracking.as_ref().map(|tracking| &tracking.options);
-    let options = options.check(now)?;
-    if inner.session.protocol == Protocol::Resp2 {
-        return Err(RESP2.into());
-    }
-    if now == Some(&options) {
-        client.answer(inner, |out| encode::simple(out, "OK"));
-        return Ok(true);
-    }
+    let options = said.clone().check(now)?;
     if !inner.pipeline.is_empty() {
         inner.session.hold();
         return Ok(false);
     }
-    let was_on = now.is_some();
-    let permit = permits(client, client.worker.routes().nodes().len()).ok_or(TOO_MANY)?;
-    let wish = Wish { request: options.request(), opts_in: options.optin, broadcast: options.bcast, permit };
-    let links = Rc::clone(&client.worker.links);
-    let to = SlotRef { client: Rc::clone(client), number: 0, part: 0 };
-    let tracker = links.trackers.start(wish, to);
-    let settled = Rc::clone(&tracker);
-    inner.session.track(Some(Box::new(Tracking { options, tracker, links, caching: None })));
-    let routes = client.worker.routes();
-    // nothing is awaited, so that it goes over at once
-    inner.session.follows(routes.topology.epoch(), true);
-    let lane = inner.session.lane();
-    let own: Vec<_> = routes.nodes().iter().map(|node| node.link(lane)).collect();
-    drop(routes);
-    // whoever is told OK may count on it, where nodes can be reached
     run(client, inner, args.frame().len(), false, |to| async move {
-        for link in &own {
-            link.settled().await;
-        }
-        settled.settle();
-        let refused = own.iter().find_map(|link| Some((link.spec(), link.refuses_to_track()?)));
         let mut reply = Vec::new();
-        match &refused {
-            Some((node, why)) => {
-                to.client.inner.borrow_mut().session.track(None);
-                encode::error(&mut reply, &format!("ERR node '{}' ({}): {why}", node.name, node.address));
-            }
-            None => encode::simple(&mut reply, "OK"),
-        }
-        if was_on {
-            // what its former connections would have told of
-            to.client.told(FORGET_ALL, When::Now);
+        match turn_on(&to.client, &said, options).await {
+            Ok(()) => encode::simple(&mut reply, "OK"),
+            Err(text) => encode::error(&mut reply, &text),
         }
         to.reply(&reply, true);
     });
     Ok(true)
+}
+
+/// Has the nodes track; whoever is told OK may count on it, where nodes can be reached.
+async fn turn_on(client: &Rc<Client>, said: &Options, options: Options) -> Result<(), String> {
+    let target = match options.redirect {
+        None => None,
+        Some(id) => Some(Target::find(id, &client.worker).await.ok_or(NO_SUCH_CLIENT)?),
+    };
+    let is_on = client.inner.borrow().session.tracking.is_some();
+    let (tracker, links) =
+        if is_on { change(client, said, options, target) } else { start(client, options, target) }?;
+    for link in &links {
+        link.settled().await;
+    }
+    tracker.settle();
+    let refused = links.iter().find_map(|link| Some((link.spec(), link.refuses_to_track()?)));
+    refused.map_or(Ok(()), |(node, why)| {
+        client.inner.borrow_mut().session.track(None);
+        Err(format!("ERR node '{}' ({}): {why}", node.name, node.address))
+    })
+}
+
+type Tracked = (Rc<Tracker<SlotRef>>, Vec<Rc<Link<SlotRef>>>);
+
+fn start(client: &Rc<Client>, options: Options, target: Option<Target>) -> Result<Tracked, String> {
+    let session = &mut client.inner.borrow_mut().session;
+    let permit = permits(&client.worker, connections(&client.worker, session.protocol)).ok_or(TOO_MANY)?;
+    let links = Rc::clone(&client.worker.links);
+    let to = SlotRef { client: Rc::clone(client), number: 0, part: 0 };
+    let tracker = links.trackers.start(options.wish(), permit, to);
+    let mut speaks = [false; 2];
+    speaks[session.protocol as usize] = true;
+    let tracking = Tracking {
+        options,
+        tracker: Rc::clone(&tracker),
+        links,
+        stats: Arc::clone(&client.worker.stats),
+        caching: None,
+        target,
+        is_broken: false,
+        speaks,
+    };
+    tracking.stats.tracking_changed(1);
+    session.track(Some(Box::new(tracking)));
+    let routes = client.worker.routes();
+    // nothing is awaited, so that it goes over at once
+    session.follows(routes.topology.epoch(), true);
+    let lane = session.lane();
+    let own = routes.nodes().iter().map(|node| node.link(lane)).collect();
+    Ok((tracker, own))
+}
+
+/// It tracks already and keeps its connections, so that it goes on hearing of what it has read.
+fn change(
+    client: &Rc<Client>,
+    said: &Options,
+    options: Options,
+    target: Option<Target>,
+) -> Result<Tracked, String> {
+    let session = &mut client.inner.borrow_mut().session;
+    let tracking = session.tracking.as_mut().ok_or(NOT_TRACKING)?;
+    tracking.target = target;
+    tracking.is_broken = false;
+    let before = std::mem::replace(&mut tracking.options, options);
+    let tracker = Rc::clone(&tracking.tracker);
+    if (Options { redirect: before.redirect, ..tracking.options.clone() }) == before {
+        return Ok((tracker, Vec::new()));
+    }
+    let links = tracker.change(tracking.options.wish(), &said.words());
+    Ok((tracker, links))
+}
+
+/// How many connections one has for itself that tracks in this protocol.
+fn connections(worker: &Worker, protocol: Protocol) -> usize {
+    let nodes = worker.routes().nodes().len();
+    match protocol {
+        // what RESP2 has no place for is heard on another one
+        Protocol::Resp2 => 2 * nodes,
+        Protocol::Resp3 => nodes,
+    }
+}
+
+/// One that may track goes over to another protocol, for which it has other connections. Those that it has tell of what was
+/// read there; of a broadcast it may then be told twice.
+pub(super) fn speak(worker: &Worker, session: &mut Session, protocol: Protocol) -> Result<(), String> {
+    let Some(tracking) = session.tracking.as_mut().filter(|tracking| !tracking.speaks[protocol as usize])
+    else {
+        return Ok(());
+    };
+    tracking.tracker.permit(permits(worker, connections(worker, protocol)).ok_or(TOO_MANY)?);
+    tracking.speaks[protocol as usize] = true;
+    Ok(())
 }
 
 /// CLIENT CACHING: says of the next command whether what it reads is tracked.
@@ -304,12 +267,13 @@ pub(super) fn describe(session: &Session, out: &mut Vec<u8>) {
         None => flags.push("off"),
         Some(tracking) => {
             flags.push("on");
-            flags.extend(tracking.options.words());
+            flags.extend(tracking.options.flags());
             match tracking.caching {
                 Some(true) => flags.push("caching-yes"),
                 Some(false) => flags.push("caching-no"),
                 None => {}
             }
+            flags.extend(tracking.is_broken.then_some("broken_redirect"));
         }
     }
     let prefixes = session.tracking.as_ref().map_or(&[][..], |tracking| &tracking.options.prefixes);
@@ -324,13 +288,13 @@ pub(super) fn describe(session: &Session, out: &mut Vec<u8>) {
     prefixes.iter().for_each(|prefix| encode::bulk(out, prefix));
 }
 
-/// What CLIENT GETREDIR answers: messages go to nobody else, or there are none.
+/// What CLIENT GETREDIR answers: who is told, 0 for the client itself, -1 when it does not track.
 pub(super) fn redirect(session: &Session) -> i64 {
-    if session.tracking.is_some() { 0 } else { -1 }
+    session.tracking.as_ref().map_or(-1, |tracking| tracking.redirect().unwrap_or(0) as i64)
 }
 
 /// The client has gone over to another database, for which it has other connections: those of the former one tell no longer
-/// of what was read there. Nothing is awaited.
+/// of what was read there. Nothing is awaited. (Those of a former protocol go on telling.)
 pub(super) fn follow_database(client: &Rc<Client>, inner: &mut Inner) {
     let Some(tracking) = &inner.session.tracking else { return };
     tracking.links.trackers.renew(&tracking.tracker);
@@ -355,10 +319,20 @@ pub(crate) fn follow(worker: &Worker) {
 }
 
 impl Client {
-    /// A message that is no reply, for a client that tracks.
+    /// A message for whoever is to be told of the keys that this client reads.
     pub(super) fn told(self: &Rc<Self>, message: &[u8], when: When) {
+        let target = self.inner.borrow().session.tracking.as_ref().and_then(|tracking| tracking.target);
+        match target {
+            Some(target) => target.tell(self, message, when),
+            None => self.told_itself(message, when),
+        }
+    }
+
+    /// A message that is no reply; RESP2 has no place for it.
+    fn told_itself(self: &Rc<Self>, message: &[u8], when: When) {
         let inner = &mut *self.inner.borrow_mut();
-        if self.closed.get() || inner.reading == Reading::Refused {
+        if self.closed.get() || inner.reading == Reading::Refused || inner.session.protocol == Protocol::Resp2
+        {
             return;
         }
         // the last word of a process that leaves is a reply

@@ -31,8 +31,21 @@ pub(super) fn ask_workers_at_leisure<R: Send + 'static, F: Future<Output = R> + 
 ) {
     let number = inner.pipeline.wait(cost);
     let to = SlotRef { client: Rc::clone(client), number, part: 0 };
+    let answers = gather(&client.worker, question);
+    tokio::task::spawn_local(async move {
+        let mut reply = Vec::new();
+        finish(answers.await, &mut reply);
+        to.reply(&reply, true);
+    });
+}
+
+/// What all workers answer, in their order; they are asked at once. A worker that has ended answers nothing.
+pub(super) fn gather<R: Send + 'static, F: Future<Output = R> + 'static>(
+    worker: &Worker,
+    question: impl Fn(Rc<Worker>) -> F + Clone + Send + 'static,
+) -> impl Future<Output = Vec<R>> + 'static {
     let mut awaited = Vec::new();
-    for worker in &client.worker.shared.workers {
+    for worker in &worker.shared.workers {
         let (answer, receiver) = oneshot::channel();
         let question = question.clone();
         let ask = ToWorker::Run(Box::new(move |worker| {
@@ -44,13 +57,11 @@ pub(super) fn ask_workers_at_leisure<R: Send + 'static, F: Future<Output = R> + 
             awaited.push(receiver);
         }
     }
-    tokio::task::spawn_local(async move {
+    async move {
         let mut answers = Vec::new();
         for receiver in awaited {
             answers.extend(receiver.await.ok());
         }
-        let mut reply = Vec::new();
-        finish(answers, &mut reply);
-        to.reply(&reply, true);
-    });
+        answers
+    }
 }

@@ -51,6 +51,12 @@ pub fn integer(out: &mut Vec<u8>, number: i64) {
     header(out, b':', number);
 }
 
+/// A request of these words.
+pub fn request(out: &mut Vec<u8>, words: &[impl AsRef<[u8]>]) {
+    array(out, words.len());
+    words.iter().for_each(|word| bulk(out, word.as_ref()));
+}
+
 /// A bulk string, also one argument of a request.
 pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     header(out, b'$', bytes.len() as i64);

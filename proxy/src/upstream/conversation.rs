@@ -140,12 +140,6 @@ impl<T: ReplyTo + 'static> Link<T> {
             count(stats, command, reply);
             stats.seconds.observe(now.saturating_duration_since(at));
         });
-        if let Some(tracker) = &self.tracker {
-            let told = self.exchange.borrow_mut().take_told();
-            if !told.is_empty() {
-                tracker.tell(&told);
-            }
-        }
         result.map_err(|violation| violation.to_string())
     }
 }

@@ -206,14 +206,10 @@ impl<T: ReplyTo> Exchange<T> {
         }
     }
 
-    /// Push messages may come from now on.
-    pub(crate) fn hear(&mut self) {
-        self.told = Some(Box::default());
-    }
-
-    /// The messages that have come since the last call.
-    pub(crate) fn take_told(&mut self) -> Vec<u8> {
-        self.told.as_mut().map(|told| told.take_whole()).unwrap_or_default()
+    /// Push messages may come from now on. Invalidations are passed on when they come, each in its place between the
+    /// replies.
+    pub(crate) fn hear(&mut self, tell: impl Fn(&[u8]) + 'static) {
+        self.told = Some(Box::new(Told::new(Box::new(tell))));
     }
 
     /// Whether no command is being appended.
@@ -368,7 +364,7 @@ impl<T: ReplyTo> Exchange<T> {
         self.progress = now;
         let written = self.out.written();
         if let Some(told) = self.told.as_mut().filter(|told| told.has_begun()) {
-            bytes = told.take(bytes)?;
+            bytes = told.take_all(bytes)?;
         }
         while !bytes.is_empty() {
             let Some(front) = self.queue.front_mut() else {
@@ -403,11 +399,11 @@ impl<T: ReplyTo> Exchange<T> {
         Ok(())
     }
 
-    /// Takes a message that stands where no reply does, or ends the connection for that reason.
+    /// Takes messages that stand where no reply does, or ends the connection for that reason.
     #[cold]
     fn told_beside<'b>(&mut self, bytes: &'b [u8], why: Violation) -> Result<&'b [u8], Violation> {
         match &mut self.told {
-            Some(told) if bytes.first() == Some(&b'>') => Ok(told.take(bytes)?),
+            Some(told) if bytes.first() == Some(&b'>') => Ok(told.take_all(bytes)?),
             _ => Err(why),
         }
     }

@@ -76,22 +76,28 @@ fn i1_messages_beside_replies_shift_nothing_at_any_split() {
         stream.extend_from_slice(reply);
         stream.extend_from_slice(message);
     }
+    let messages_before_last = messages[..4].concat().len();
     let now = Instant::now();
     let splits = (0..400).chain(stream.len() - 400..stream.len());
     for at in splits {
         for step in [stream.len(), 4099] {
             let (mut exchange, logs) = exchange_of(4);
-            exchange.hear();
+            let told = Rc::new(RefCell::new(Vec::new()));
+            let (hears, last) = (Rc::clone(&told), Rc::clone(&logs[3]));
+            exchange.hear(move |messages| {
+                // the last message follows the last reply, and no other does
+                let is_last = hears.borrow().len() == messages_before_last;
+                assert_eq!(*last.done.borrow() == 1, is_last);
+                hears.borrow_mut().extend_from_slice(messages);
+            });
             exchange.wrote(exchange.unwritten().len(), now);
-            let mut told = Vec::new();
             for piece in std::iter::once(&stream[..at]).chain(stream[at..].chunks(step)) {
                 exchange.received(piece, now, |_, _, _| {}).unwrap();
-                told.extend(exchange.take_told());
             }
             for (log, reply) in logs.iter().zip(replies) {
                 assert!(*log.bytes.borrow() == reply && *log.done.borrow() == 1, "split at {at}");
             }
-            assert_eq!(told, messages.concat(), "split at {at}");
+            assert_eq!(*told.borrow(), messages.concat(), "split at {at}");
             assert!(exchange.is_idle());
         }
     }
@@ -107,7 +113,7 @@ fn i1_a_message_where_none_may_come_ends_the_connection() {
     assert_eq!(exchange_of(0).0.received(&message("a"), now, |_, _, _| {}), Err(Violation::Stray));
     // nor inside a reply, where they may come
     let (mut exchange, _logs) = exchange_of(1);
-    exchange.hear();
+    exchange.hear(|_| {});
     exchange.wrote(exchange.unwritten().len(), now);
     let inside = [b"*2\r\n:1\r\n", &message("a")[..]].concat();
     assert_eq!(exchange.received(&inside, now, |_, _, _| {}), Err(push));

@@ -172,8 +172,7 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
     let Greeting { credentials, lane, fences, scripts, tracking } = *greeting;
     let mut steps = Vec::new();
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
-        encode::array(out, words.len());
-        words.iter().for_each(|word| encode::bulk(out, word));
+        encode::request(out, words);
         steps.push(step);
     };
     let mut request = |step: Step, words: &[&str]| {

@@ -25,13 +25,13 @@ use super::conversation::End;
 use super::exchange::{Exchange, Keep, ReplyTo};
 use super::greeting::{Fences, Greeted, Greeting, Identity, greet};
 use super::siblings::{Siblings, fence};
-use super::tracking::{FORGET_ALL, Tracker};
+use super::tracking::{Ear, FORGET_ALL, Tracker};
 use super::{Lane, Trouble};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
 use crate::essential::Essential;
 use crate::net::Stream;
-use crate::resp::encode;
+use crate::resp::{Protocol, encode};
 use crate::settings::NodeSpec;
 use crate::stats::{NodeState, NodeStats, Outcome};
 
@@ -62,18 +62,23 @@ pub(super) struct Place<T: ReplyTo> {
     pub(super) siblings: Siblings<T>,
     pub(super) trouble: watch::Sender<Trouble>,
     pub(super) lane: Lane,
+    pub(super) ear: Option<Ear<T>>,
 }
 
 /// See the head of this file.
 pub(crate) struct Link<T: ReplyTo> {
     pub(super) spec: Arc<NodeSpec>,
     pub(super) stats: Arc<NodeStats>,
-    lane: Lane,
+    pub(super) lane: Lane,
     pub(super) fences: Fences,
     siblings: Siblings<T>,
     trouble: watch::Sender<Trouble>,
     /// Whose connection it is, if it is one client's alone.
     pub(super) tracker: Option<Rc<Tracker<T>>>,
+    /// Where that client hears of what it reads here, if not here.
+    pub(super) ear: Option<Ear<T>>,
+    /// As which the node knows the connection that there is, if it tells.
+    pub(super) id: Cell<Option<i64>>,
     /// How many connections that were given up the node was told of on this one.
     pub(super) fenced: Cell<u64>,
     pub(super) context: Rc<LinkContext<T>>,
@@ -94,11 +99,11 @@ pub(crate) struct Link<T: ReplyTo> {
 impl<T: ReplyTo + 'static> Link<T> {
     /// Makes the link and the task that connects it.
     pub(super) fn start(place: Place<T>, context: Rc<LinkContext<T>>) -> Rc<Self> {
-        let Place { spec, stats, fences, siblings, trouble, lane } = place;
+        let Place { spec, stats, fences, siblings, trouble, lane, ear } = place;
         let tracker = context.trackers.of(lane.traffic);
         let mut exchange = Exchange::new(context.turn.now());
-        if tracker.is_some() {
-            exchange.hear();
+        if let Some(tracker) = tracker.clone().filter(|_| lane.protocol == Protocol::Resp3) {
+            exchange.hear(move |messages| tracker.tell(messages));
         }
         let link = Rc::new(Self {
             spec,
@@ -108,6 +113,8 @@ impl<T: ReplyTo + 'static> Link<T> {
             siblings,
             trouble,
             tracker,
+            ear,
+            id: Cell::new(None),
             fenced: Cell::new(0),
             exchange: RefCell::new(exchange),
             context,
@@ -121,6 +128,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             stalled: Cell::new(false),
             retired: Cell::new(false),
         });
+        link.tracker.iter().for_each(|tracker| tracker.has(&link));
         tokio::task::spawn_local(Rc::clone(&link).run());
         link
     }
@@ -194,10 +202,12 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     /// Says something to the node on nobody's behalf, whatever it answers.
     pub(super) fn fence(self: &Rc<Self>, words: &[String]) {
-        self.append(|out| {
-            encode::array(out, words.len());
-            words.iter().for_each(|word| encode::bulk(out, word.as_bytes()));
-        });
+        self.append(|out| encode::request(out, words));
+        self.commit_fence();
+    }
+
+    /// Nobody awaits the answer to what was appended.
+    pub(super) fn commit_fence(self: &Rc<Self>) {
         self.exchange.borrow_mut().commit_fence(self.context.turn.now());
         self.mark_dirty();
     }
@@ -265,6 +275,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             self.exchange.borrow_mut().probe(now);
             self.mark_dirty();
         }
+        self.check_ear();
         if !self.exchange.borrow().is_stalled(now, limit) {
             return;
         }
@@ -294,7 +305,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.wake();
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -329,6 +340,7 @@ impl<T: ReplyTo + 'static> Link<T> {
                     backoff.succeeded();
                     let end = self.converse().await;
                     *self.stream.borrow_mut() = None;
+                    self.id.set(None);
                     self.blocked.set(false);
                     self.stats.connections_changed(-1);
                     // what the node has not answered it may still run, unless the fence comes first
@@ -366,6 +378,8 @@ impl<T: ReplyTo + 'static> Link<T> {
     async fn connect(&self) -> Result<Option<Identity>, String> {
         self.stats.connects.add(1);
         let attempt = async {
+            let tracking = self.tracking().await?;
+            let changes = self.wish_changes();
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
             let (fences, count) = self.fences.recent(Instant::now());
             let greeting = Greeting {
@@ -373,13 +387,16 @@ impl<T: ReplyTo + 'static> Link<T> {
                 lane: self.lane,
                 fences: &fences,
                 scripts: &self.context.scripts.all(),
-                tracking: self.tracker.as_ref().map(|tracker| tracker.request()),
+                tracking: tracking.as_deref(),
             };
             let greeted = greet(&stream, &greeting).await?;
             // a connection that was given up in the meantime is not fenced on this one
             self.fenced.set(count);
             if self.fences.count() != count {
                 return Err("another connection to it was given up just now".into());
+            }
+            if self.wish_changes() != changes {
+                return Err("its client has just asked for something else".into());
             }
             Ok::<_, String>((stream, greeted))
         };
@@ -391,6 +408,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         // a node that tracks may have said something by now
         self.received(&rest)?;
         *self.stream.borrow_mut() = Some(stream);
+        self.id.set(identity.as_ref().map(|identity| identity.id()));
         self.exchange.borrow_mut().forgive(Instant::now());
         self.stalled.set(false);
         self.broken.borrow_mut().take();
@@ -438,11 +456,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         why.clone_into(&mut self.why.borrow_mut());
         if before == State::Up && state != State::Up {
             self.context.losses.update(|losses| losses + 1);
-            if let Some(tracker) = &self.tracker {
+            if let Some(tracker) = self.reader() {
                 tracker.tell(FORGET_ALL);
             }
         } else if state == State::Up
-            && let Some(tracker) = &self.tracker
+            && let Some(tracker) = self.reader()
         {
             tracker.hears_again();
         }

@@ -35,7 +35,7 @@ pub(crate) use link::{Link, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
 pub(crate) use pace::Paces;
 pub(crate) use question::ask_once;
-pub(crate) use tracking::{FORGET_ALL, Tracker, Trackers, Wish};
+pub(crate) use tracking::{FORGET_ALL, INVALIDATION, Tracker, Trackers, Wish, Words};
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -51,6 +51,7 @@ use crate::stats::NodeStats;
 use dedicated::{Dialer, Pool};
 use greeting::Fences;
 use siblings::Siblings;
+use tracking::Ear;
 
 /// What a connection to a node is set to, and for whom it is. All commands on one connection share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -72,6 +73,8 @@ pub(crate) enum Traffic {
     Large,
     /// One client alone, which nodes are to tell of keys; [`Trackers`] knows it by this number.
     Own(u64),
+    /// No commands: the client of this number, which speaks RESP2, hears of keys.
+    Ear(u64),
 }
 
 /// Why a node cannot be used, for those who wait on a connection of their own; `None` while it can.
@@ -123,7 +126,12 @@ impl<T: ReplyTo + 'static> Node<T> {
             let mut links = self.links.borrow_mut();
             Rc::clone(links[lane.protocol as usize].get_or_insert_with(|| self.start_link(lane)))
         } else {
-            Rc::clone(self.others.borrow_mut().entry(lane).or_insert_with(|| self.start_link(lane)))
+            let known = self.others.borrow().get(&lane).cloned();
+            known.unwrap_or_else(|| {
+                let link = self.start_link(lane);
+                self.others.borrow_mut().insert(lane, Rc::clone(&link));
+                link
+            })
         }
     }
 
@@ -136,6 +144,7 @@ impl<T: ReplyTo + 'static> Node<T> {
             siblings: Rc::clone(&self.siblings),
             trouble: self.trouble.clone(),
             lane,
+            ear: self.ear_of(lane),
         };
         let link = Link::start(place, Rc::clone(&self.context));
         let mut siblings = self.siblings.borrow_mut();
@@ -143,6 +152,17 @@ impl<T: ReplyTo + 'static> Node<T> {
         siblings.push(Rc::downgrade(&link));
         drop(siblings);
         link
+    }
+
+    /// The connection on which a client hears of the keys that it reads on the one of `lane`, if not there.
+    fn ear_of(&self, lane: Lane) -> Option<Ear<T>> {
+        match lane {
+            Lane { protocol: Protocol::Resp2, traffic: Traffic::Own(number), .. } => {
+                let traffic = Traffic::Ear(number);
+                Some(Ear::new(self.link(Lane { protocol: Protocol::Resp3, database: 0, traffic })))
+            }
+            _ => None,
+        }
     }
 
     /// A connection that nobody else uses; it goes back when it is dropped, if nothing is in doubt.
@@ -183,8 +203,7 @@ impl<T: ReplyTo + 'static> Node<T> {
             return Err(lost.clone());
         }
         let mut request = Vec::new();
-        encode::array(&mut request, words.len());
-        words.iter().for_each(|word| encode::bulk(&mut request, word.as_bytes()));
+        encode::request(&mut request, words);
         let patience = Patience::Limited(self.context.timeouts.operation);
         let result = async {
             let mut connection = self.pool(Lane::default()).get(None).await?;

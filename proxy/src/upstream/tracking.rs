@@ -1,16 +1,20 @@
 //! Connections that are one client's alone, on which nodes tell it of the keys that it read (`CLIENT TRACKING`).
 //!
 //! ```text
-//!   client ── Link (Traffic::Own) ── node     greeted with CLIENT TRACKING ON …; all its commands take it
-//!          ◄── replies and invalidations, in the order in which the node sent them
+//!   RESP3   client ── Link (Traffic::Own) ── node     greeted with CLIENT TRACKING ON …; all its commands take it
+//!                  ◄── replies and invalidations, in the order in which the node sent them
+//!
+//!   RESP2   client ── Link (Traffic::Own) ── node     CLIENT TRACKING ON REDIRECT to the other one
+//!                  ◄─ Link (Traffic::Ear) ── node     of RESP3, since RESP2 has no place for messages
 //! ```
-//! A node sends an invalidation over the connection that read the key, in its place between the replies. What it says is
-//! passed on as it is, so that every mode of tracking works as with one server. Where a node can no longer tell, the
-//! client is told to forget everything: a connection was lost, or keys have moved to another node.
+//! A node sends an invalidation over the connection that read the key, in its place between the replies, or over the one
+//! that this one names. What it says is passed on as it is, so that every mode of tracking works as with one server. Where
+//! a node can no longer tell, the client is told to forget everything: a connection was lost, or keys have moved to another
+//! node.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,17 +29,19 @@ pub(crate) const FORGET_ALL: &[u8] = b">2\r\n$10\r\ninvalidate\r\n_\r\n";
 /// How a node's reason begins that does not track.
 pub(super) const REFUSES: &str = "it refuses CLIENT TRACKING";
 /// How a message begins that names keys to forget.
-pub(super) const INVALIDATION: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
+pub(crate) const INVALIDATION: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
 
 /// One client that tracks, from `CLIENT TRACKING ON` until it is off.
-pub(crate) struct Tracker<T> {
+pub(crate) struct Tracker<T: ReplyTo> {
     number: Cell<u64>,
-    request: Vec<u8>,
-    opts_in: bool,
-    broadcast: bool,
+    wish: RefCell<Wish>,
+    /// How often the wish has changed.
+    changes: Cell<u64>,
     to: T,
+    /// Its connections, those that still end included.
+    links: RefCell<Vec<Weak<Link<T>>>>,
     /// Leave to have the connections; given back when the last of them is gone.
-    _permit: OwnedSemaphorePermit,
+    permit: RefCell<OwnedSemaphorePermit>,
     says: Cell<Option<bool>>,
     settled: Cell<bool>,
     ended: Cell<bool>,
@@ -43,31 +49,75 @@ pub(crate) struct Tracker<T> {
 
 /// What a client asks for by `CLIENT TRACKING ON`.
 pub(crate) struct Wish {
-    /// What turns tracking on at a node.
-    pub(crate) request: Vec<u8>,
+    /// The words that turn tracking on at a node.
+    pub(crate) words: Words,
     /// Keys are tracked that the client names beforehand, and no others.
     pub(crate) opts_in: bool,
     /// It hears of keys that it has not read.
     pub(crate) broadcast: bool,
-    /// Leave to have the connections.
-    pub(crate) permit: OwnedSemaphorePermit,
 }
 
-impl<T: ReplyTo> Tracker<T> {
+/// The words of a command.
+pub(crate) type Words = Vec<Box<[u8]>>;
+
+/// The connection on which a client of RESP2 hears of the keys that it reads on another one.
+pub(super) struct Ear<T: ReplyTo> {
+    link: Rc<Link<T>>,
+    /// As which the node knew it when it was named.
+    named: Cell<Option<i64>>,
+}
+
+impl<T: ReplyTo> Ear<T> {
+    pub(super) fn new(link: Rc<Link<T>>) -> Self {
+        Self { link, named: Cell::new(None) }
+    }
+}
+
+/// What turns tracking on, with messages to the connection of the number `ear`, if not to the same one.
+fn request(words: &[Box<[u8]>], ear: Option<i64>) -> Vec<u8> {
+    let redirect = ear.map(|id| [(*b"REDIRECT").into(), id.to_string().into_bytes().into()]);
+    let mut out = Vec::new();
+    encode::request(&mut out, &[words, redirect.as_ref().map_or(&[], |words| &words[..])].concat());
+    out
+}
+
+impl<T: ReplyTo + 'static> Tracker<T> {
     /// Which connections are its own.
     pub(crate) fn traffic(&self) -> Traffic {
         Traffic::Own(self.number.get())
     }
 
-    /// What each of its connections says to its node, as a request.
-    pub(super) fn request(&self) -> &[u8] {
-        &self.request
+    /// Asks for something else from now on and says so in the words `said`. A connection that is not there yet will ask for
+    /// what holds by then. Returns the others, which have not been answered.
+    pub(crate) fn change(&self, wish: Wish, said: &[Box<[u8]>]) -> Vec<Rc<Link<T>>> {
+        self.wish.replace(wish);
+        self.changes.update(|changes| changes + 1);
+        let mut links = self.links();
+        links.retain(|link| link.reader().is_some() && !link.retired.get() && link.state.get() == State::Up);
+        links.iter().for_each(|link| link.ask(said));
+        links
+    }
+
+    /// A connection of its own is made.
+    pub(super) fn has(&self, link: &Rc<Link<T>>) {
+        let mut links = self.links.borrow_mut();
+        links.retain(|link| link.strong_count() > 0);
+        links.push(Rc::downgrade(link));
+    }
+
+    fn links(&self) -> Vec<Rc<Link<T>>> {
+        self.links.borrow().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Has leave for more connections.
+    pub(crate) fn permit(&self, more: OwnedSemaphorePermit) {
+        self.permit.borrow_mut().merge(more);
     }
 
     /// Whether keys are tracked that the client names beforehand, and no others. A read that is sent again on the next
     /// connection would not be.
-    pub(super) fn opts_in(&self) -> bool {
-        self.opts_in
+    fn opts_in(&self) -> bool {
+        self.wish.borrow().opts_in
     }
 
     /// `CLIENT CACHING` stands before what is sent from now on.
@@ -88,7 +138,7 @@ impl<T: ReplyTo> Tracker<T> {
     /// A node tells again, or for the first time, after the client was told that nodes do. What it broadcasts may concern
     /// keys that were read elsewhere, and some of it was missed.
     pub(super) fn hears_again(&self) {
-        if self.broadcast && self.settled.get() {
+        if self.wish.borrow().broadcast && self.settled.get() {
             self.tell(FORGET_ALL);
         }
     }
@@ -102,27 +152,27 @@ impl<T: ReplyTo> Tracker<T> {
 }
 
 /// Those of a worker's clients that track.
-pub(crate) struct Trackers<T> {
+pub(crate) struct Trackers<T: ReplyTo> {
     last: Cell<u64>,
     known: RefCell<HashMap<u64, Rc<Tracker<T>>>>,
 }
 
-impl<T> Default for Trackers<T> {
+impl<T: ReplyTo> Default for Trackers<T> {
     fn default() -> Self {
         Self { last: Cell::new(0), known: RefCell::default() }
     }
 }
 
-impl<T> Trackers<T> {
+impl<T: ReplyTo + 'static> Trackers<T> {
     /// A client tracks from now on; messages go to `to`.
-    pub(crate) fn start(&self, wish: Wish, to: T) -> Rc<Tracker<T>> {
+    pub(crate) fn start(&self, wish: Wish, permit: OwnedSemaphorePermit, to: T) -> Rc<Tracker<T>> {
         let tracker = Rc::new(Tracker {
             number: Cell::new(0),
-            request: wish.request,
-            opts_in: wish.opts_in,
-            broadcast: wish.broadcast,
+            wish: RefCell::new(wish),
+            changes: Cell::new(0),
             to,
-            _permit: wish.permit,
+            links: RefCell::default(),
+            permit: RefCell::new(permit),
             says: Cell::new(None),
             settled: Cell::new(false),
             ended: Cell::new(false),
@@ -131,8 +181,9 @@ impl<T> Trackers<T> {
         tracker
     }
 
-    /// It takes new connections from now on. The former ones are closed when they have nothing to do, and never taken again.
+    /// It takes new connections from now on. The former ones are closed once they have nothing to do, and never taken again.
     pub(crate) fn renew(&self, tracker: &Rc<Tracker<T>>) {
+        tracker.links().iter().for_each(|link| link.retire());
         let number = self.last.get() + 1;
         self.last.set(number);
         let mut known = self.known.borrow_mut();
@@ -140,8 +191,9 @@ impl<T> Trackers<T> {
         known.insert(number, Rc::clone(tracker));
     }
 
-    /// It tracks no longer; its connections are closed when they have nothing to do.
+    /// It tracks no longer; its connections are closed once they have nothing to do.
     pub(crate) fn end(&self, tracker: &Tracker<T>) {
+        tracker.links().iter().for_each(|link| link.retire());
         tracker.ended.set(true);
         self.known.borrow_mut().remove(&tracker.number.get());
     }
@@ -149,14 +201,14 @@ impl<T> Trackers<T> {
     /// Whose connection this is, if it is one client's alone.
     pub(super) fn of(&self, traffic: Traffic) -> Option<Rc<Tracker<T>>> {
         match traffic {
-            Traffic::Own(number) => self.known.borrow().get(&number).cloned(),
+            Traffic::Own(number) | Traffic::Ear(number) => self.known.borrow().get(&number).cloned(),
             Traffic::Usual | Traffic::Large => None,
         }
     }
 
     /// Whether a connection was one client's alone and is no longer anyone's.
     pub(super) fn have_left(&self, traffic: Traffic) -> bool {
-        matches!(traffic, Traffic::Own(number) if !self.known.borrow().contains_key(&number))
+        matches!(traffic, Traffic::Own(number) | Traffic::Ear(number) if !self.known.borrow().contains_key(&number))
     }
 }
 
@@ -175,18 +227,67 @@ impl<T: ReplyTo + 'static> Link<T> {
             let (new, count) = self.fences.since(self.fenced.get());
             self.fenced.set(count);
             for identity in new {
-                let words = identity.kill_words();
-                encode::array(exchange.out(), words.len());
-                words.iter().for_each(|word| encode::bulk(exchange.out(), word.as_bytes()));
+                encode::request(exchange.out(), &identity.kill_words());
                 exchange.commit_fence(now);
             }
         }
         if let Some(says) = tracker.caching() {
             let word = if says { "YES" } else { "NO" };
-            encode::array(exchange.out(), 3);
-            ["CLIENT", "CACHING", word].iter().for_each(|word| encode::bulk(exchange.out(), word.as_bytes()));
+            encode::request(exchange.out(), &["CLIENT", "CACHING", word]);
             exchange.commit_fence(now);
         }
+    }
+
+    /// What turns tracking on here, as a request; none where nothing is read.
+    ///
+    /// # Errors
+    /// Why there is no connection to be named.
+    pub(super) async fn tracking(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(tracker) = self.reader() else { return Ok(None) };
+        if let Some(ear) = &self.ear {
+            ear.link.settled().await;
+            let id = ear.link.id.get();
+            ear.named.set(id);
+            if id.is_none() {
+                let why = match ear.link.state.get() {
+                    State::Up => "the node does not answer CLIENT ID".to_owned(),
+                    State::Connecting => "it is not there yet".to_owned(),
+                    State::Down => ear.link.why.borrow().clone(),
+                };
+                return Err(format!("no connection to hear of keys on: {why}"));
+            }
+        }
+        Ok(Some(request(&tracker.wish.borrow().words, self.named_ear())))
+    }
+
+    fn named_ear(&self) -> Option<i64> {
+        self.ear.as_ref()?.named.get()
+    }
+
+    /// The client that tracks and reads here.
+    pub(super) fn reader(&self) -> Option<&Rc<Tracker<T>>> {
+        self.tracker.as_ref().filter(|_| !matches!(self.lane.traffic, Traffic::Ear(_)))
+    }
+
+    /// How often what the client asks for has changed.
+    pub(super) fn wish_changes(&self) -> u64 {
+        self.tracker.as_ref().map_or(0, |tracker| tracker.changes.get())
+    }
+
+    /// Gives the connection up when the one is gone on which the node was told to speak.
+    pub(super) fn check_ear(&self) {
+        let is_gone = |ear: &Ear<T>| ear.link.id.get() != ear.named.get();
+        if self.state.get() == State::Up && !self.retired.get() && self.ear.as_ref().is_some_and(is_gone) {
+            *self.broken.borrow_mut() = Some("the connection to hear of keys on was lost".into());
+            self.wake();
+        }
+    }
+
+    /// Has the node track as these words say, whatever it answers.
+    fn ask(self: &Rc<Self>, words: &[Box<[u8]>]) {
+        let request = request(words, self.named_ear());
+        self.append(|out| out.extend_from_slice(&request));
+        self.commit_fence();
     }
 
     /// Whether [`Tracker::opts_in`] holds for the connection.
@@ -200,10 +301,12 @@ impl<T: ReplyTo + 'static> Link<T> {
         (self.state.get() == State::Down && why.starts_with(REFUSES)).then(|| why.clone())
     }
 
-    /// Waits until the connection is made or is known not to be, for the connect timeout at most.
+    /// Waits until the connection is made or is known not to be, and the node has answered all that it was sent; for the
+    /// connect timeout at most.
     pub(crate) async fn settled(&self) {
+        let awaits = || self.state.get() == State::Up && !self.exchange.borrow().is_idle();
         let wait = async {
-            while self.state.get() == State::Connecting {
+            while self.state.get() == State::Connecting || awaits() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };

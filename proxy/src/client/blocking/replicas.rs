@@ -64,7 +64,7 @@ pub(in crate::client) fn begin(
         refuse(client, inner, command, CANNOT_TELL);
         return true;
     }
-    let Some(permit) = exclusive::permits(client, nodes.len()) else {
+    let Some(permit) = exclusive::permits(&client.worker, nodes.len()) else {
         refuse(client, inner, command, exclusive::TOO_MANY);
         return true;
     };

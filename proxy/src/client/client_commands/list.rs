@@ -168,6 +168,7 @@ fn flags(inner: &Inner) -> String {
     let known = [
         ('P', session.subscriptions.is_some()),
         ('t', session.tracking.is_some()),
+        ('R', session.tracking.as_ref().is_some_and(|tracking| tracking.is_broken())),
         ('B', session.tracking.as_ref().is_some_and(|tracking| tracking.is_bcast())),
         ('x', session.transaction.queued().is_some()),
         ('b', waits && !inner.pipeline.is_empty() || session.is(Unusual::Held)),
