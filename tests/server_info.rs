@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use ringway_proxy::settings::{NodeSpec, Secret, Settings};
 use ringway_proxy::stats::NodeState;
 
+use crate::support::harness::{named, patient};
 use crate::support::raw_client::RawClient;
-use crate::support::{Cluster, Harness, RedisServer, wait_for};
+use crate::support::{Act, Cluster, FakeRedis, Harness, RedisServer, wait_for};
 
 /// A value as redis-py reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -307,4 +308,28 @@ fn a_node_that_refuses_to_tell_is_up_and_missing() {
     let fields = parse(&page);
     assert_eq!((fields["node1"].part("state"), fields["node1"].part("error")), ("up", "NOPERM"));
     assert!(page.contains("# Stats\r\n") && page.contains("ringway_missing_nodes:cache-2\r\n"), "{page}");
+}
+
+#[test]
+fn the_version_is_the_lowest_of_the_nodes() {
+    let (real, newer) = (RedisServer::start(), FakeRedis::start(|_| vec![Act::text("+OK\r\n")]));
+    newer.tell_version("99.4.1-rc2");
+    let nodes = named(&[("real", real.address()), ("newer", newer.address())]);
+    let harness = Harness::start(patient(nodes.clone()));
+    let mut client = harness.client();
+    let version = |client: &mut RawClient| {
+        let hello = client.text(&["HELLO"]);
+        let told = hello.split("$7\r\nversion\r\n").nth(1).expect("a version").split("\r\n").nth(1);
+        let told = told.expect("its text").to_owned();
+        assert!(page(client, &["server"]).contains(&format!("redis_version:{told}\r\n")));
+        told
+    };
+    let own: String = real.call(&["INFO", "server"]);
+    let own = own.lines().find_map(|line| line.strip_prefix("redis_version:")).expect("it tells").to_owned();
+    wait_for("the nodes to have told", || version(&mut client) == own);
+    // the older one leaves
+    harness.apply(nodes[1..].to_vec());
+    wait_for("what is left", || version(&mut client) == "99.4.1");
+    harness.apply(nodes);
+    wait_for("the older one to be back", || version(&mut client) == own);
 }

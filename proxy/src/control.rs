@@ -24,6 +24,7 @@ use crate::settings::{Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
 use crate::topology::{Topology, TopologyError, split_address};
 use crate::upstream::Paces;
+use crate::versions::NodeVersions;
 use crate::worker::ToWorker;
 
 /// How many past changes are remembered.
@@ -112,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     /// What nodes tell of commands that the table does not have.
     pub(crate) learned: LearnedCommands,
+    /// Which versions of Redis they are.
+    pub(crate) versions: NodeVersions,
     /// Leave to use connections to nodes that belong to one client for a while.
     pub(crate) dedicated: Arc<Semaphore>,
     pub(crate) listening: AtomicBool,
@@ -156,6 +159,7 @@ impl Shared {
             paces: Arc::default(),
             registry: Arc::default(),
             learned: LearnedCommands::default(),
+            versions: NodeVersions::default(),
             listening: AtomicBool::new(false),
             local_addr,
             started: Instant::now(),

@@ -1,4 +1,4 @@
-//! Asks nodes for the commands they have, whenever a connection to them begins to work: at the start, and after each
+//! Asks nodes for their version and the commands they have, whenever a connection to them begins to work: at the start, and after each
 //! restart, which may have brought another version or other modules.
 //!
 //! One worker does this for all. Nothing of it is on the way of a command.
@@ -12,7 +12,9 @@ use crate::control::Shared;
 use crate::limits::COMMAND_REPLY_BYTES;
 use crate::settings::NodeSpec;
 use crate::upstream::{Trouble, ask_once};
+use crate::versions::Version;
 
+const QUESTIONS: [&[u8]; 2] = [b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n", b"*1\r\n$7\r\nCOMMAND\r\n"];
 /// A node is asked no more often than this: connections to it may come and go faster.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long until a node that did not tell is asked again.
@@ -27,12 +29,17 @@ pub(crate) async fn follow(spec: Arc<NodeSpec>, mut trouble: watch::Receiver<Tro
             while let Err(longer) = pace.begin(Instant::now()) {
                 tokio::time::sleep(longer).await;
             }
-            let reply = ask_once(&spec, b"*1\r\n$7\r\nCOMMAND\r\n", COMMAND_REPLY_BYTES, limit).await;
+            let replies = ask_once(&spec, QUESTIONS, COMMAND_REPLY_BYTES, limit).await;
             if trouble.has_changed().is_err() || trouble.borrow().is_some() {
                 // it has left meanwhile, or will be asked when it is back
                 break;
             }
-            let told = reply.and_then(|reply| shared.learned.told(&spec.name, &reply));
+            let told = replies.and_then(|[page, commands]| {
+                if let Some(version) = Version::of_page(&page) {
+                    shared.versions.told(&spec.name, version);
+                }
+                shared.learned.told(&spec.name, &commands)
+            });
             tokio::time::sleep(PAUSE).await;
             match told {
                 Ok(0) => break,

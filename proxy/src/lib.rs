@@ -34,6 +34,7 @@ pub mod stats;
 pub mod topology;
 mod turn;
 mod upstream;
+mod versions;
 mod worker;
 
 pub use proxy::{Drained, Proxy, StartError};

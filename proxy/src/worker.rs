@@ -223,7 +223,9 @@ impl Worker {
             routes.nodes.push(node);
         }
         if self.links.speaks {
-            self.shared.learned.retain(|name| topology.nodes().iter().any(|node| node.name == name));
+            let stays = |name: &str| topology.nodes().iter().any(|node| node.name == name);
+            self.shared.learned.retain(stays);
+            self.shared.versions.retain(stays);
         }
         self.stats.retain_nodes(|name| topology.nodes().iter().any(|node| node.name == name));
         old.iter().for_each(|node| node.retire());

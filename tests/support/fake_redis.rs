@@ -62,6 +62,8 @@ struct Shared {
     answers_greeting: bool,
     /// What it says to COMMAND.
     commands: Mutex<Vec<u8>>,
+    /// What it says to INFO.
+    page: Mutex<String>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     stop: AtomicBool,
@@ -95,6 +97,12 @@ impl FakeRedis {
         *self.shared.commands.lock().expect("no panic in a script") = reply;
     }
 
+    /// The version that it tells in INFO from now on, instead of none.
+    pub(crate) fn tell_version(&self, version: &str) {
+        *self.shared.page.lock().expect("no panic in a script") =
+            format!("# Server\r\nredis_version:{version}\r\n");
+    }
+
     fn launch(script: Box<Script>, greeting: Option<Vec<Act>>, answers_greeting: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind");
         let address = listener.local_addr().expect("an address");
@@ -103,6 +111,7 @@ impl FakeRedis {
             greeting,
             answers_greeting,
             commands: Mutex::new(b"*0\r\n".to_vec()),
+            page: Mutex::new("# Server\r\n".to_owned()),
             seen: Mutex::default(),
             connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -223,7 +232,10 @@ fn greeting_reply(args: &[Vec<u8>], shared: &Shared) -> Option<Vec<u8>> {
             _ => "+OK\r\n".to_owned(),
         },
         "COMMAND" => return shared.commands.lock().ok().map(|commands| commands.clone()),
-        "INFO" => "$11\r\n# Server\r\n\r\n\r\n".to_owned(),
+        "INFO" => {
+            let page = shared.page.lock().ok()?;
+            format!("${}\r\n{page}\r\n", page.len())
+        }
         _ => return None,
     };
     Some(text.into_bytes())

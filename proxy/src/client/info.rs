@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::all_nodes::every_link;
-use super::local::REDIS_VERSION;
 use super::{Client, Inner, SlotRef};
 use crate::command::{Command, Join};
 use crate::error::{Failure, Fate};
@@ -75,7 +74,7 @@ fn own_facts(worker: &Worker, page: &mut Page) {
     let mut add = |section: Section, name: &str, value: &dyn std::fmt::Display| {
         page.own.push((section, format!("{name}:{value}")));
     };
-    add(Section::Server, "redis_version", &REDIS_VERSION);
+    add(Section::Server, "redis_version", &shared.versions.lowest());
     add(Section::Server, "redis_mode", &"standalone");
     add(Section::Server, "ringway_version", &env!("CARGO_PKG_VERSION"));
     add(Section::Server, "arch_bits", &usize::BITS);

@@ -11,10 +11,8 @@ use crate::error;
 use crate::resp::{Args, Protocol, encode};
 use crate::settings::Secret;
 use crate::stats::Outcome;
+use crate::versions::Version;
 use crate::worker::Worker;
-
-/// The Redis version whose commands the proxy's table describes, told to clients that ask.
-pub(crate) const REDIS_VERSION: &str = "7.0.15";
 
 /// What a handler says: a reply that it has written, or an error line.
 type Answer = Result<(), String>;
@@ -74,7 +72,7 @@ fn write_answer(
         }
         Local::Time => time(out),
         Local::Role => role(out),
-        Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut()),
+        Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut(worker.shared.versions.lowest())),
         Local::AclWhoami => encode::bulk(out, session.user.unwrap_or_default().as_bytes()),
         described => {
             describe(described, &args, session.protocol, &worker.shared.learned.rows(), out);
@@ -128,7 +126,7 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
         encode::bulk(out, value.as_bytes());
     };
     text("server", "redis");
-    text("version", REDIS_VERSION);
+    text("version", &worker.shared.versions.lowest().to_string());
     for (key, value) in [("proto", i64::from(protocol.version())), ("id", session.id as i64)] {
         encode::bulk(out, key.as_bytes());
         encode::integer(out, value);
@@ -240,7 +238,7 @@ fn role(out: &mut Vec<u8>) {
 }
 
 /// A ring with three nodes and a key; behind it the version, as Redis has it.
-fn lolwut() -> String {
+fn lolwut(version: Version) -> String {
     let ring = [
         r"         .-o-.",
         r"      .'       '.",
@@ -250,5 +248,5 @@ fn lolwut() -> String {
         r"      o.       .'",
         r"         '-.-'",
     ];
-    format!("{}\n\nRedis ver. {REDIS_VERSION}, Ringway ver. {}\n", ring.join("\n"), env!("CARGO_PKG_VERSION"))
+    format!("{}\n\nRedis ver. {version}, Ringway ver. {}\n", ring.join("\n"), env!("CARGO_PKG_VERSION"))
 }

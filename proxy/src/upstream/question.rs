@@ -1,4 +1,4 @@
-//! One question to a node on a connection that is opened for it, outside of the way of commands.
+//! Questions to a node on a connection that is opened for them, outside of the way of commands.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -12,46 +12,52 @@ use crate::settings::NodeSpec;
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The whole reply to `request`, of at most `most` bytes.
+/// The whole replies to `requests`, of at most `most` bytes in all.
 ///
 /// # Errors
-/// Why there is none, in words without secrets.
-pub(crate) async fn ask_once(
+/// Why they are not there, in words without secrets.
+pub(crate) async fn ask_once<const N: usize>(
     spec: &NodeSpec,
-    request: &[u8],
+    requests: [&[u8]; N],
     most: usize,
     limit: Duration,
-) -> Result<Vec<u8>, String> {
+) -> Result<[Vec<u8>; N], String> {
     let asked = async {
         let stream = Stream::connect(&spec.address).await.map_err(|error| error.to_string())?;
         let credentials = &spec.credentials;
         let greeting =
             Greeting { credentials, lane: Lane::default(), fences: &[], scripts: &[], tracking: None };
         greet(&stream, &greeting).await?;
-        write_all(&stream, request).await.map_err(|error| error.to_string())?;
+        write_all(&stream, &requests.concat()).await.map_err(|error| error.to_string())?;
         read(&stream, most).await
     };
     let answer = tokio::time::timeout(limit, asked).await;
     answer.map_err(|_| format!("no answer within {} ms", limit.as_millis()))?
 }
 
-async fn read(stream: &Stream, most: usize) -> Result<Vec<u8>, String> {
-    let (mut scanner, mut scanned, mut reply) = (ReplyScanner::default(), 0, Vec::new());
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.map_err(|error| error.to_string())? {
-            0 => return Err("it closed the connection".into()),
-            len => reply.extend_from_slice(&buffer[..len]),
-        }
-        match scanner.scan(&reply[scanned..]).map_err(|error| error.to_string())? {
-            ReplyScan::Complete(len) => {
-                reply.truncate(scanned + len);
-                return Ok(reply);
+async fn read<const N: usize>(stream: &Stream, most: usize) -> Result<[Vec<u8>; N], String> {
+    let mut replies = [const { Vec::new() }; N];
+    let (mut have, mut left, mut buffer) = (Vec::new(), most, vec![0; READ_BYTES]);
+    for reply in &mut replies {
+        let (mut scanner, mut scanned) = (ReplyScanner::default(), 0);
+        loop {
+            match scanner.scan(&have[scanned..]).map_err(|error| error.to_string())? {
+                ReplyScan::Complete(len) => {
+                    let rest = have.split_off(scanned + len);
+                    *reply = std::mem::replace(&mut have, rest);
+                    break;
+                }
+                ReplyScan::Partial(used) => scanned += used,
             }
-            ReplyScan::Partial(used) => scanned += used,
+            match poll_fn(|cx| stream.poll_read(cx, &mut buffer)).await.map_err(|error| error.to_string())? {
+                0 => return Err("it closed the connection".into()),
+                len => have.extend_from_slice(&buffer[..len]),
+            }
+            if have.len() > left {
+                return Err("its reply is too long".into());
+            }
         }
-        if reply.len() > most {
-            return Err("its reply is too long".into());
-        }
+        left -= reply.len();
     }
+    Ok(replies)
 }
