@@ -58,6 +58,7 @@ mod tidy_faults;
 mod topology;
 mod tracking;
 mod tracking_cache;
+mod tracking_faults;
 mod tracking_redirect;
 mod traffic;
 mod transaction_faults;

@@ -12,7 +12,7 @@ use crate::support::raw_client::NoReply;
 use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
 
 /// How a client of RESP2 is told, that listens to any channel.
-fn published(key: &str) -> String {
+pub(crate) fn published(key: &str) -> String {
     format!("*3\r\n$7\r\nmessage\r\n$20\r\n__redis__:invalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len())
 }
 
@@ -270,7 +270,7 @@ pub(crate) fn pair(harness: &Harness, mode: &[&str]) -> (RawClient, RawClient) {
 }
 
 /// The connections that a server has from clients, one line each.
-fn connections(server: &RedisServer) -> Vec<String> {
+pub(crate) fn connections(server: &RedisServer) -> Vec<String> {
     server.call::<String>(&["CLIENT", "LIST"]).lines().map(str::to_owned).collect()
 }
 

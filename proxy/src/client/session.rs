@@ -223,6 +223,11 @@ impl Session {
         self.epoch = 0;
     }
 
+    /// Whether it can be sent what is no reply.
+    pub(super) fn has_place_for_messages(&self) -> bool {
+        self.protocol == Protocol::Resp3 || self.subscriptions.is_some()
+    }
+
     /// The next command waits until all before it are answered.
     pub(super) fn hold(&mut self) {
         self.set(Unusual::Barrier, true);

@@ -368,8 +368,11 @@ impl Client {
         if inner.reading == Reading::Refused {
             return;
         }
+        self.note_no_reply(inner);
         write(&inner.session, &mut inner.pipeline);
-        if inner.pipeline.reply_bytes() > self.worker.shared.settings.limits.subscriber_bytes {
+        // whoever has not chosen to listen is bounded by what all replies may take up
+        let listens = inner.session.subscriptions.is_some();
+        if listens && inner.pipeline.reply_bytes() > self.worker.shared.settings.limits.subscriber_bytes {
             self.worker.stats.subscribers_cut.add(1);
             tracing::warn!(client = inner.session.id, "closed: it left too many messages unread");
             return self.close();

@@ -269,9 +269,9 @@ pub(super) fn describe(session: &Session, out: &mut Vec<u8>) {
             flags.push("on");
             flags.extend(tracking.options.flags());
             match tracking.caching {
-                Some(true) => flags.push("caching-yes"),
-                Some(false) => flags.push("caching-no"),
-                None => {}
+                Some(true) if tracking.options.optin => flags.push("caching-yes"),
+                Some(false) if tracking.options.optout => flags.push("caching-no"),
+                _ => {}
             }
             flags.extend(tracking.is_broken.then_some("broken_redirect"));
         }
@@ -303,7 +303,7 @@ pub(super) fn follow_database(client: &Rc<Client>, inner: &mut Inner) {
     // when the reply is there, which the client may not want
     let client = Rc::clone(client);
     tokio::task::spawn_local(async move {
-        client.told(FORGET_ALL, When::Last);
+        client.told(FORGET_ALL, When::Now);
         client.listen_to_all();
     });
 }
@@ -335,12 +335,16 @@ impl Client {
         {
             return;
         }
-        // the last word of a process that leaves is a reply
+        self.note_no_reply(inner);
+        inner.pipeline.told(message, when);
+        self.mark_dirty();
+    }
+
+    /// What is about to be said is no reply, and the last word of a process that leaves must be one.
+    pub(super) fn note_no_reply(&self, inner: &Inner) {
         if inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty() {
             self.says_no_reply.set(true);
         }
-        inner.pipeline.told(message, when);
-        self.mark_dirty();
     }
 
     /// One that hears of keys which it has not read has a connection to every node before it asks for anything.

@@ -9,6 +9,25 @@ use super::exchange::ReplyTo;
 use super::link::{Link, State};
 
 impl<T: ReplyTo + 'static> Link<T> {
+    /// Waits until there is the connection that this one is to name to its node, if any, or nobody needs it: connects are
+    /// bounded, and no turn is to be taken for one that would come to nothing.
+    pub(super) async fn wait_for_ear(&self) {
+        let Some(ear) = &self.ear else { return };
+        while !self.retired.get() && !ear.is_there() {
+            let mut turned = std::pin::pin!(ear.link.turned.notified());
+            if self.state.get() == State::Connecting
+                && let Some(why) = ear.why_not()
+            {
+                self.down(&why);
+            }
+            poll_fn(|cx| {
+                self.remember_waker(cx);
+                if self.retired.get() { Poll::Ready(()) } else { turned.as_mut().poll(cx) }
+            })
+            .await;
+        }
+    }
+
     /// Waits before the next connect; true when the link is retired and nothing waits for it.
     pub(super) async fn waits_in_vain(&self, backoff: &mut Backoff) -> bool {
         let mut pause = backoff.pause(Instant::now());

@@ -16,14 +16,15 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::backoff::Backoff;
 use super::block::Block;
+use super::connect::Unmade;
 use super::context::LinkContext;
 use super::conversation::End;
 use super::exchange::{Exchange, Keep, ReplyTo};
-use super::greeting::{Fences, Greeted, Greeting, Identity, greet};
+use super::greeting::{Fences, Identity};
 use super::siblings::{Siblings, fence};
 use super::tracking::{Ear, FORGET_ALL, Tracker};
 use super::{Lane, Trouble};
@@ -79,6 +80,8 @@ pub(crate) struct Link<T: ReplyTo> {
     pub(super) ear: Option<Ear<T>>,
     /// As which the node knows the connection that there is, if it tells.
     pub(super) id: Cell<Option<i64>>,
+    /// Told of every change of the state.
+    pub(super) turned: Notify,
     /// How many connections that were given up the node was told of on this one.
     pub(super) fenced: Cell<u64>,
     pub(super) context: Rc<LinkContext<T>>,
@@ -115,6 +118,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             tracker,
             ear,
             id: Cell::new(None),
+            turned: Notify::new(),
             fenced: Cell::new(0),
             exchange: RefCell::new(exchange),
             context,
@@ -328,11 +332,13 @@ impl<T: ReplyTo + 'static> Link<T> {
         let mut backoff = Backoff::new(self.context.sharers, pace);
         backoff.leads(self.tracker.is_some() || self.lane == Lane::default());
         loop {
+            self.wait_for_ear().await;
             if self.waits_in_vain(&mut backoff).await {
                 break;
             }
             match self.connect().await {
-                Err(why) => {
+                Err(Unmade::Outdated) => {}
+                Err(Unmade::Failed(why)) => {
                     backoff.failed();
                     self.down(&why);
                 }
@@ -364,6 +370,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             }
         }
         self.fail_all("it left the topology");
+        self.tracker.iter().for_each(|tracker| tracker.has_no_more());
     }
 
     /// The connection is gone with commands unanswered, which the node must not run once it has been sent newer ones,
@@ -373,49 +380,6 @@ impl<T: ReplyTo + 'static> Link<T> {
             fence(&self.siblings, &identity.kill_words(), |link| !Rc::ptr_eq(link, self));
         }
         self.fences.add(identity, Instant::now());
-    }
-
-    async fn connect(&self) -> Result<Option<Identity>, String> {
-        self.stats.connects.add(1);
-        let attempt = async {
-            let tracking = self.tracking().await?;
-            let changes = self.wish_changes();
-            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
-            let (fences, count) = self.fences.recent(Instant::now());
-            let greeting = Greeting {
-                credentials: &self.spec.credentials,
-                lane: self.lane,
-                fences: &fences,
-                scripts: &self.context.scripts.all(),
-                tracking: tracking.as_deref(),
-            };
-            let greeted = greet(&stream, &greeting).await?;
-            // a connection that was given up in the meantime is not fenced on this one
-            self.fenced.set(count);
-            if self.fences.count() != count {
-                return Err("another connection to it was given up just now".into());
-            }
-            if self.wish_changes() != changes {
-                return Err("its client has just asked for something else".into());
-            }
-            Ok::<_, String>((stream, greeted))
-        };
-        let limit = self.context.timeouts.connect;
-        let (stream, Greeted { identity, rest }) = match tokio::time::timeout(limit, attempt).await {
-            Ok(result) => result?,
-            Err(_) => return Err(format!("no connection or no greeting within {} ms", limit.as_millis())),
-        };
-        // a node that tracks may have said something by now
-        self.received(&rest)?;
-        *self.stream.borrow_mut() = Some(stream);
-        self.id.set(identity.as_ref().map(|identity| identity.id()));
-        self.exchange.borrow_mut().forgive(Instant::now());
-        self.stalled.set(false);
-        self.broken.borrow_mut().take();
-        self.stats.connections_changed(1);
-        self.note_state(State::Up, "");
-        self.flush();
-        Ok(identity)
     }
 
     /// The connection was lost; commands that may go on the next one wait for it.
@@ -451,9 +415,10 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
-    fn note_state(&self, state: State, why: &str) {
+    pub(super) fn note_state(&self, state: State, why: &str) {
         let before = self.state.replace(state);
         why.clone_into(&mut self.why.borrow_mut());
+        self.turned.notify_waiters();
         if before == State::Up && state != State::Up {
             self.context.losses.update(|losses| losses + 1);
             if let Some(tracker) = self.reader() {

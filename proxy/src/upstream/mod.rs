@@ -13,6 +13,7 @@
 mod backoff;
 mod between;
 mod block;
+mod connect;
 mod context;
 mod conversation;
 mod dedicated;
@@ -264,7 +265,9 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// Whether a retired node's connections still have something to do.
     pub(crate) fn is_in_use(&self) -> bool {
         let mut in_use = false;
-        self.each_link(|link| in_use |= Rc::strong_count(link) > 1);
+        // the connection that reads stands for the one that hears, which it holds
+        let is_ear = |link: &Rc<Link<T>>| matches!(link.lane.traffic, Traffic::Ear(_));
+        self.each_link(|link| in_use |= Rc::strong_count(link) > 1 && !is_ear(link));
         in_use
     }
 }

@@ -40,8 +40,10 @@ pub(crate) struct Tracker<T: ReplyTo> {
     to: T,
     /// Its connections, those that still end included.
     links: RefCell<Vec<Weak<Link<T>>>>,
-    /// Leave to have the connections; given back when the last of them is gone.
-    permit: RefCell<OwnedSemaphorePermit>,
+    /// How many of them are not over.
+    open: Cell<usize>,
+    /// Leave to have the connections.
+    permit: RefCell<Option<OwnedSemaphorePermit>>,
     says: Cell<Option<bool>>,
     settled: Cell<bool>,
     ended: Cell<bool>,
@@ -62,7 +64,7 @@ pub(crate) type Words = Vec<Box<[u8]>>;
 
 /// The connection on which a client of RESP2 hears of the keys that it reads on another one.
 pub(super) struct Ear<T: ReplyTo> {
-    link: Rc<Link<T>>,
+    pub(super) link: Rc<Link<T>>,
     /// As which the node knew it when it was named.
     named: Cell<Option<i64>>,
 }
@@ -70,6 +72,21 @@ pub(super) struct Ear<T: ReplyTo> {
 impl<T: ReplyTo> Ear<T> {
     pub(super) fn new(link: Rc<Link<T>>) -> Self {
         Self { link, named: Cell::new(None) }
+    }
+
+    /// Whether it can be named.
+    pub(super) fn is_there(&self) -> bool {
+        self.link.id.get().is_some()
+    }
+
+    /// Why it cannot, and will not soon.
+    pub(super) fn why_not(&self) -> Option<String> {
+        let why = match self.link.state.get() {
+            State::Connecting => return None,
+            State::Up => "the node does not answer CLIENT ID".to_owned(),
+            State::Down => self.link.why.borrow().clone(),
+        };
+        Some(format!("no connection to hear of keys on: {why}"))
     }
 }
 
@@ -88,21 +105,35 @@ impl<T: ReplyTo + 'static> Tracker<T> {
     }
 
     /// Asks for something else from now on and says so in the words `said`. A connection that is not there yet will ask for
-    /// what holds by then. Returns the others, which have not been answered.
+    /// what holds by then. Returns those that read, which may not have been answered.
     pub(crate) fn change(&self, wish: Wish, said: &[Box<[u8]>]) -> Vec<Rc<Link<T>>> {
         self.wish.replace(wish);
         self.changes.update(|changes| changes + 1);
         let mut links = self.links();
-        links.retain(|link| link.reader().is_some() && !link.retired.get() && link.state.get() == State::Up);
-        links.iter().for_each(|link| link.ask(said));
+        links.retain(|link| link.reader().is_some() && !link.retired.get());
+        links.iter().filter(|link| link.state.get() == State::Up).for_each(|link| link.ask(said));
         links
     }
 
-    /// A connection of its own is made.
+    /// A connection of its own begins.
     pub(super) fn has(&self, link: &Rc<Link<T>>) {
         let mut links = self.links.borrow_mut();
         links.retain(|link| link.strong_count() > 0);
         links.push(Rc::downgrade(link));
+        self.open.update(|open| open + 1);
+    }
+
+    /// One of them is over for good.
+    pub(super) fn has_no_more(&self) {
+        self.open.update(|open| open - 1);
+        self.give_back();
+    }
+
+    /// Others may have as many connections, once the last one is over.
+    fn give_back(&self) {
+        if self.ended.get() && self.open.get() == 0 {
+            self.permit.take();
+        }
     }
 
     fn links(&self) -> Vec<Rc<Link<T>>> {
@@ -111,7 +142,10 @@ impl<T: ReplyTo + 'static> Tracker<T> {
 
     /// Has leave for more connections.
     pub(crate) fn permit(&self, more: OwnedSemaphorePermit) {
-        self.permit.borrow_mut().merge(more);
+        match &mut *self.permit.borrow_mut() {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
     }
 
     /// Whether keys are tracked that the client names beforehand, and no others. A read that is sent again on the next
@@ -172,7 +206,8 @@ impl<T: ReplyTo + 'static> Trackers<T> {
             changes: Cell::new(0),
             to,
             links: RefCell::default(),
-            permit: RefCell::new(permit),
+            open: Cell::new(0),
+            permit: RefCell::new(Some(permit)),
             says: Cell::new(None),
             settled: Cell::new(false),
             ended: Cell::new(false),
@@ -195,6 +230,7 @@ impl<T: ReplyTo + 'static> Trackers<T> {
     pub(crate) fn end(&self, tracker: &Tracker<T>) {
         tracker.links().iter().for_each(|link| link.retire());
         tracker.ended.set(true);
+        tracker.give_back();
         self.known.borrow_mut().remove(&tracker.number.get());
     }
 
@@ -238,26 +274,15 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
-    /// What turns tracking on here, as a request; none where nothing is read.
-    ///
-    /// # Errors
-    /// Why there is no connection to be named.
-    pub(super) async fn tracking(&self) -> Result<Option<Vec<u8>>, String> {
-        let Some(tracker) = self.reader() else { return Ok(None) };
+    /// What turns tracking on here, as a request, if anything is to; `None` when there is no connection to be named.
+    pub(super) fn tracking(&self) -> Option<Option<Vec<u8>>> {
+        // nobody wants to be told any more of what is read there
+        let Some(tracker) = self.reader().filter(|_| !self.retired.get()) else { return Some(None) };
         if let Some(ear) = &self.ear {
-            ear.link.settled().await;
-            let id = ear.link.id.get();
-            ear.named.set(id);
-            if id.is_none() {
-                let why = match ear.link.state.get() {
-                    State::Up => "the node does not answer CLIENT ID".to_owned(),
-                    State::Connecting => "it is not there yet".to_owned(),
-                    State::Down => ear.link.why.borrow().clone(),
-                };
-                return Err(format!("no connection to hear of keys on: {why}"));
-            }
+            ear.named.set(ear.link.id.get());
+            ear.named.get()?;
         }
-        Ok(Some(request(&tracker.wish.borrow().words, self.named_ear())))
+        Some(Some(request(&tracker.wish.borrow().words, self.named_ear())))
     }
 
     fn named_ear(&self) -> Option<i64> {
@@ -271,7 +296,7 @@ impl<T: ReplyTo + 'static> Link<T> {
 
     /// How often what the client asks for has changed.
     pub(super) fn wish_changes(&self) -> u64 {
-        self.tracker.as_ref().map_or(0, |tracker| tracker.changes.get())
+        self.reader().map_or(0, |tracker| tracker.changes.get())
     }
 
     /// Gives the connection up when the one is gone on which the node was told to speak.

@@ -4,12 +4,14 @@
 //! `__redis__:invalidate`; else it hears nothing. When it is gone, the one that tracks is told so with every message.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::super::workers::gather;
 use super::super::{Client, Reading};
+use crate::control::WorkerHandle;
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::resp::{Protocol, encode};
 use crate::upstream::{INVALIDATION, When};
@@ -31,9 +33,12 @@ pub(super) struct Target {
 impl Target {
     /// The client of this number, if there is one.
     pub(super) async fn find(id: u64, worker: &Worker) -> Option<Self> {
-        let found =
-            gather(worker, move |worker| std::future::ready(there(worker.as_ref(), id).is_some())).await;
-        let worker = found.iter().position(|found| *found)?;
+        let place = move |worker: Rc<Worker>| {
+            let is_here = there(&worker, id).is_some();
+            let is_it = |other: &WorkerHandle| Arc::ptr_eq(&other.stats, &worker.stats);
+            std::future::ready(is_here.then(|| worker.shared.workers.iter().position(is_it)).flatten())
+        };
+        let worker = gather(worker, place).await.into_iter().flatten().next()?;
         Some(Self { id, worker })
     }
 
@@ -86,13 +91,13 @@ fn there(worker: &Worker, id: u64) -> Option<Rc<Client>> {
 impl Client {
     /// Messages about keys that another client has read.
     fn overhear(self: &Rc<Self>, messages: &[u8]) {
+        if !self.inner.borrow().session.has_place_for_messages() {
+            return;
+        }
         self.push_by(|session, pipeline| match session.protocol {
             Protocol::Resp3 => pipeline.told(messages, When::Now),
             // not before it knows that it listens
-            Protocol::Resp2 if session.subscriptions.is_some() => {
-                pipeline.told(&published(messages), When::Last);
-            }
-            Protocol::Resp2 => {}
+            Protocol::Resp2 => pipeline.told(&published(messages), When::Last),
         });
     }
 

@@ -1,0 +1,64 @@
+//! How a link's connection is made: the socket, the greeting, and what must still hold when both are there.
+
+use std::time::Instant;
+
+use super::exchange::ReplyTo;
+use super::greeting::{Greeted, Greeting, Identity, greet};
+use super::link::{Link, State};
+use crate::net::Stream;
+
+/// Why there is no connection.
+pub(super) enum Unmade {
+    /// The node, or the way to it, is at fault.
+    Failed(String),
+    /// It would not be what its client asks for by now.
+    Outdated,
+}
+
+impl<T: ReplyTo + 'static> Link<T> {
+    /// Connects and greets; returns how the node knows the connection, if it tells.
+    pub(super) async fn connect(&self) -> Result<Option<Identity>, Unmade> {
+        let (tracking, changes) = (self.tracking().ok_or(Unmade::Outdated)?, self.wish_changes());
+        self.stats.connects.add(1);
+        let attempt = async {
+            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let (fences, count) = self.fences.recent(Instant::now());
+            let greeting = Greeting {
+                credentials: &self.spec.credentials,
+                lane: self.lane,
+                fences: &fences,
+                scripts: &self.context.scripts.all(),
+                tracking: tracking.as_deref(),
+            };
+            let greeted = greet(&stream, &greeting).await?;
+            // a connection that was given up in the meantime is not fenced on this one
+            self.fenced.set(count);
+            if self.fences.count() != count {
+                return Err("another connection to it was given up just now".into());
+            }
+            Ok::<_, String>((stream, greeted))
+        };
+        let limit = self.context.timeouts.connect;
+        let (stream, Greeted { identity, rest }) = match tokio::time::timeout(limit, attempt).await {
+            Ok(result) => result.map_err(Unmade::Failed)?,
+            Err(_) => {
+                let why = format!("no connection or no greeting within {} ms", limit.as_millis());
+                return Err(Unmade::Failed(why));
+            }
+        };
+        if self.wish_changes() != changes {
+            return Err(Unmade::Outdated);
+        }
+        // a node that tracks may have said something by now
+        self.received(&rest).map_err(Unmade::Failed)?;
+        *self.stream.borrow_mut() = Some(stream);
+        self.id.set(identity.as_ref().map(Identity::id));
+        self.exchange.borrow_mut().forgive(Instant::now());
+        self.stalled.set(false);
+        self.broken.borrow_mut().take();
+        self.stats.connections_changed(1);
+        self.note_state(State::Up, "");
+        self.flush();
+        Ok(identity)
+    }
+}
