@@ -78,9 +78,9 @@ const failed = await run("ioredis", {
       auto.disconnect();
     }
   },
-  // a cache of the application's own: ioredis listens on a second connection, to which nodes' messages are redirected
+  // a cache of the application's own: a second connection of RESP2 listens, to which nodes' messages are redirected
   async cachesByRedirect(p) {
-    const [reader, listener] = [redis.duplicate(), redis.duplicate()];
+    const [reader, listener] = [redis.duplicate(), redis.duplicate({ protocol: 2 })];
     try {
       const cache = new Map();
       listener.on("message", (channel, keys) => {
