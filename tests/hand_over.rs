@@ -225,3 +225,26 @@ fn f4_a_connection_ends_with_a_reply_and_not_while_a_command_is_on_its_way() {
     assert_eq!(idle.rest(), b"");
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
 }
+
+#[test]
+fn f4_what_a_client_is_told_of_keys_is_not_its_last_word() {
+    let servers = servers(1);
+    let text = config(&servers, "127.0.0.1:0", "127.0.0.1:0", "limits: {drain: 60s, drain_idle: 60s}\n");
+    let files = Files::new(&[("ringway.yaml", &text.replace("threads: 2", "threads: 1"))]);
+    let mut program = Program::serve(&files.path("ringway.yaml"));
+    let [mut told, mut reader, mut writer, mut probe] = [(); 4].map(|()| program.client());
+    wait_for("the node", || writer.call(&["SET", "k", "v"]) == b"+OK\r\n");
+    assert!(told.text(&["HELLO", "3"]).starts_with('%'));
+    let id = told.text(&["CLIENT", "ID"]).trim_matches([':', '\r', '\n']).to_owned();
+    assert_eq!(reader.text(&["CLIENT", "TRACKING", "ON", "REDIRECT", &id]), "+OK\r\n");
+    assert_eq!(reader.text(&["GET", "k"]), "$1\r\nv\r\n");
+    program.signal(Signal::TERM);
+    wait_for("the first end", || probe.try_call(&["PING"], PATIENCE).is_err());
+    assert_eq!(writer.text(&["SET", "k", "w"]), "+OK\r\n");
+    assert_eq!(told.text_reply(), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+    told.expect_silence(std::time::Duration::from_millis(300));
+    assert_eq!(told.text(&["GET", "k"]), "$1\r\nw\r\n", "it is answered once more");
+    assert_eq!(told.rest(), b"");
+    assert_eq!(reader.text(&["GET", "k"]), "$1\r\nw\r\n");
+    assert_eq!(program.wait().code(), Some(0), "{}", program.log());
+}

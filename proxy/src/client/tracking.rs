@@ -92,20 +92,24 @@ pub(super) fn begin(
     command: &'static Command,
     args: Args<'_>,
 ) -> bool {
-    match begun(client, inner, args) {
-        Ok(true) => client.worker.stats.local.count(command, Outcome::Ok),
-        Ok(false) => return false,
-        Err(text) => refuse(client, inner, command, &text),
-    }
-    true
+    begun(client, inner, command, args).unwrap_or_else(|text| {
+        refuse(client, inner, command, &text);
+        true
+    })
 }
 
-fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool, String> {
+fn begun(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    args: Args<'_>,
+) -> Result<bool, String> {
     let said = Options::parse(args)?;
     match args.get(2).unwrap_or_default() {
         word if word.eq_ignore_ascii_case(b"on") => {}
         word if word.eq_ignore_ascii_case(b"off") => {
             inner.session.track(None);
+            client.worker.stats.local.count(command, Outcome::Ok);
             client.answer(inner, |out| encode::simple(out, "OK"));
             return Ok(true);
         }
@@ -119,10 +123,17 @@ fn begun(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Result<bool,
     }
     run(client, inner, args.frame().len(), false, |to| async move {
         let mut reply = Vec::new();
-        match turn_on(&to.client, &said, options).await {
-            Ok(()) => encode::simple(&mut reply, "OK"),
-            Err(text) => encode::error(&mut reply, &text),
-        }
+        let outcome = match turn_on(&to.client, &said, options).await {
+            Ok(()) => {
+                encode::simple(&mut reply, "OK");
+                Outcome::Ok
+            }
+            Err(text) => {
+                encode::error(&mut reply, &text);
+                Outcome::Error
+            }
+        };
+        to.client.worker.stats.local.count(command, outcome);
         to.reply(&reply, true);
     });
     Ok(true)
