@@ -303,6 +303,9 @@ fn a4_a_late_write_of_one_that_tracks_runs_after_none_of_another_that_tracks() {
     let told: Vec<String> = (0..2).map(|_| client.text_reply()).collect();
     assert!(told.iter().any(|line| line.starts_with("-UNKNOWN ")), "{told:?}");
     assert_eq!(other.text(&["RPUSH", "tokens", "certain"]), ":1\r\n");
+    // the only connection that speaks to the node has said it
+    let stats: String = server.call(&["INFO", "commandstats"]);
+    assert!(stats.contains("cmdstat_client|kill:calls=1,"), "{stats}");
     wire.release_requests();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(server.call::<Vec<String>>(&["LRANGE", "tokens", "0", "-1"]), ["certain"]);
