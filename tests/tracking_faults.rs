@@ -6,7 +6,7 @@ use ringway_proxy::settings::Settings;
 
 use crate::support::byte_proxy::{ByteProxy, Wire};
 use crate::support::frame::bulk_request;
-use crate::support::harness::{named, patient};
+use crate::support::harness::{named, patient, specs};
 use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
 use crate::tracking::FORGET_ALL;
 use crate::tracking_redirect::{PUBLISHED_FORGET_ALL, connections, pair, published};
@@ -139,4 +139,28 @@ fn i9_whoever_stops_can_begin_again_when_its_connections_have_ended() {
             !cluster.nodes.iter().flat_map(connections).any(|of| is_own(&of))
         });
     }
+}
+
+#[test]
+fn i9_a_node_that_hangs_and_leaves_takes_no_leave_with_it() {
+    let cluster = Cluster::start_with(2, |settings| {
+        settings.timeouts.operation = Duration::from_secs(2);
+        settings.limits.dedicated_connections = 4;
+    });
+    let (mut client, _ear) = pair(&cluster, &[]);
+    let (key, hung) = (cluster.key_of("cache-1"), cluster.server("cache-1"));
+    client.call(&["GET", &key]);
+    hung.pause();
+    client.send_command(&["GET", &key]);
+    // the connection that hears is asked later than the one that reads
+    std::thread::sleep(Duration::from_millis(1400));
+    cluster.apply(specs(&cluster.nodes)[1..].to_vec());
+    assert!(client.text_reply().starts_with("-UNKNOWN "));
+    assert_eq!(client.text(&["CLIENT", "TRACKING", "OFF"]), "+OK\r\n");
+    // two connections each to the node that is left
+    let mut others = [cluster.client(), cluster.client()];
+    for other in &mut others {
+        wait_for("leave to have connections", || other.text(&["CLIENT", "TRACKING", "ON"]) == "+OK\r\n");
+    }
+    hung.resume();
 }

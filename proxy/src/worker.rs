@@ -215,6 +215,8 @@ impl Worker {
                     let node = Node::start(Arc::clone(spec), stats, Rc::clone(&self.links));
                     if self.links.speaks {
                         let shared = Arc::clone(&self.shared);
+                        // another one had the name
+                        shared.versions.retain(|name| name != spec.name);
                         tokio::task::spawn_local(learn::follow(Arc::clone(spec), node.trouble(), shared));
                     }
                     Rc::new(node)

@@ -46,9 +46,17 @@ impl Client {
     #[cold]
     pub(super) fn write_leaving(&self, inner: &mut Inner) -> io::Result<usize> {
         let in_transaction = inner.session.mode == Mode::Queueing;
-        let says_no_reply = self.says_no_reply.take();
-        if in_transaction || says_no_reply || !inner.is_between_commands() || self.stream.has_unread() {
-            return self.stream.try_write(inner.pipeline.unwritten());
+        if in_transaction
+            || self.says_no_reply.get()
+            || !inner.is_between_commands()
+            || self.stream.has_unread()
+        {
+            let written = self.stream.try_write(inner.pipeline.unwritten())?;
+            // what is left of it is no reply either
+            if written == inner.pipeline.unwritten().len() {
+                self.says_no_reply.set(false);
+            }
+            return Ok(written);
         }
         let waiting = inner.pipeline.unwritten();
         let written = self.stream.try_write_last(waiting)?;

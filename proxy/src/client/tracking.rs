@@ -314,8 +314,11 @@ pub(super) fn follow_database(client: &Rc<Client>, inner: &mut Inner) {
     // when the reply is there, which the client may not want
     let client = Rc::clone(client);
     tokio::task::spawn_local(async move {
-        client.told(FORGET_ALL, When::Now);
-        client.listen_to_all();
+        // it may have stopped right behind it
+        if client.inner.borrow().session.tracking.is_some() {
+            client.told(FORGET_ALL, When::Now);
+            client.listen_to_all();
+        }
     });
 }
 
@@ -353,7 +356,8 @@ impl Client {
 
     /// What is about to be said is no reply, and the last word of a process that leaves must be one.
     pub(super) fn note_no_reply(&self, inner: &Inner) {
-        if inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty() {
+        let leaves = self.worker.leaving.get();
+        if leaves && inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty() {
             self.says_no_reply.set(true);
         }
     }

@@ -21,6 +21,9 @@ use crate::resp::{Protocol, encode};
 use crate::scripts::Known;
 use crate::settings::Credentials;
 
+/// What a node says when the connection is gone on which it is to speak of keys.
+const NO_EAR: &[u8] = b"-ERR The client ID you want redirect to does not exist";
+
 /// A connection as its node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -222,6 +225,10 @@ fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Select, _) => Err(format!("it refuses the database: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
+        // between its naming and the node's reading of the name
+        (Step::Tracking, reply) if reply.starts_with(NO_EAR) => {
+            Err("the connection to hear of keys on was lost".into())
+        }
         (Step::Tracking, _) => Err(format!("{REFUSES}: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
     }
@@ -297,6 +304,10 @@ mod tests {
         assert_eq!(why, "it answers PING with: ERR max number of clients reached");
         assert!(check(Step::Auth, b"-WRONGPASS x\r\n").unwrap_err().contains("refuses the proxy's password"));
         assert!(check(Step::ClientId, b"-NOPERM x\r\n").is_ok());
+        // the node refuses nothing when only the connection is gone that was named to it
+        let why = check(Step::Tracking, &[NO_EAR, b"\r\n"].concat()).unwrap_err();
+        assert!(!why.starts_with(REFUSES), "{why}");
+        assert!(check(Step::Tracking, b"-NOPERM x\r\n").unwrap_err().starts_with(REFUSES));
         assert!(check(Step::Ping, b"-MISCONF x\r\n").is_ok() && check(Step::Ping, b"-BUSY x\r\n").is_err());
     }
 

@@ -97,6 +97,8 @@ pub(crate) struct Link<T: ReplyTo> {
     pub(super) broken: RefCell<Option<String>>,
     pub(super) stalled: Cell<bool>,
     pub(super) retired: Cell<bool>,
+    /// Nothing comes of it any more.
+    pub(super) over: Cell<bool>,
 }
 
 impl<T: ReplyTo + 'static> Link<T> {
@@ -131,6 +133,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             broken: RefCell::default(),
             stalled: Cell::new(false),
             retired: Cell::new(false),
+            over: Cell::new(false),
         });
         link.tracker.iter().for_each(|tracker| tracker.has(&link));
         tokio::task::spawn_local(Rc::clone(&link).run());
@@ -370,6 +373,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             }
         }
         self.fail_all("it left the topology");
+        self.over.set(true);
         self.tracker.iter().for_each(|tracker| tracker.has_no_more());
     }
 

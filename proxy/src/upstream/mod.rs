@@ -265,9 +265,13 @@ impl<T: ReplyTo + 'static> Node<T> {
     /// Whether a retired node's connections still have something to do.
     pub(crate) fn is_in_use(&self) -> bool {
         let mut in_use = false;
-        // the connection that reads stands for the one that hears, which it holds
-        let is_ear = |link: &Rc<Link<T>>| matches!(link.lane.traffic, Traffic::Ear(_));
-        self.each_link(|link| in_use |= Rc::strong_count(link) > 1 && !is_ear(link));
+        self.each_link(|link| {
+            in_use |= match link.lane.traffic {
+                // the connection that reads holds it as long as there are both
+                Traffic::Ear(_) => !link.over.get(),
+                _ => Rc::strong_count(link) > 1,
+            };
+        });
         in_use
     }
 }
