@@ -144,15 +144,20 @@ fn i9_whoever_stops_can_begin_again_when_its_connections_have_ended() {
 #[test]
 fn i9_a_node_that_hangs_and_leaves_takes_no_leave_with_it() {
     let cluster = Cluster::start_with(2, |settings| {
+        settings.threads = 1;
         settings.timeouts.operation = Duration::from_secs(2);
         settings.limits.dedicated_connections = 4;
     });
-    let (mut client, _ear) = pair(&cluster, &[]);
+    let (mut client, mut ear) = pair(&cluster, &[]);
+    let mut plain = cluster.client();
     let (key, hung) = (cluster.key_of("cache-1"), cluster.server("cache-1"));
     client.call(&["GET", &key]);
+    assert_eq!(plain.text(&["SET", &key, "v"]), "+OK\r\n");
+    assert_eq!(ear.text_reply(), published(&key));
     hung.pause();
     client.send_command(&["GET", &key]);
-    // the connection that hears is asked later than the one that reads
+    plain.send_command(&["GET", &key]);
+    // the connection that hears is asked whether it is there later than the others, and given up later
     std::thread::sleep(Duration::from_millis(1400));
     cluster.apply(specs(&cluster.nodes)[1..].to_vec());
     assert!(client.text_reply().starts_with("-UNKNOWN "));
