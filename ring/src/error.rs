@@ -4,7 +4,7 @@
 //! built cannot fail any more: look-ups and diffs return no errors.
 
 use alloc::string::String;
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use crate::config::{MAX_MEMBERS, MAX_POINTS, MAX_WEIGHT};
 
@@ -43,6 +43,23 @@ pub enum RingError {
     SeedUnused(&'static str),
 }
 
+/// Text from outside as it may stand in a message: on one line, and cut when it is long.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 60;
+        for (at, letter) in self.0.chars().enumerate() {
+            match letter {
+                _ if at == LONGEST => return f.write_char('…'),
+                _ if letter.is_control() => write!(f, "{}", letter.escape_debug())?,
+                _ => f.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,9 +68,11 @@ impl fmt::Display for RingError {
                 write!(f, "node number {} has an empty name: give it a stable, unique one", place + 1)
             }
             Self::DuplicateName(name) => {
+                let name = Shown(name);
                 write!(f, "two nodes are named '{name}': rename one, the name decides which keys a node owns")
             }
             Self::Weight { name, weight } => {
+                let name = Shown(name);
                 write!(f, "node '{name}' has weight {weight}: use a whole number from 1 to {MAX_WEIGHT}")
             }
             Self::TooManyMembers(count) => {
@@ -67,10 +86,14 @@ impl fmt::Display for RingError {
             }
             Self::ZeroPoints => write!(f, "`points` is 0: use at least 1, 1024 balances well"),
             Self::HashTag(text) => {
+                let text = Shown(text);
                 write!(f, "hash tag '{text}' is not two ASCII characters: write \"{{}}\", or \"\" for none")
             }
-            Self::KeyHash(name) => write!(f, "unknown key hash '{name}': use one of {}", crate::hash::NAMES),
+            Self::KeyHash(name) => {
+                write!(f, "unknown key hash '{}': use one of {}", Shown(name), crate::hash::NAMES)
+            }
             Self::Placement(name) => {
+                let name = Shown(name);
                 write!(
                     f,
                     "unknown placement '{name}': use xxh3, ketama, modula, envoy_ring or envoy_ring_murmur"
@@ -90,3 +113,18 @@ impl fmt::Display for RingError {
 }
 
 impl core::error::Error for RingError {}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_stays_on_one_line_and_short() {
+        let text = RingError::KeyHash("a\nb\r\u{7f}é'".into()).to_string();
+        assert!(text.starts_with("unknown key hash 'a\\nb\\r\\u{7f}é'': "), "{text}");
+        let text = RingError::Placement("x".repeat(5000)).to_string();
+        assert!(text.len() < 200 && text.contains("xx…'"), "{text}");
+    }
+}

@@ -172,6 +172,7 @@ fn the_ring_is_checked() {
     expect_after_nodes("ring: {placement: ketamma}\n", 1, "unknown placement 'ketamma'");
     expect_after_nodes("ring:\n  key_hash: md5\n", 2, "has its own key hash");
     expect_after_nodes("ring:\n  placement: ketama\n  key_hash: md6\n", 3, "unknown key hash 'md6'");
+    expect_after_nodes("ring: {placement: ketama, key_hash: \"md\\n6\"}\n", 1, "unknown key hash 'md\\n6'");
     expect_after_nodes("ring:\n  points: 0\n", 2, "ring.points: '0' is out of range");
     expect_after_nodes("ring:\n  points: 99999999999\n", 2, "out of range");
     expect_after_nodes("ring:\n  seed: -1\n", 2, "not a whole number");
