@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::http::Http;
 use crate::support::program::{Files, Program};
-use crate::support::{RawClient, RedisServer, wait_for};
+use crate::support::{Cluster, RawClient, RedisServer, wait_for};
 
 const TOKEN: &str = "full-7Hq2vXw9";
 const READ_TOKEN: &str = "read-3Mz8kLp5";
@@ -382,4 +382,17 @@ fn g3_huge_and_deep_bodies_are_refused_and_the_clients_go_on() {
     }
     assert_eq!(attacked.epoch(&full), 1);
     assert!(!attacked.program.log().contains("panicked"));
+}
+
+#[test]
+fn g3_a_refusal_before_the_body_has_come_says_that_the_connection_ends() {
+    let cluster = Cluster::start(1).with_admin();
+    let address = cluster.http().address();
+    let mut client = RawClient::connect(address);
+    let head = format!(
+        "PATCH /v1/nodes/cache-1 HTTP/1.1\r\nHost: {address}\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\n"
+    );
+    client.send(head.as_bytes());
+    let answer = String::from_utf8(client.rest()).expect("a text").to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 415 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
 }

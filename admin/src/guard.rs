@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -212,6 +213,7 @@ fn peer(request: &Request) -> Option<SocketAddr> {
 
 /// The middleware in front of every route, the unknown ones included.
 pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let has_body = !request.body().is_end_stream();
     let mut response = match api.guard.admit(&request) {
         Ok(token) => {
             let (method, path) = (request.method(), request.uri().path());
@@ -237,6 +239,10 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
         }
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // a body that was not read ends the connection, which whoever would use it again must know
+    if has_body && response.status().is_client_error() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
