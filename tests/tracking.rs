@@ -366,16 +366,29 @@ fn keys_that_move_are_forgotten_with_all_others() {
     assert_eq!([broadcast.text_reply(), broadcast.text_reply()], [FORGET_ALL, &forget(&key)]);
 }
 
-/// Two nodes, what the first of which says can be held back, and a client that tracks.
-fn one_held_back() -> (ByteProxy, [RedisServer; 2], Harness, RawClient) {
+/// Two nodes, what the first of which says can be held back.
+pub(crate) fn nodes_held_back() -> (ByteProxy, [RedisServer; 2], Harness) {
     let servers = [RedisServer::start(), RedisServer::start()];
     let wire = ByteProxy::start(&servers[0].address());
     let nodes = [("held", wire.address()), ("free", servers[1].address())];
     let harness = Harness::start(patient(named(&nodes)));
     nodes.iter().for_each(|(name, _)| harness.wait_usable(name));
+    (wire, servers, harness)
+}
+
+/// As [`nodes_held_back`], and a client that tracks.
+fn one_held_back() -> (ByteProxy, [RedisServer; 2], Harness, RawClient) {
+    let (wire, servers, harness) = nodes_held_back();
     let mut client = harness.client3();
     assert_eq!(client.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
     (wire, servers, harness, client)
+}
+
+/// Waits until the one GET that a server was sent has run there.
+pub(crate) fn wait_until_read(server: &RedisServer) {
+    wait_for("the node to have answered", || {
+        server.call::<String>(&["INFO", "commandstats"]).contains("cmdstat_get:calls=1,")
+    });
 }
 
 #[test]
@@ -385,10 +398,7 @@ fn i2_a_message_stays_behind_the_reply_that_it_makes_old() {
     wire.set(Wire::Hold);
     // the free node's reply waits for the other's, and so must what the free node says after it
     client.send(&[bulk_request(&["GET", &held]), bulk_request(&["GET", &free])].concat());
-    wait_for("the free node to have answered", || {
-        let stats: String = servers[1].call(&["INFO", "commandstats"]);
-        stats.contains("cmdstat_get:calls=1,")
-    });
+    wait_until_read(&servers[1]);
     assert_eq!(harness.client().text(&["SET", &free, "v"]), "+OK\r\n");
     client.expect_silence(Duration::from_millis(100));
     wire.set(Wire::Plain);
@@ -402,10 +412,7 @@ fn i2_what_a_former_node_still_answers_is_forgotten_as_well() {
     let key = harness.key_of("held");
     wire.set(Wire::Hold);
     client.send_command(&["GET", &key]);
-    wait_for("the node to have answered", || {
-        let stats: String = servers[0].call(&["INFO", "commandstats"]);
-        stats.contains("cmdstat_get:calls=1,")
-    });
+    wait_until_read(&servers[0]);
     harness.apply(named(&[("free", servers[1].address())]));
     assert_eq!(harness.client().text(&["SET", &key, "new"]), "+OK\r\n");
     assert_eq!(client.text_reply(), FORGET_ALL);

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::support::byte_proxy::{ByteProxy, Wire};
+use crate::support::byte_proxy::Wire;
 use crate::support::harness::{named, patient, specs};
 use crate::support::raw_client::NoReply;
 use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
+use crate::tracking::{nodes_held_back, wait_until_read};
 
 /// How a client of RESP2 is told, that listens to any channel.
 pub(crate) fn published(key: &str) -> String {
@@ -332,19 +333,12 @@ fn keys_that_move_are_forgotten_by_whoever_is_told() {
 
 #[test]
 fn i2_what_a_former_node_still_answers_is_forgotten_by_whoever_is_told() {
-    let servers = [RedisServer::start(), RedisServer::start()];
-    let wire = ByteProxy::start(&servers[0].address());
-    let nodes = [("held", wire.address()), ("free", servers[1].address())];
-    let harness = Harness::start(patient(named(&nodes)));
-    nodes.iter().for_each(|(name, _)| harness.wait_usable(name));
+    let (wire, servers, harness) = nodes_held_back();
     let (mut client, mut ear) = pair(&harness, &[]);
     let key = harness.key_of("held");
     wire.set(Wire::Hold);
     client.send_command(&["GET", &key]);
-    wait_for("the node to have answered", || {
-        let stats: String = servers[0].call(&["INFO", "commandstats"]);
-        stats.contains("cmdstat_get:calls=1,")
-    });
+    wait_until_read(&servers[0]);
     harness.apply(named(&[("free", servers[1].address())]));
     assert_eq!(ear.text_reply(), PUBLISHED_FORGET_ALL);
     ear.expect_silence(Duration::from_millis(300));

@@ -73,13 +73,12 @@ impl Client {
 
     /// Drops what is held for a client that is closed; what is in flight for it is read and dropped by whoever has it.
     pub(crate) fn discard(&self) {
+        self.hears_no_more();
         let mut inner = self.inner.borrow_mut();
         self.worker.stats.replies_dropped.add(inner.pipeline.unfinished());
         inner.session.running = None;
         set_held(&self.worker, &mut inner.session, false);
         inner.session.transaction.end(&self.worker);
-        subscriptions::leave_all(self, &mut inner.session);
-        inner.session.track(None);
         inner.pipeline = Pipeline::default();
         inner.pending = Vec::new();
         self.account(&inner);

@@ -46,7 +46,7 @@ pub(super) type Permit = OwnedSemaphorePermit;
 
 /// Leave to use a connection, as long as fewer than `limits.dedicated_connections` are in use.
 pub(super) fn permit(client: &Client) -> Option<Permit> {
-    std::sync::Arc::clone(&client.worker.shared.dedicated).try_acquire_owned().ok()
+    permits(&client.worker, 1)
 }
 
 /// As [`permit`], for several connections at once.

@@ -116,6 +116,11 @@ impl Hub {
         })
     }
 
+    /// The place of its worker among all.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+
     /// A client listens from now on. `pending` waits if nodes must be asked first. Returns the name, to be kept.
     pub(super) fn subscribe(
         &self,

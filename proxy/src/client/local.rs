@@ -111,10 +111,10 @@ fn hello(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u
     if let Some((user, password)) = login {
         log_in(worker, session, user, password)?;
     }
-    tracking::speak(worker, session, protocol)?;
     if !session.is_authenticated() {
         return Err("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time".into());
     }
+    tracking::speak(worker, session, protocol)?;
     if let Some(name) = name {
         session.name = name;
     }

@@ -11,14 +11,14 @@ use crate::net::Stream;
 pub(super) enum Unmade {
     /// The node, or the way to it, is at fault.
     Failed(String),
-    /// It would not be what its client asks for by now.
+    /// It would not be what its client needs by now: nobody is at fault, and it is begun again.
     Outdated,
 }
 
 impl<T: ReplyTo + 'static> Link<T> {
     /// Connects and greets; returns how the node knows the connection, if it tells.
     pub(super) async fn connect(&self) -> Result<Option<Identity>, Unmade> {
-        let (tracking, changes) = (self.tracking().ok_or(Unmade::Outdated)?, self.wish_changes());
+        let (tracking, changes) = (self.tracking()?, self.wish_changes());
         self.stats.connects.add(1);
         let attempt = async {
             let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;

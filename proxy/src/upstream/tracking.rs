@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Traffic;
+use super::connect::Unmade;
 use super::exchange::{ReplyTo, When};
 use super::link::{Link, State};
 use crate::resp::encode;
@@ -274,15 +275,17 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
-    /// What turns tracking on here, as a request, if anything is to; `None` when there is no connection to be named.
-    pub(super) fn tracking(&self) -> Option<Option<Vec<u8>>> {
-        // nobody wants to be told any more of what is read there
-        let Some(tracker) = self.reader().filter(|_| !self.retired.get()) else { return Some(None) };
+    /// What turns tracking on here, as a request, if anything is to.
+    ///
+    /// # Errors
+    /// [`Unmade::Outdated`]: the connection that is to be named is not there any more.
+    pub(super) fn tracking(&self) -> Result<Option<Vec<u8>>, Unmade> {
+        // nobody wants to be told any more of what is read on one that ends
+        let Some(tracker) = self.reader().filter(|_| !self.retired.get()) else { return Ok(None) };
         if let Some(ear) = &self.ear {
-            ear.named.set(ear.link.id.get());
-            ear.named.get()?;
+            ear.named.set(Some(ear.link.id.get().ok_or(Unmade::Outdated)?));
         }
-        Some(Some(request(&tracker.wish.borrow().words, self.named_ear())))
+        Ok(Some(request(&tracker.wish.borrow().words, self.named_ear())))
     }
 
     fn named_ear(&self) -> Option<i64> {

@@ -4,14 +4,12 @@
 //! `__redis__:invalidate`; else it hears nothing. When it is gone, the one that tracks is told so with every message.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::super::workers::gather;
 use super::super::{Client, Reading};
-use crate::control::WorkerHandle;
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::resp::{Protocol, encode};
 use crate::upstream::{INVALIDATION, When};
@@ -33,11 +31,8 @@ pub(super) struct Target {
 impl Target {
     /// The client of this number, if there is one.
     pub(super) async fn find(id: u64, worker: &Worker) -> Option<Self> {
-        let place = move |worker: Rc<Worker>| {
-            let is_here = there(&worker, id).is_some();
-            let is_it = |other: &WorkerHandle| Arc::ptr_eq(&other.stats, &worker.stats);
-            std::future::ready(is_here.then(|| worker.shared.workers.iter().position(is_it)).flatten())
-        };
+        let place =
+            move |worker: Rc<Worker>| std::future::ready(there(&worker, id).map(|_| worker.hub.worker()));
         let worker = gather(worker, place).await.into_iter().flatten().next()?;
         Some(Self { id, worker })
     }
