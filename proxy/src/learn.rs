@@ -1,5 +1,5 @@
-//! Asks nodes for their version and the commands they have, whenever a connection to them begins to work: at the start, and after each
-//! restart, which may have brought another version or other modules.
+//! Asks nodes for their version and the commands they have, whenever a connection to them begins to work: at the start, and
+//! after each restart, which may have brought another version or other modules.
 //!
 //! One worker does this for all. Nothing of it is on the way of a command.
 
