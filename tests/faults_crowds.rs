@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::frame::bulk_request;
-use crate::support::rig::{MIB, Rig, raise_descriptors};
+use crate::support::rig::{MIB, Rig, raise_descriptors, ticks_of};
 use crate::support::watch::{Told, Watch, percentile};
 use crate::support::{NoReply, RawClient, RedisServer, StopAtEnd, wait_for};
 
@@ -304,20 +304,28 @@ fn goodput(rig: &Rig, command: &[u8], clients: usize, rate: f64, time: Duration)
 
 #[test]
 fn e4_twice_what_a_node_can_do_is_offered_and_it_does_what_it_can() {
+    // about one and a dozen milliseconds of the node's time, so that the node is what limits and not this machine
+    for loops in [300_000, 3_000_000] {
+        twice_what_a_node_can_do(&format!("for i = 1, {loops} do end return 1"));
+    }
+}
+
+fn twice_what_a_node_can_do(script: &str) {
     let rig = Rig::hasty(2);
     let (hot, cool) = (rig.key_of(1), rig.key_of(2));
-    // some milliseconds of the node's time, so that the node is what limits and not this machine
-    let busy = bulk_request(&["EVAL", "for i = 1, 300000 do end return 1", "1", &hot]);
+    let busy = bulk_request(&["EVAL", script, "1", &hot]);
     let time = Duration::from_secs(4);
     let watch = |what: &str, work: &mut dyn FnMut() -> f64| {
         let watch = Watch::start(rig.program.address(), &cool, 2);
+        let before = ticks_of(rig.servers[0].pid());
         let rate = work();
+        let spent = ticks_of(rig.servers[0].pid()) - before;
         let seen = watch.stop();
         assert!(seen.all().all(|sample| sample.told == Told::Ok), "{what}");
-        (rate, percentile(seen.all().map(|sample| sample.took), 99))
+        (rate, spent as f64, percentile(seen.all().map(|sample| sample.took), 99))
     };
     // one client with little in flight says what it can do
-    let (peak, calm) = watch("at its peak", &mut || {
+    let (peak, peak_spent, calm) = watch("at its peak", &mut || {
         let mut client = rig.program.client();
         let (began, mut count) = (Instant::now(), 0);
         client.send(&busy.repeat(4));
@@ -328,12 +336,16 @@ fn e4_twice_what_a_node_can_do_is_offered_and_it_does_what_it_can() {
         }
         f64::from(count) / time.as_secs_f64()
     });
-    let (good, crowded) = watch("beyond it", &mut || goodput(&rig, &busy, 8, peak * 2.0 / 8.0, time));
+    let (good, spent, crowded) = watch("beyond it", &mut || goodput(&rig, &busy, 8, peak * 2.0 / 8.0, time));
     println!(
-        "e4: {peak:.0} commands a second at its peak; {good:.0} ({:.0} %) when twice as many are offered; the \
-         other node's p99 {calm:?} and {crowded:?}",
+        "e4: {peak:.0} commands a second at its peak; {good:.0} ({:.0} %) when twice as many are offered, in {peak_spent} \
+         and {spent} ticks of the node's time; the other node's p99 {calm:?} and {crowded:?}",
         100.0 * good / peak
     );
-    assert!(good > peak / 2.0, "{good:.0} of {peak:.0}");
+    // a busy machine may give the node less of itself
+    let could = peak * spent / peak_spent;
+    assert!(good > could / 2.0, "{good:.0} of {could:.0}");
     assert!(crowded < Duration::from_secs(1), "{crowded:?}");
+    assert_eq!(rig.metric("ringway_node_up{node=\"n1\"}"), 1.0, "it answers all the time");
+    assert!(rig.connects() < 20.0, "no connection is given up: {}", rig.connects());
 }

@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::client::pipeline::{Pipeline, Spare};
 use crate::command::{self, Command, Join};
@@ -27,6 +27,10 @@ const CLIENTS: usize = 5;
 const EVENTS: usize = 3_000;
 /// A reply of this length passes in pieces.
 const LONG: usize = 100_000;
+/// No more is sent than a node answers within this time.
+const PATIENCE: Duration = Duration::from_millis(40);
+/// Who has waited for so long to be sent is refused.
+const LATE: Duration = Duration::from_millis(400);
 /// What tokens of reads and of writes begin with.
 const KINDS: [&str; 2] = ["r", "w"];
 
@@ -107,14 +111,20 @@ struct Simulation {
     runs: usize,
     cuts: u32,
     repeated: usize,
+    refused: usize,
 }
 
 impl Simulation {
     fn new(seed: u64) -> Self {
         let now = Instant::now();
+        let exchange = || {
+            let mut exchange = Exchange::new(now);
+            exchange.begin(now, PATIENCE);
+            exchange
+        };
         let node = |at: usize| Node {
             spec: NodeSpec::new(format!("node{at}"), format!("127.0.0.1:{}", 7000 + at)),
-            exchange: Exchange::new(now),
+            exchange: exchange(),
             sent: Vec::new(),
             arrived: Vec::new(),
             answered: Vec::new(),
@@ -129,6 +139,7 @@ impl Simulation {
             runs: 0,
             cuts: 0,
             repeated: 0,
+            refused: 0,
         }
     }
 
@@ -193,9 +204,9 @@ impl Simulation {
 
     fn write(&mut self) {
         let node = &mut self.nodes[self.random.below(NODES)];
-        let len = node.exchange.unwritten().len();
-        let some = if self.random.below(2) == 0 { len } else { self.random.below(len + 1) };
-        node.sent.extend_from_slice(&node.exchange.unwritten()[..some]);
+        let bytes = node.exchange.sendable(self.now);
+        let some = if self.random.below(2) == 0 { bytes.len() } else { self.random.below(bytes.len() + 1) };
+        node.sent.extend_from_slice(&bytes[..some]);
         node.exchange.wrote(some, self.now);
     }
 
@@ -242,6 +253,16 @@ impl Simulation {
         for (entry, fate) in lost {
             entry.fail(Failure { fate, node: &node.spec, why: "it broke" });
         }
+        node.exchange.begin(self.now, PATIENCE);
+    }
+
+    /// A node is busy for too long.
+    fn refuse_late(&mut self) {
+        let node = &mut self.nodes[self.random.below(NODES)];
+        for entry in node.exchange.take_late(self.now, LATE) {
+            self.refused += 1;
+            entry.fail(Failure { fate: Fate::NotSent, node: &node.spec, why: "it is busy" });
+        }
     }
 
     fn read(&mut self) {
@@ -261,13 +282,15 @@ impl Simulation {
 
     fn run(&mut self) {
         for _ in 0..EVENTS {
-            match self.random.below(200) {
+            self.now += Duration::from_millis(self.random.below(3) as u64);
+            match self.random.below(202) {
                 0..60 => self.ask(),
                 60..100 => self.write(),
                 100..140 => self.arrive(),
                 140..175 => self.answer(),
                 175..198 => self.read(),
                 198 => self.cut(),
+                199..201 => self.refuse_late(),
                 _ if self.random.below(20) == 0 => self.leave(),
                 _ => {}
             }
@@ -381,7 +404,7 @@ fn i1_i2_i3_i4_hold_in_any_order_of_events() {
         Some(seed) => (seed, 1),
         None => (now, number("RINGWAY_SEEDS").unwrap_or(40)),
     };
-    let (mut replies, mut cuts, mut repeated) = (0, 0, 0);
+    let (mut replies, mut cuts, mut repeated, mut refused) = (0, 0, 0, 0);
     for seed in first..first + seeds {
         let mut simulation = Simulation::new(seed);
         simulation.run();
@@ -391,7 +414,10 @@ fn i1_i2_i3_i4_hold_in_any_order_of_events() {
         replies += simulation.clients.iter().map(|client| client.borrow().asked.len()).sum::<usize>();
         cuts += simulation.cuts;
         repeated += simulation.repeated;
+        refused += simulation.refused;
     }
-    println!("{replies} commands, {cuts} broken connections, {repeated} reads sent again");
-    assert!(replies > 0 && (cuts > 0 && repeated > 0 || seeds < 10));
+    println!(
+        "{replies} commands, {cuts} broken connections, {repeated} reads sent again, {refused} that came too late"
+    );
+    assert!(replies > 0 && (cuts > 0 && repeated > 0 && refused > 0 || seeds < 10));
 }

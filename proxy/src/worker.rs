@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::net::{Accepted, Stream};
 use crate::resp::Span;
 use crate::route::Scratch;
-use crate::seldom::SeldomSaid;
+use crate::seldom::{Seldom, SeldomSaid};
 use crate::stats::WorkerStats;
 use crate::topology::{NodeIndex, Topology};
 use crate::turn::Turn;
@@ -158,6 +158,7 @@ impl Worker {
             losses: Cell::new(0),
             failed: shared.failed.clone(),
             trackers: Trackers::default(),
+            said_busy: Seldom::default(),
             dirty: RefCell::default(),
             buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
         });

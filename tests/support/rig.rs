@@ -103,10 +103,7 @@ impl Rig {
 
     /// Processor time of the proxy so far, in clock ticks.
     pub(crate) fn ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.program.pid())).expect("it runs");
-        let (_, fields) = stat.rsplit_once(')').expect("a name");
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
+        ticks_of(self.program.pid())
     }
 
     /// Asserts that resident memory has grown by no more than `most` bytes since `before`.
@@ -114,6 +111,14 @@ impl Rig {
         let grown = self.memory().saturating_sub(before);
         assert!(grown <= most, "{what}: {} MiB more, at most {} MiB allowed", grown / MIB, most / MIB);
     }
+}
+
+/// Processor time of a process so far, in clock ticks.
+pub(crate) fn ticks_of(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum()
 }
 
 /// Raises this process's limit of open files as far as it may; answers what it is then.

@@ -7,6 +7,9 @@ use super::greeting::{Greeted, Greeting, Identity, greet};
 use super::link::{Link, State};
 use crate::net::Stream;
 
+/// No more is sent than the node answers in this part of the operation timeout.
+const PATIENCE_SHARE: u32 = 4;
+
 /// Why there is no connection.
 pub(super) enum Unmade {
     /// The node, or the way to it, is at fault.
@@ -53,7 +56,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.received(&rest).map_err(Unmade::Failed)?;
         *self.stream.borrow_mut() = Some(stream);
         self.id.set(identity.as_ref().map(Identity::id));
-        self.exchange.borrow_mut().forgive(Instant::now());
+        self.exchange.borrow_mut().begin(Instant::now(), self.context.timeouts.operation / PATIENCE_SHARE);
         self.stalled.set(false);
         self.broken.borrow_mut().take();
         self.stats.connections_changed(1);

@@ -10,6 +10,7 @@ use super::pace::Paces;
 use super::tracking::Trackers;
 use crate::essential::Failed;
 use crate::scripts::Scripts;
+use crate::seldom::Seldom;
 use crate::settings::Timeouts;
 use crate::turn::Turn;
 
@@ -33,6 +34,8 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) losses: Cell<u64>,
     /// Clients with connections of their own on which nodes tell them of keys.
     pub(crate) trackers: Trackers<T>,
+    /// A node was busy for so long that commands for it were refused.
+    pub(crate) said_busy: Seldom,
     /// Links with something to write at the end of the turn.
     pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
     /// Where all links read to: nothing stays in it between two turns.

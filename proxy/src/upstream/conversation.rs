@@ -140,6 +140,9 @@ impl<T: ReplyTo + 'static> Link<T> {
             count(stats, command, reply);
             stats.seconds.observe(now.saturating_duration_since(at));
         });
+        if self.exchange.borrow().holds_back() {
+            self.flush();
+        }
         result.map_err(|violation| violation.to_string())
     }
 }

@@ -14,6 +14,7 @@ mod lost;
 mod outgoing;
 mod reply_to;
 mod told;
+mod window;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ pub(crate) use lost::Keep;
 use outgoing::Outgoing;
 pub(crate) use reply_to::{ReplyTo, When};
 use told::Told;
+use window::Window;
 
 use super::block::Block;
 use crate::command::Command;
@@ -74,6 +76,11 @@ impl<T: ReplyTo> Entry<T> {
         let asked = self.asked.as_ref()?;
         asked.to.fail(failure);
         Some(asked.command)
+    }
+
+    /// Whether a client waits for it, and has not been told to wait a second time.
+    fn is_a_clients(&self) -> bool {
+        self.block().is_some() || self.asked.is_some() && self.other.is_none()
     }
 
     fn block(&self) -> Option<&Block<T>> {
@@ -187,6 +194,7 @@ pub(crate) struct Exchange<T> {
     /// Whether the front reply is being passed on in pieces.
     streaming: bool,
     progress: Instant,
+    window: Window,
     /// Where the node may say something beside its replies.
     told: Option<Box<Told>>,
 }
@@ -202,8 +210,15 @@ impl<T: ReplyTo> Exchange<T> {
             scanned: 0,
             streaming: false,
             progress: now,
+            window: Window::new(now, Duration::MAX),
             told: None,
         }
+    }
+
+    /// A connection is made. No more is sent on it than the node answers within `patience`.
+    pub(crate) fn begin(&mut self, now: Instant, patience: Duration) {
+        self.progress = now;
+        self.window = Window::new(now, patience);
     }
 
     /// Push messages may come from now on. Invalidations are passed on when they come, each in its place between the
@@ -277,6 +292,29 @@ impl<T: ReplyTo> Exchange<T> {
         self.out.unwritten()
     }
 
+    /// What of [`Exchange::unwritten`] may be written now; the rest waits for replies.
+    #[inline]
+    pub(crate) fn sendable(&mut self, now: Instant) -> &[u8] {
+        let written = self.out.written();
+        let quiet = self.queue.front().is_some_and(|front| front.end <= written)
+            && self.is_stalled(now, self.window.patience());
+        let held_from = if quiet {
+            Some(written)
+        } else {
+            self.queue.get(self.window.commands()).map(|entry| entry.start.max(written))
+        };
+        let waiting = self.out.unwritten();
+        let len = held_from.map_or(waiting.len(), |from| waiting.len().min((from - written) as usize));
+        self.window.hold_back(len < waiting.len());
+        &waiting[..len]
+    }
+
+    /// Whether something waits for replies to be written.
+    #[inline]
+    pub(crate) fn holds_back(&self) -> bool {
+        self.window.holds_back()
+    }
+
     /// The kernel took `len` bytes of [`Exchange::unwritten`].
     #[inline]
     pub(crate) fn wrote(&mut self, len: usize, now: Instant) {
@@ -287,6 +325,42 @@ impl<T: ReplyTo> Exchange<T> {
         if self.out.wrote(len) {
             self.out.tidy(self.queue.front().map_or(u64::MAX, |front| front.start));
         }
+        if self.window.is_between_rounds() {
+            let written = self.out.written();
+            let under_way = if self.out.end() == written {
+                self.queue.len()
+            } else {
+                self.queue.partition_point(|entry| entry.end <= written)
+            };
+            self.window.begin(under_way, written, now);
+        }
+    }
+
+    /// Takes back the commands, the oldest first, of which no byte was written for longer than `limit`.
+    pub(crate) fn take_late(&mut self, now: Instant, limit: Duration) -> Vec<Entry<T>> {
+        if self.out.unwritten().is_empty() {
+            return Vec::new();
+        }
+        let (written, since) = (self.out.written(), self.window.since());
+        let first = self.queue.partition_point(|entry| entry.start < written);
+        let late = |entry: &&Entry<T>| {
+            entry.is_a_clients() && now.saturating_duration_since(entry.at.max(since)) > limit
+        };
+        let count = self.queue.range(first..).take_while(late).count();
+        let (Some(begin), Some(last)) =
+            (self.queue.get(first), self.queue.range(first..first + count).next_back())
+        else {
+            return Vec::new();
+        };
+        let len = last.end - begin.start;
+        // the bytes of a command that is written in part stay together
+        let partial =
+            first.checked_sub(1).and_then(|at| self.queue.get_mut(at)).filter(|entry| entry.end > written);
+        self.out.take_back(partial.as_ref().map(|entry| entry.start..entry.end), len);
+        if let Some(partial) = partial {
+            (partial.start, partial.end) = (partial.start + len, partial.end + len);
+        }
+        self.queue.drain(first..first + count).collect()
     }
 
     /// Bytes of memory held; gives back what an idle connection has no use for.
@@ -347,6 +421,7 @@ impl<T: ReplyTo> Exchange<T> {
     /// A stall of this process is no stall of the node: counts from `now` again.
     pub(crate) fn forgive(&mut self, now: Instant) {
         self.progress = now;
+        self.window.forgive(now);
     }
 
     /// Pairs the node's bytes with those who wait. `done` is told of every finished command: when it came and the
@@ -357,11 +432,22 @@ impl<T: ReplyTo> Exchange<T> {
     #[inline]
     pub(crate) fn received(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         now: Instant,
-        mut done: impl FnMut(&'static Command, Instant, &[u8]),
+        done: impl FnMut(&'static Command, Instant, &[u8]),
     ) -> Result<(), Violation> {
         self.progress = now;
+        let result = self.pair(bytes, done);
+        self.window.answered(self.queue.front().map_or(u64::MAX, |front| front.start), now);
+        result
+    }
+
+    #[inline]
+    fn pair(
+        &mut self,
+        mut bytes: &[u8],
+        mut done: impl FnMut(&'static Command, Instant, &[u8]),
+    ) -> Result<(), Violation> {
         let written = self.out.written();
         if let Some(told) = self.told.as_mut().filter(|told| told.has_begun()) {
             bytes = told.take_all(bytes)?;

@@ -242,3 +242,114 @@ fn what_was_appended_and_not_committed_is_taken_back() {
     exchange.commit(To(Rc::default()), command(), now);
     assert_eq!((exchange.unwritten(), exchange.in_flight()), (&b"olenext"[..], 2));
 }
+
+/// `count` commands of ten bytes each, one after the other every 10 ms.
+fn spaced(exchange: &mut Exchange<To>, count: u32, start: Instant) -> Vec<Rc<Log>> {
+    let logs: Vec<Rc<Log>> = (0..count).map(|_| Rc::default()).collect();
+    for (at, log) in (0..count).zip(&logs) {
+        exchange.out().extend_from_slice(format!("command{at:03}").as_bytes());
+        let get = crate::command::find_full(b"get").unwrap();
+        exchange.commit(To(Rc::clone(log)), get, start + Duration::from_millis(10) * at);
+    }
+    logs
+}
+
+#[test]
+fn e4_no_more_is_sent_than_a_node_answers_in_time_and_all_of_it_in_the_end() {
+    let start = Instant::now();
+    let mut exchange = Exchange::new(start);
+    exchange.begin(start, Duration::from_millis(250));
+    let logs = spaced(&mut exchange, 30, start);
+    let (mut now, mut most, mut sent) = (start + Duration::from_secs(1), 0, Vec::new());
+    while sent.len() < 300 {
+        let bytes = exchange.sendable(now);
+        assert_eq!(bytes.len() % 10, 0);
+        let count = bytes.len() / 10;
+        most = most.max(count);
+        sent.extend_from_slice(bytes);
+        exchange.wrote(count * 10, now);
+        assert_eq!(exchange.holds_back(), sent.len() < 300);
+        assert!(exchange.sendable(now).is_empty());
+        now += Duration::from_millis(60) * u32::try_from(count).unwrap();
+        exchange.received(&b"+OK\r\n".repeat(count), now, |_, _, _| {}).unwrap();
+    }
+    assert!(exchange.is_idle() && logs.iter().all(|log| *log.done.borrow() == 1));
+    assert!((4..=10).contains(&most), "{most}");
+    let whole: Vec<u8> = (0..30).flat_map(|at| format!("command{at:03}").into_bytes()).collect();
+    assert_eq!(sent, whole);
+}
+
+#[test]
+fn a3_behind_a_silence_nothing_is_sent_and_a_command_in_part_is_completed() {
+    let start = Instant::now();
+    let mut exchange = Exchange::new(start);
+    let _logs = spaced(&mut exchange, 1, start);
+    exchange.begin(start, Duration::from_millis(250));
+    exchange.wrote(10, start);
+    exchange.received(b"+OK\r\n", start, |_, _, _| {}).unwrap();
+    let _logs = spaced(&mut exchange, 3, start);
+    exchange.sendable(start);
+    exchange.wrote(10, start);
+    exchange.received(b"+OK\r\n", start, |_, _, _| {}).unwrap();
+    // by now four may be under way
+    exchange.wrote(10, start);
+    assert_eq!(exchange.sendable(start + Duration::from_millis(200)).len(), 10);
+    let late = start + Duration::from_millis(300);
+    assert_eq!(exchange.sendable(late).len(), 0);
+    assert!(exchange.holds_back());
+    exchange.received(b"+OK\r\n", late, |_, _, _| {}).unwrap();
+    assert_eq!(exchange.sendable(late).len(), 10);
+    assert!(!exchange.holds_back());
+    // a front that is not yet written whole is no silence of the node
+    exchange.wrote(5, late);
+    assert_eq!(exchange.sendable(late + Duration::from_secs(1)).len(), 5);
+}
+
+#[test]
+fn e4_what_waited_too_long_is_taken_back_and_the_rest_goes() {
+    for in_part in [0, 1, 9] {
+        for again in [false, true] {
+            let start = Instant::now();
+            let mut exchange = Exchange::new(start);
+            let logs = spaced(&mut exchange, 6, start);
+            exchange.wrote(10 + in_part, start);
+            let written = 1 + usize::from(in_part > 0);
+            let limit = Duration::from_millis(100);
+            assert_eq!(exchange.take_late(start + limit, limit).len(), 0);
+            // those of 0, 10, 20 and 30 ms are late, as far as nothing of them is written
+            let late = exchange.take_late(start + Duration::from_millis(135), limit);
+            assert_eq!(late.len(), 4 - written);
+            assert_eq!(exchange.take_late(start + Duration::from_millis(135), limit).len(), 0);
+            let rest = [&b"command001"[in_part..], b"command004command005"].concat();
+            let rest = if in_part == 0 { &rest[10..] } else { &rest };
+            assert_eq!(exchange.unwritten(), rest);
+            if again {
+                // reads that were written go on the next connection, in whole
+                assert_eq!(exchange.lost(Keep::UnsentAndReads, |_, _| panic!("a read is lost")), written);
+                let part = if in_part == 0 { "" } else { "command001" };
+                let whole = format!("command000{part}command004command005");
+                assert_eq!(exchange.unwritten(), whole.as_bytes());
+                continue;
+            }
+            exchange.wrote(rest.len(), start);
+            let replies = written + 2;
+            exchange.received(&b"+OK\r\n".repeat(replies), start, |_, _, _| {}).unwrap();
+            assert!(exchange.is_idle());
+            assert_eq!(logs.iter().filter(|log| *log.done.borrow() == 1).count(), replies);
+            assert_eq!(*logs[5].done.borrow(), 1);
+        }
+    }
+}
+
+#[test]
+fn e4_while_nothing_could_be_sent_nothing_comes_too_late() {
+    let (start, limit) = (Instant::now(), Duration::from_millis(100));
+    let mut exchange = Exchange::new(start);
+    let _logs = spaced(&mut exchange, 3, start);
+    exchange.begin(start + Duration::from_secs(1), Duration::from_millis(25));
+    assert_eq!(exchange.take_late(start + Duration::from_millis(1099), limit).len(), 0);
+    exchange.forgive(start + Duration::from_secs(5));
+    assert_eq!(exchange.take_late(start + Duration::from_millis(5099), limit).len(), 0);
+    assert_eq!(exchange.take_late(start + Duration::from_millis(5101), limit).len(), 3);
+    assert!(exchange.is_idle() && exchange.unwritten().is_empty());
+}

@@ -23,7 +23,7 @@ use super::block::Block;
 use super::connect::Unmade;
 use super::context::LinkContext;
 use super::conversation::End;
-use super::exchange::{Exchange, Keep, ReplyTo};
+use super::exchange::{Entry, Exchange, Keep, ReplyTo};
 use super::greeting::{Fences, Identity};
 use super::siblings::{Siblings, fence};
 use super::tracking::{Ear, FORGET_ALL, Tracker};
@@ -253,12 +253,17 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
         let stream = self.stream.borrow();
         let mut exchange = self.exchange.borrow_mut();
-        let waiting = exchange.unwritten().len();
-        let Some(stream) = stream.as_ref().filter(|_| waiting > 0) else { return };
-        match stream.try_write(exchange.unwritten()) {
+        let now = self.context.turn.now();
+        let Some(stream) = stream.as_ref().filter(|_| !exchange.unwritten().is_empty()) else { return };
+        let bytes = exchange.sendable(now);
+        let waiting = bytes.len();
+        if waiting == 0 {
+            return;
+        }
+        match stream.try_write(bytes) {
             Ok(written) => {
                 self.stats.bytes_out.add(written as u64);
-                exchange.wrote(written, self.context.turn.now());
+                exchange.wrote(written, now);
                 if written < waiting {
                     self.blocked.set(true);
                     self.wake();
@@ -283,6 +288,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             self.mark_dirty();
         }
         self.check_ear();
+        self.refuse_late(now, limit);
         if !self.exchange.borrow().is_stalled(now, limit) {
             return;
         }
@@ -294,6 +300,29 @@ impl<T: ReplyTo + 'static> Link<T> {
             State::Connecting => self.down(&format!("no connection for {} s", limit.as_secs_f64())),
             State::Down => {}
         }
+    }
+
+    /// A node has more to do than it can: who has waited for `limit` would not wait for the reply.
+    fn refuse_late(&self, now: Instant, limit: Duration) {
+        // what stands before a command of one that tracks belongs to it
+        if self.state.get() != State::Up || self.tracker.is_some() {
+            return;
+        }
+        let late = self.exchange.borrow_mut().take_late(now, limit);
+        if late.is_empty() {
+            return;
+        }
+        let why = format!("it is busy; the command waited {} s to be sent", limit.as_secs_f64());
+        if let Some(count) = self.context.said_busy.happened(now) {
+            let (node, address) = (&self.spec.name, &self.spec.address);
+            tracing::warn!(
+                node,
+                address,
+                count,
+                "a node has more to do than it can: commands are refused (NOTSENT)"
+            );
+        }
+        self.refuse(late.into_iter().map(|entry| (entry, Fate::NotSent)), &why);
     }
 
     /// Bytes of memory that the connection holds; gives back what an idle one has no use for.
@@ -408,6 +437,10 @@ impl<T: ReplyTo + 'static> Link<T> {
         let mut gone = Vec::new();
         let again = self.exchange.borrow_mut().lost(keep, |entry, fate| gone.push((entry, fate)));
         self.stats.reads_repeated.add(again as u64);
+        self.refuse(gone, why);
+    }
+
+    fn refuse(&self, gone: impl IntoIterator<Item = (Entry<T>, Fate)>, why: &str) {
         for (entry, fate) in gone {
             let outcome = match fate {
                 Fate::NotSent => Outcome::NotSent,
