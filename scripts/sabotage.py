@@ -52,6 +52,20 @@ BUGS = (
         CORE,
     ),
     Bug(
+        "a command that is written in part is torn when those behind it are taken back",
+        "proxy/src/upstream/exchange/outgoing.rs",
+        "if let Some(part) = part {",
+        "if let Some(part) = part.filter(|_| false) {",
+        CORE,
+    ),
+    Bug(
+        "a node that is slow is sent as much as one that is fast",
+        "proxy/src/upstream/exchange/window.rs",
+        "if more > self.patience {",
+        "if more > self.patience && false {",
+        end_to_end("e4_twice"),
+    ),
+    Bug(
         "a written command is told to be unsent",
         "proxy/src/upstream/exchange/lost.rs",
         "let fate = if front.was_sent(written) { Fate::Unknown } else { Fate::NotSent };",

@@ -36,6 +36,9 @@ fn in_front_of(node: &FakeRedis) -> (Harness, RawClient) {
     let harness = Harness::start(settings);
     let mut client = harness.client();
     wait_for("the node to be connected", || client.call(&["TTL", "warm"]) == b":-2\r\n");
+    // a node that is known to answer at once is sent many commands before it has answered the first
+    client.send(&bulk_request(&["TTL", "warm"]).repeat(100));
+    (0..100).for_each(|_| assert_eq!(client.reply(), b":-2\r\n"));
     (harness, client)
 }
 

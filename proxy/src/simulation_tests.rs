@@ -204,7 +204,7 @@ impl Simulation {
 
     fn write(&mut self) {
         let node = &mut self.nodes[self.random.below(NODES)];
-        let bytes = node.exchange.sendable(self.now);
+        let bytes = node.exchange.sendable();
         let some = if self.random.below(2) == 0 { bytes.len() } else { self.random.below(bytes.len() + 1) };
         node.sent.extend_from_slice(&bytes[..some]);
         node.exchange.wrote(some, self.now);
@@ -283,14 +283,15 @@ impl Simulation {
     fn run(&mut self) {
         for _ in 0..EVENTS {
             self.now += Duration::from_millis(self.random.below(3) as u64);
-            match self.random.below(202) {
+            match self.random.below(201) {
                 0..60 => self.ask(),
                 60..100 => self.write(),
                 100..140 => self.arrive(),
                 140..175 => self.answer(),
                 175..198 => self.read(),
                 198 => self.cut(),
-                199..201 => self.refuse_late(),
+                199 => self.refuse_late(),
+                200 => self.nodes.iter_mut().for_each(|node| node.exchange.look(self.now)),
                 _ if self.random.below(20) == 0 => self.leave(),
                 _ => {}
             }

@@ -253,9 +253,8 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
         let stream = self.stream.borrow();
         let mut exchange = self.exchange.borrow_mut();
-        let now = self.context.turn.now();
         let Some(stream) = stream.as_ref().filter(|_| !exchange.unwritten().is_empty()) else { return };
-        let bytes = exchange.sendable(now);
+        let bytes = exchange.sendable();
         let waiting = bytes.len();
         if waiting == 0 {
             return;
@@ -263,7 +262,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         match stream.try_write(bytes) {
             Ok(written) => {
                 self.stats.bytes_out.add(written as u64);
-                exchange.wrote(written, now);
+                exchange.wrote(written, self.context.turn.now());
                 if written < waiting {
                     self.blocked.set(true);
                     self.wake();
@@ -288,6 +287,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             self.mark_dirty();
         }
         self.check_ear();
+        self.exchange.borrow_mut().look(now);
         self.refuse_late(now, limit);
         if !self.exchange.borrow().is_stalled(now, limit) {
             return;

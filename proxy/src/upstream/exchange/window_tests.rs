@@ -19,14 +19,15 @@ impl Node {
 
     /// One round with `waiting` commands, more than may be sent or fewer.
     fn round(&mut self, waiting: usize, each: Duration, away: Duration) {
-        let sent = waiting.min(self.window.commands());
+        let sent = waiting.min(self.window.allowed());
         self.window.hold_back(sent < waiting);
         self.end += sent as u64;
-        assert!(self.window.is_between_rounds());
+        self.window.look(Duration::ZERO);
+        assert!(self.window.is_due());
         self.window.begin(sent, self.end, self.now);
         // replies to some are no end of the round
         self.window.answered(self.end - 1, self.now);
-        assert!(!self.window.is_between_rounds());
+        assert!(self.window.round.is_some());
         let took = away + each * u32::try_from(sent).unwrap();
         self.now += took;
         self.took.push(took);
@@ -35,7 +36,7 @@ impl Node {
 
     fn rounds(&mut self, count: usize, waiting: usize, each: Duration, away: Duration) -> usize {
         (0..count).for_each(|_| self.round(waiting, each, away));
-        self.window.commands()
+        self.window.allowed()
     }
 }
 
@@ -48,7 +49,7 @@ fn a_node_that_answers_at_once_is_soon_sent_all_there_is() {
     let mut node = Node::new();
     assert!(node.rounds(6, 1024, micros(2), micros(100)) >= 1024);
     // and no more than it needs is let through for it
-    let before = node.window.commands();
+    let before = node.window.allowed();
     assert_eq!(node.rounds(100, 1024, micros(2), micros(100)), before);
     let most = node.rounds(100, usize::MAX >> 1, Duration::ZERO, micros(100));
     assert_eq!(most, MOST_COMMANDS);
@@ -92,5 +93,32 @@ fn a_standstill_of_this_process_says_nothing() {
     node.now += Duration::from_secs(5);
     node.window.forgive(node.now);
     node.window.answered(u64::MAX, node.now);
-    assert_eq!((node.window.commands(), node.window.since()), (commands, node.now));
+    assert_eq!((node.window.allowed(), node.window.since()), (commands, node.now));
+}
+
+#[test]
+fn what_is_held_back_is_measured_at_once_and_the_rest_when_somebody_looks() {
+    let now = Instant::now();
+    let mut window = Window::new(now, PATIENCE);
+    window.hold_back(false);
+    assert!(!window.is_due());
+    window.look(Duration::ZERO);
+    assert!(window.is_due());
+    window.begin(1, 10, now);
+    window.hold_back(true);
+    assert!(!window.is_due());
+    window.answered(10, now);
+    assert!(window.is_due(), "and again with the next write");
+}
+
+#[test]
+fn behind_a_silence_nothing_is_sent_until_the_node_says_a_word() {
+    let now = Instant::now();
+    let mut window = Window::new(now, PATIENCE);
+    window.look(PATIENCE);
+    assert_eq!(window.allowed(), 1);
+    window.look(PATIENCE + micros(1));
+    assert_eq!(window.allowed(), 0);
+    window.answered(0, now);
+    assert_eq!(window.allowed(), 1);
 }
