@@ -66,6 +66,13 @@ BUGS = (
         end_to_end("e4_twice"),
     ),
     Bug(
+        "a connection of a server is taken for one of the server before",
+        "proxy/src/upstream/greeting.rs",
+        "self.server == server",
+        "self.server.is_some() == server.is_some()",
+        end_to_end("a6_no_connection"),
+    ),
+    Bug(
         "a written command is told to be unsent",
         "proxy/src/upstream/exchange/lost.rs",
         "let fate = if front.was_sent(written) { Fate::Unknown } else { Fate::NotSent };",

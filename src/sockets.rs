@@ -4,22 +4,26 @@
 //!   ringway.socket        FileDescriptorName=clients ─┐
 //!   ringway-admin.socket  FileDescriptorName=admin   ─┼─► LISTEN_FDS=3 LISTEN_FDNAMES=clients:admin:metrics
 //!   ringway-metrics.socket FileDescriptorName=metrics ┘
+//!   a unix socket          FileDescriptorName=unix
 //! ```
 //! A socket that is handed in wins over the address in the configuration file. The control plane's sockets are bound
 //! before that of the clients: who fails half-way has not drawn a single client yet.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
 use ringway_admin::Sockets;
 use ringway_proxy::listen::Listener;
+use ringway_proxy::settings::{Settings, UnixSocket};
 
 use crate::config::AdminConfig;
 use crate::config::problem::shown;
 use crate::outcome::Failure;
 
 /// What `FileDescriptorName` may say.
-const NAMES: [&str; 3] = ["clients", "admin", "metrics"];
+const NAMES: [&str; 4] = ["clients", "admin", "metrics", "unix"];
 
 /// Sockets that a service manager bound.
 #[derive(Debug, Default)]
@@ -27,6 +31,7 @@ pub(crate) struct Inherited {
     clients: Option<TcpListener>,
     admin: Option<TcpListener>,
     metrics: Option<TcpListener>,
+    unix: Option<UnixListener>,
 }
 
 impl Inherited {
@@ -47,13 +52,16 @@ impl Inherited {
             let refused = |why: String| {
                 Failure::Usage(format!("socket {at} of LISTEN_FDS ({name}) cannot be used: {why}"))
             };
-            let socket = given.take_tcp_listener(at).map_err(|error| refused(error.to_string()))?;
-            let place = match name {
-                "clients" => &mut found.clients,
-                "admin" => &mut found.admin,
-                _ => &mut found.metrics,
+            let mut network = || given.take_tcp_listener(at);
+            let taken = match name {
+                "clients" => network().map(|socket| std::mem::replace(&mut found.clients, socket).is_some()),
+                "admin" => network().map(|socket| std::mem::replace(&mut found.admin, socket).is_some()),
+                "metrics" => network().map(|socket| std::mem::replace(&mut found.metrics, socket).is_some()),
+                _ => given
+                    .take_unix_listener(at)
+                    .map(|socket| std::mem::replace(&mut found.unix, socket).is_some()),
             };
-            if std::mem::replace(place, socket).is_some() {
+            if taken.map_err(|error| refused(error.to_string()))? {
                 return Err(refused(
                     "there are two of this name; hand in one, for [::] and 0.0.0.0 alike".into(),
                 ));
@@ -68,11 +76,11 @@ impl Inherited {
     /// [`Failure::Run`] when an address is in use, [`Failure::Usage`] for a socket that does not listen.
     pub(crate) async fn complete(
         self,
-        listen: &str,
-        reuse_port: bool,
+        settings: &Settings,
         admin: &AdminConfig,
-    ) -> Result<(Listener, Sockets), Failure> {
-        let Self { clients, admin: admin_socket, metrics } = self;
+    ) -> Result<(Vec<Listener>, Sockets), Failure> {
+        let Self { clients, admin: admin_socket, metrics, unix } = self;
+        let reuse_port = settings.reuse_port;
         let admin_socket = one(admin_socket, &admin.listen, reuse_port, "admin: ").await?.into_std();
         let metrics = match (metrics, &admin.metrics_listen) {
             (None, None) => None,
@@ -81,9 +89,24 @@ impl Inherited {
                 Some(one(given, listen, reuse_port, "admin: ").await?.into_std())
             }
         };
-        let clients = one(clients, listen, reuse_port, "").await?;
-        Ok((clients, Sockets { admin: Some(admin_socket), metrics }))
+        let mut listeners = vec![one(clients, &settings.listen, reuse_port, "").await?];
+        match (unix, &settings.unix_socket) {
+            (Some(given), _) => listeners.push(inherited(given, "unix_socket: ")?),
+            (None, Some(UnixSocket { path, mode })) => {
+                let bound = Listener::bind_unix(path, *mode, reuse_port);
+                listeners.push(bound.map_err(|error| {
+                    Failure::Run(format!("unix_socket: cannot listen on {}: {error}", path.display()))
+                })?);
+            }
+            (None, None) => {}
+        }
+        Ok((listeners, Sockets { admin: Some(admin_socket), metrics }))
     }
+}
+
+fn inherited(socket: impl Into<OwnedFd>, who: &str) -> Result<Listener, Failure> {
+    Listener::inherited(socket)
+        .map_err(|error| Failure::Usage(format!("{who}a socket of LISTEN_FDS cannot be used: {error}")))
 }
 
 async fn one(
@@ -93,8 +116,7 @@ async fn one(
     who: &str,
 ) -> Result<Listener, Failure> {
     match given {
-        Some(socket) => Listener::inherited(socket)
-            .map_err(|error| Failure::Usage(format!("{who}a socket of LISTEN_FDS cannot be used: {error}"))),
+        Some(socket) => inherited(socket, who),
         None => Listener::bind(listen, reuse_port)
             .await
             .map_err(|error| Failure::Run(format!("{who}cannot listen on {listen}: {error}"))),

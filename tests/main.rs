@@ -64,3 +64,4 @@ mod traffic;
 mod transaction_faults;
 mod transactions;
 mod twemproxy;
+mod unix_sockets;

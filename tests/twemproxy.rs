@@ -30,11 +30,17 @@ impl Drop for Nutcracker {
 impl Nutcracker {
     /// `None`, with a note, where it is not installed.
     fn start(servers: &[(RedisServer, &str, u32)], distribution: &str, hash: &str) -> Option<Self> {
-        let (port, stats) = (free_port(), free_port());
-        let lines: String = servers
+        let lines: Vec<String> = servers
             .iter()
-            .map(|(server, name, weight)| format!("   - {}:{weight} {name}\n", server.address()))
+            .map(|(server, name, weight)| format!("{}:{weight} {name}", server.address()))
             .collect();
+        Self::start_with(&lines, distribution, hash)
+    }
+
+    /// As [`Nutcracker::start`], with the lines of the servers as they stand.
+    fn start_with(servers: &[String], distribution: &str, hash: &str) -> Option<Self> {
+        let (port, stats) = (free_port(), free_port());
+        let lines: String = servers.iter().map(|line| format!("   - {line}\n")).collect();
         let text = format!(
             "pool:\n  listen: 127.0.0.1:{port}\n  hash: {hash}\n  hash_tag: \"{{}}\"\n  distribution: {distribution}\n  redis: true\n  servers:\n{lines}"
         );
@@ -123,6 +129,29 @@ fn ketama_finds_the_keys_of_nutcracker_and_the_other_way_round() {
 #[test]
 fn ketama_with_weights_and_another_hash() {
     find_each_others_keys(Placement::Ketama(KeyHash::Murmur), "ketama", KeyHash::Murmur, &[1, 3, 2, 1, 5]);
+}
+
+#[test]
+fn servers_without_names_on_unix_sockets_keep_their_keys() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let path = |n: usize| folder.path().join(format!("{n}.sock")).display().to_string();
+    let servers: Vec<RedisServer> =
+        (0..3).map(|n| RedisServer::start_with(&["--unixsocket", &path(n)])).collect();
+    let lines: Vec<String> = (0..3).map(|n| format!("{}:{}", path(n), n + 1)).collect();
+    let Some(nutcracker) = Nutcracker::start_with(&lines, "ketama", "md5") else { return };
+    let (mut client, mut random) = (nutcracker.client(), Random::new(7));
+    let keys: Vec<String> = (0..300).map(|n| format!("user:{n}:{:x}", random.next())).collect();
+    keys.iter().for_each(|key| assert_eq!(client.text(&["SET", key, "v"]), "+OK\r\n"));
+    nutcracker.files.write("ringway.yaml", &stdout(&["import", &nutcracker.files.arg("nutcracker.yml")]));
+    let file = nutcracker.files.arg("ringway.yaml");
+    let words: Vec<&str> =
+        ["route", "--config", &file].into_iter().chain(keys.iter().map(String::as_str)).collect();
+    for line in stdout(&words).lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let owner = (0..3).find(|n| path(*n) == fields[4]).unwrap_or_else(|| panic!("{line}"));
+        assert!(servers[owner].call::<bool>(&["EXISTS", fields[0]]), "{line}");
+    }
+    assert!(servers.iter().all(|server| server.dbsize() > 0), "every server took part");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use bb8_redis::RedisConnectionManager;
 use bb8_redis::redis::aio::MultiplexedConnection;
 use bb8_redis::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError};
 use ringway_proxy::settings::NodeSpec;
-use ringway_proxy::topology::{Topology, split_address};
+use ringway_proxy::topology::{NodeAddress, Topology};
 use tokio::sync::watch;
 
 use crate::limits;
@@ -89,7 +89,10 @@ impl Pools {
 }
 
 fn open(node: &NodeSpec) -> Result<Pool, String> {
-    let (host, port) = split_address(&node.address).ok_or("its address is not host:port")?;
+    let address = match NodeAddress::parse(&node.address).ok_or("it has no address")? {
+        NodeAddress::Network(host, port) => ConnectionAddr::Tcp(host.to_owned(), port),
+        NodeAddress::Unix(path) => ConnectionAddr::Unix(path.to_owned()),
+    };
     let mut login = RedisConnectionInfo::default();
     if let Some(username) = &node.credentials.username {
         login = login.set_username(username);
@@ -97,7 +100,6 @@ fn open(node: &NodeSpec) -> Result<Pool, String> {
     if let Some(password) = &node.credentials.password {
         login = login.set_password(password.reveal());
     }
-    let address = ConnectionAddr::Tcp(host.to_owned(), port);
     let info = address.into_connection_info().map_err(|error| error.to_string())?.set_redis_settings(login);
     let redis = RedisConnectionManager::new(info).map_err(|error| error.to_string())?;
     let (sender, failed) = watch::channel(String::new());

@@ -4,6 +4,7 @@
 //! cannot be kept is refused before it is seen by anyone, and nobody else writes the topology.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -16,13 +17,14 @@ use tokio::sync::watch;
 
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
+use crate::net::Endpoint;
 use crate::pubsub::Registry;
 use crate::reports;
 pub use crate::reports::CommandReport;
 use crate::scripts::Scripts;
 use crate::settings::{Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
-use crate::topology::{Topology, TopologyError, split_address};
+use crate::topology::{NodeAddress, Topology, TopologyError};
 use crate::upstream::Paces;
 use crate::versions::NodeVersions;
 use crate::worker::ToWorker;
@@ -118,7 +120,8 @@ pub(crate) struct Shared {
     /// Leave to use connections to nodes that belong to one client for a while.
     pub(crate) dedicated: Arc<Semaphore>,
     pub(crate) listening: AtomicBool,
-    pub(crate) local_addr: SocketAddr,
+    /// Where clients connect, over the network first.
+    pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) started: Instant,
     pub(crate) failed: Failed,
     /// When a client was last closed for want of memory; held by the worker that decides about it.
@@ -143,12 +146,29 @@ struct Changes {
     held: Option<String>,
 }
 
+/// What a name means now.
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port)));
+    let found: Vec<SocketAddr> = match lookup.await {
+        Ok(Ok(found)) => found.collect(),
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err("no answer within 2 s".to_owned()),
+    };
+    if found.is_empty() { Err("no address".to_owned()) } else { Ok(found) }
+}
+
 impl Shared {
+    /// Where clients connect over the network.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        let nowhere = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0));
+        self.endpoints.iter().find_map(Endpoint::network).unwrap_or(nowhere)
+    }
+
     pub(crate) fn new(
         topology: Topology,
         settings: Settings,
         workers: Vec<WorkerHandle>,
-        local_addr: SocketAddr,
+        endpoints: Vec<Endpoint>,
     ) -> Self {
         Self {
             topology: ArcSwap::from_pointee(topology),
@@ -161,7 +181,7 @@ impl Shared {
             learned: LearnedCommands::default(),
             versions: NodeVersions::default(),
             listening: AtomicBool::new(false),
-            local_addr,
+            endpoints,
             started: Instant::now(),
             failed: Failed::new(None),
             memory_closed_at: Mutex::default(),
@@ -322,18 +342,15 @@ impl Control {
                 address: node.address.clone(),
                 why,
             };
-            let (host, port) =
-                split_address(&node.address).ok_or_else(|| refused("not host:port".to_owned()))?;
-            let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port)));
-            let found: Vec<SocketAddr> = match lookup.await {
-                Ok(Ok(found)) => found.collect(),
-                Ok(Err(error)) => return Err(refused(error.to_string())),
-                Err(_) => return Err(refused("no answer within 2 s".to_owned())),
+            let is_own = match NodeAddress::parse(&node.address) {
+                None => return Err(refused(NodeAddress::FORMS.to_owned())),
+                Some(NodeAddress::Unix(path)) => self.is_own_path(path),
+                Some(NodeAddress::Network(host, port)) => {
+                    let found = resolve(host, port).await.map_err(refused)?;
+                    found.iter().any(|address| self.is_own(*address))
+                }
             };
-            if found.is_empty() {
-                return Err(refused("no address".to_owned()));
-            }
-            if found.iter().any(|address| self.is_own(*address)) {
+            if is_own {
                 return Err(ApplyError::OwnAddress {
                     node: node.name.clone(),
                     address: node.address.clone(),
@@ -343,8 +360,15 @@ impl Control {
         Ok(())
     }
 
+    fn is_own_path(&self, path: &Path) -> bool {
+        // two names of one file are one socket
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let own = self.shared.endpoints.iter();
+        own.filter_map(|own| own.path()).any(|own| real(own) == real(path))
+    }
+
     fn is_own(&self, address: SocketAddr) -> bool {
-        let own = self.shared.local_addr;
+        let own = self.shared.local_addr();
         let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
         address.port() == own.port()
             && (address.ip() == own.ip() || own.ip().is_unspecified() && local(address.ip()))
@@ -373,9 +397,14 @@ impl Control {
         reports::commands(&self.shared.settings, &self.shared.learned)
     }
 
-    /// Where clients connect.
+    /// Where clients connect over the network.
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.local_addr
+        self.shared.local_addr()
+    }
+
+    /// Everywhere clients connect.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.shared.endpoints
     }
 
     /// Lets the figures tell how many lines of the log were dropped.

@@ -3,6 +3,7 @@
 //! ```text
 //!   own        bind ─────────────────────► close: who is in the queue is accepted first
 //!   shared     bind beside the old process ─► every new connection is steered here ─► the old one's queue runs dry
+//!   replaced   take the path from the old process ─► its queue stays with it and runs dry          (unix sockets)
 //!   inherited  from a service manager ───► close: the queue stays with whoever else holds the socket
 //! ```
 //! Two processes with `SO_REUSEPORT` each have a queue of their own, and closing a listener resets what waits in its
@@ -11,10 +12,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::UnixListener;
 
-use crate::net::Accepted;
+pub use crate::net::Endpoint;
+use crate::net::{Accepted, SocketFile};
 
 /// Connections that may wait to be accepted; the kernel's own bound (`net.core.somaxconn`) is often lower.
 const BACKLOG: i32 = 4096;
@@ -33,8 +38,11 @@ pub(crate) enum Origin {
 /// A socket that listens, not yet accepted from.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     origin: Origin,
+    at: Endpoint,
+    /// What a unix socket that was bound here leaves in the file system.
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -49,7 +57,7 @@ impl Listener {
             match bind(address, reuse_port) {
                 Ok(socket) => {
                     let origin = if reuse_port { Origin::Shared } else { Origin::Own };
-                    return Ok(Self { socket, origin });
+                    return Self::new(socket, origin);
                 }
                 Err(error) => last = error,
             }
@@ -57,42 +65,119 @@ impl Listener {
         Err(last)
     }
 
+    /// Makes a unix socket with these rights (`None`: what the process's umask leaves of all) and listens. A file that a
+    /// process left that is gone is replaced; with `replace` so is the socket of one that lives, which goes on with the
+    /// connections it has.
+    ///
+    /// # Errors
+    /// Somebody listens there, the file is no socket, or the directory takes none.
+    pub fn bind_unix(path: &Path, mode: Option<u32>, replace: bool) -> io::Result<Self> {
+        let (socket, file) = SocketFile::create(path, mode, replace, BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, origin: Origin::Own, at: Endpoint::Unix(path.into()), file: Some(file) })
+    }
+
     /// Takes a socket that a service manager bound.
     ///
     /// # Errors
     /// The socket does not listen.
-    pub fn inherited(socket: TcpListener) -> io::Result<Self> {
-        if !SockRef::from(&socket).is_listener()? {
+    pub fn inherited(socket: impl Into<OwnedFd>) -> io::Result<Self> {
+        let socket = Socket::from(socket.into());
+        if !socket.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket does not listen"));
         }
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, origin: Origin::Inherited })
+        Self::new(socket, Origin::Inherited)
+    }
+
+    fn new(socket: Socket, origin: Origin) -> io::Result<Self> {
+        let at = Endpoint::of(&socket.local_addr()?);
+        let at =
+            at.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the socket has no address"))?;
+        Ok(Self { socket, origin, at, file: None })
     }
 
     /// Where it listens.
-    ///
-    /// # Errors
-    /// The system's words.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.at
     }
 
     /// The socket alone, for a listener that need not empty its queue.
     pub fn into_std(self) -> TcpListener {
-        self.socket
+        self.socket.into()
     }
 
     /// To be accepted from on this runtime.
-    pub(crate) fn start(self) -> io::Result<(tokio::net::TcpListener, Origin)> {
-        Ok((tokio::net::TcpListener::from_std(self.socket)?, self.origin))
+    ///
+    /// # Errors
+    /// The system's words.
+    pub(crate) fn start(self) -> io::Result<Open> {
+        let socket = OwnedFd::from(self.socket);
+        let socket = match self.at {
+            Endpoint::Network(_) => Listening::Network(tokio::net::TcpListener::from_std(socket.into())?),
+            Endpoint::Unix(_) => Listening::Unix(UnixListener::from_std(socket.into())?),
+        };
+        Ok(Open { socket, origin: self.origin, at: self.at, file: self.file })
     }
 }
 
-/// The next connection that waits in the queue right now. Asks the kernel itself: the runtime's readiness may be older.
-pub(crate) fn accept_waiting(listener: &TcpListener) -> Option<(Accepted, SocketAddr)> {
+#[derive(Debug)]
+enum Listening {
+    Network(tokio::net::TcpListener),
+    Unix(UnixListener),
+}
+
+/// A socket that is accepted from.
+#[derive(Debug)]
+pub(crate) struct Open {
+    socket: Listening,
+    origin: Origin,
+    at: Endpoint,
+    file: Option<SocketFile>,
+}
+
+impl Open {
+    /// What its closing does to connections that wait.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The next connection.
+    ///
+    /// # Errors
+    /// The system's words; those that wait go on waiting.
+    pub(crate) async fn accept(&self) -> io::Result<(Accepted, Endpoint)> {
+        match &self.socket {
+            Listening::Network(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Accepted::new(stream.into_std()?, true), Endpoint::Network(peer)))
+            }
+            Listening::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Accepted::new(stream.into_std()?, false), self.at.clone()))
+            }
+        }
+    }
+
+    /// Lets nobody find the socket any more, where that takes more than to close it.
+    pub(crate) fn hide(&mut self) {
+        drop(self.file.take());
+    }
+
+    /// The next connection that waits in the queue right now. Asks the kernel itself: the runtime's readiness may be
+    /// older.
+    pub(crate) fn accept_waiting(&self) -> Option<(Accepted, Endpoint)> {
+        match &self.socket {
+            Listening::Network(listener) => accept_waiting(&SockRef::from(listener), &self.at),
+            Listening::Unix(listener) => accept_waiting(&SockRef::from(listener), &self.at),
+        }
+    }
+}
+
+fn accept_waiting(listener: &Socket, at: &Endpoint) -> Option<(Accepted, Endpoint)> {
     loop {
-        match listener.accept() {
-            Ok((stream, peer)) => return Some((Accepted::from(stream), peer)),
+        match Accepted::next(listener, at) {
+            Ok(accepted) => return Some(accepted),
             Err(error) => match error.kind() {
                 // that one was gone already; the next may not be
                 io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
@@ -106,7 +191,7 @@ pub(crate) fn accept_waiting(listener: &TcpListener) -> Option<(Accepted, Socket
     }
 }
 
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if reuse_port {
@@ -121,7 +206,7 @@ fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
         );
     }
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Asks the kernel to give every new connection to the second socket of the group, which is the newest of two. When
@@ -157,10 +242,10 @@ mod tests {
     #[tokio::test]
     async fn an_address_is_shared_only_when_both_ask_for_it() {
         let own = bound("127.0.0.1:0", false).await;
-        let address = own.local_addr().unwrap().to_string();
+        let address = own.endpoint().to_string();
         assert_eq!(Listener::bind(&address, true).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let shared = bound("127.0.0.1:0", true).await;
-        let address = shared.local_addr().unwrap().to_string();
+        let address = shared.endpoint().to_string();
         assert!(Listener::bind(&address, true).await.is_ok());
         assert_eq!(Listener::bind(&address, false).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
@@ -169,27 +254,28 @@ mod tests {
     #[tokio::test]
     async fn new_connections_come_to_the_newest_listener_and_fall_back_when_it_is_gone() {
         let mut current = bound("127.0.0.1:0", true).await;
-        let address = current.local_addr().unwrap();
+        let address = current.endpoint().network().unwrap();
         for _ in 0..5 {
             let newest = bound(&address.to_string(), true).await;
             let clients: Vec<TcpStream> = (0..40).map(|_| TcpStream::connect(address).unwrap()).collect();
-            assert!(accept_waiting(&current.socket).is_none(), "the old one gets nobody");
+            assert!(accept_waiting(&current.socket, current.endpoint()).is_none(), "the old one gets nobody");
             for client in &clients {
-                let (_, peer) = accept_waiting(&newest.socket).expect("the newest one gets all");
-                assert_eq!(peer, client.local_addr().unwrap());
+                let (_, peer) =
+                    accept_waiting(&newest.socket, newest.endpoint()).expect("the newest one gets all");
+                assert_eq!(peer.network(), client.local_addr().ok());
             }
             // a newcomer that fails leaves everything as it was
             drop(bound(&address.to_string(), true).await);
             drop(std::mem::replace(&mut current, newest));
             let _client = TcpStream::connect(address).unwrap();
-            assert!(accept_waiting(&current.socket).is_some());
+            assert!(accept_waiting(&current.socket, current.endpoint()).is_some());
         }
     }
 
     #[tokio::test]
     async fn a_socket_that_does_not_listen_is_refused() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        assert!(Listener::inherited(socket.into()).is_err());
+        assert!(Listener::inherited(socket).is_err());
         let own = bound("127.0.0.1:0", false).await;
         assert!(Listener::inherited(own.into_std()).is_ok());
     }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,9 +11,9 @@ use tokio::sync::{mpsc, watch};
 use crate::control::{Control, Shared, WorkerHandle};
 use crate::error;
 use crate::essential::Essential;
-use crate::listen::{Listener, Origin, accept_waiting};
-use crate::net::Accepted;
-use crate::settings::Settings;
+use crate::listen::{self, Listener, Origin};
+use crate::net::{Accepted, Endpoint};
+use crate::settings::{Settings, UnixSocket};
 use crate::stats::WorkerStats;
 use crate::topology::{Topology, TopologyError};
 use crate::worker::{self, ToWorker};
@@ -51,7 +51,7 @@ pub struct Proxy {
     senders: Vec<mpsc::UnboundedSender<ToWorker>>,
     threads: Vec<JoinHandle<()>>,
     stop_accepting: watch::Sender<bool>,
-    accepting: tokio::task::JoinHandle<()>,
+    accepting: Vec<tokio::task::JoinHandle<()>>,
     drain_limit: Duration,
     drain_idle: Duration,
 }
@@ -63,21 +63,32 @@ impl Proxy {
     /// # Errors
     /// [`StartError`]: a bad topology, an address in use, no thread to be had.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let failed = |address: &str| {
+            let address = address.to_owned();
+            move |source| StartError::Listen { address, source }
+        };
         let bound = Listener::bind(&settings.listen, settings.reuse_port).await;
-        let listener =
-            bound.map_err(|source| StartError::Listen { address: settings.listen.clone(), source })?;
-        Self::start_on(settings, listener)
+        let mut listeners = vec![bound.map_err(failed(&settings.listen))?];
+        if let Some(UnixSocket { path, mode }) = &settings.unix_socket {
+            let bound = Listener::bind_unix(path, *mode, settings.reuse_port);
+            listeners.push(bound.map_err(failed(&path.display().to_string()))?);
+        }
+        Self::start_on(settings, listeners)
     }
 
-    /// As [`Proxy::start`], on a socket that listens already; `settings.listen` is not looked at.
+    /// As [`Proxy::start`], on sockets that listen already, of which the first is on the network; `settings.listen` and
+    /// `settings.unix_socket` are not looked at.
     ///
     /// # Errors
     /// As [`Proxy::start`].
-    pub fn start_on(settings: Settings, listener: Listener) -> Result<Self, StartError> {
+    pub fn start_on(settings: Settings, listeners: Vec<Listener>) -> Result<Self, StartError> {
         let topology = Topology::build(settings.first_epoch.max(1), settings.topology.clone())?;
-        let listen_error = |source| StartError::Listen { address: settings.listen.clone(), source };
-        let local_addr = listener.local_addr().map_err(listen_error)?;
-        let (listener, origin) = listener.start().map_err(listen_error)?;
+        let endpoints: Vec<Endpoint> = listeners.iter().map(|listener| listener.endpoint().clone()).collect();
+        let open = |listener: Listener| {
+            let address = listener.endpoint().to_string();
+            listener.start().map_err(|source| StartError::Listen { address, source })
+        };
+        let listeners = listeners.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let (drain_limit, drain_idle) = (settings.limits.drain, settings.limits.drain_idle);
         let count = match settings.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -91,7 +102,7 @@ impl Proxy {
             inboxes.push(inbox);
         }
         let senders = handles.iter().map(|handle| handle.sender.clone()).collect();
-        let shared = Arc::new(Shared::new(topology, settings, handles, local_addr));
+        let shared = Arc::new(Shared::new(topology, settings, handles, endpoints));
         let mut threads = Vec::new();
         for (at, inbox) in inboxes.into_iter().enumerate() {
             let (shared, stats) = (Arc::clone(&shared), Arc::clone(&shared.workers[at].stats));
@@ -101,7 +112,13 @@ impl Proxy {
         }
         let (stop_accepting, stop) = watch::channel(false);
         shared.listening.store(true, Ordering::Relaxed);
-        let accepting = tokio::spawn(accept(listener, origin, Arc::clone(&shared), stop));
+        let ids = Arc::new(AtomicU64::new(1));
+        let accepting = listeners
+            .into_iter()
+            .map(|listener| {
+                tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&ids), stop.clone()))
+            })
+            .collect();
         let control = Control::new(shared);
         Ok(Self { control, senders, threads, stop_accepting, accepting, drain_limit, drain_idle })
     }
@@ -111,7 +128,7 @@ impl Proxy {
         self.control.clone()
     }
 
-    /// Where clients connect.
+    /// Where clients connect over the network.
     pub fn local_addr(&self) -> SocketAddr {
         self.control.local_addr()
     }
@@ -139,7 +156,9 @@ impl Proxy {
         let _ = self.stop_accepting.send(true);
         self.tell(|| ToWorker::Leave);
         // who waits in the listener's queue becomes a client; an error means that the task has ended too
-        let _ = (&mut self.accepting).await;
+        for accepting in &mut self.accepting {
+            let _ = accepting.await;
+        }
         let quiet = async {
             while self.control.clients() > 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -168,39 +187,37 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.accepting.abort();
+        self.accepting.iter().for_each(tokio::task::JoinHandle::abort);
         self.tell(|| ToWorker::Stop);
     }
 }
 
 /// Hands new connections to the worker that has the fewest.
 async fn accept(
-    listener: tokio::net::TcpListener,
-    origin: Origin,
+    mut listener: listen::Open,
     shared: Arc<Shared>,
+    ids: Arc<AtomicU64>,
     mut stop: watch::Receiver<bool>,
 ) {
     let _essential = Essential::new("the listener", &shared.failed);
     let open = Open(&shared);
-    let mut ids = 1u64..;
     tokio::select! {
-        () = accept_all(&listener, &shared, &mut ids) => {}
+        () = accept_all(&listener, &shared, &ids) => {}
         _ = stop.wait_for(|stop| *stop) => {}
     }
     drop(open);
-    if origin == Origin::Inherited {
+    listener.hide();
+    if listener.origin() == Origin::Inherited {
         return;
     }
-    if origin == Origin::Shared {
+    if listener.origin() == Origin::Shared {
         // connections whose handshake is under way belong to this socket; no other comes here any more
-        let rest = accept_all(&listener, &shared, &mut ids);
+        let rest = accept_all(&listener, &shared, &ids);
         let limits = &shared.settings.limits;
         let _ = tokio::time::timeout(limits.drain_idle.min(limits.drain) / 2, rest).await;
     }
-    let Ok(listener) = listener.into_std() else { return };
-    for id in ids {
-        let Some((accepted, peer)) = accept_waiting(&listener) else { break };
-        hand_over(&shared, accepted, id, peer);
+    while let Some((accepted, peer)) = listener.accept_waiting() {
+        hand_over(&shared, accepted, &ids, peer);
     }
 }
 
@@ -214,14 +231,10 @@ impl Drop for Open<'_> {
 }
 
 /// Accepts until it is dropped.
-async fn accept_all(listener: &tokio::net::TcpListener, shared: &Shared, ids: &mut std::ops::RangeFrom<u64>) {
-    for id in ids {
-        let accepted = listener.accept().await;
-        match accepted {
-            Ok((stream, peer)) => match Accepted::new(stream) {
-                Ok(accepted) => hand_over(shared, accepted, id, peer),
-                Err(error) => tracing::debug!(%error, "a client was gone before it was served"),
-            },
+async fn accept_all(listener: &listen::Open, shared: &Shared, ids: &AtomicU64) {
+    loop {
+        match listener.accept().await {
+            Ok((accepted, peer)) => hand_over(shared, accepted, ids, peer),
             Err(error) => {
                 // out of descriptors, most likely: leave those that wait in the kernel's queue for a while
                 tracing::warn!(%error, "cannot accept a connection; the next try is in 100 ms");
@@ -231,7 +244,8 @@ async fn accept_all(listener: &tokio::net::TcpListener, shared: &Shared, ids: &m
     }
 }
 
-fn hand_over(shared: &Shared, accepted: Accepted, id: u64, peer: SocketAddr) {
+fn hand_over(shared: &Shared, accepted: Accepted, ids: &AtomicU64, peer: Endpoint) {
+    let id = ids.fetch_add(1, Ordering::Relaxed);
     let clients: i64 = shared.workers.iter().map(|worker| worker.stats.clients()).sum();
     if clients >= i64::try_from(shared.settings.limits.clients).unwrap_or(i64::MAX) {
         let mut reply = Vec::new();

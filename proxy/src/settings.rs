@@ -4,6 +4,7 @@
 //! shows itself in a log or a debug print (law I11).
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringway_ring::RingConfig;
@@ -110,11 +111,22 @@ impl MultiKey {
     }
 }
 
+/// A unix socket to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnixSocket {
+    /// Its file; absolute.
+    pub path: PathBuf,
+    /// The file's rights (who may write may connect); `None` for what the umask leaves of all.
+    pub mode: Option<u32>,
+}
+
 /// Everything a proxy needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where clients connect, `host:port`; port 0 takes a free one.
     pub listen: String,
+    /// A unix socket where clients connect as well.
+    pub unix_socket: Option<UnixSocket>,
     /// Whether another process of the same user may listen there too, so that one can replace the other.
     pub reuse_port: bool,
     /// Workers; 0 is one per core.
@@ -148,6 +160,7 @@ impl Settings {
     pub fn new(nodes: Vec<NodeSpec>) -> Self {
         Self {
             listen: "127.0.0.1:0".into(),
+            unix_socket: None,
             reuse_port: false,
             threads: 0,
             topology: TopologySpec { ring: RingConfig::default(), nodes },

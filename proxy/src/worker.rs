@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +17,7 @@ use crate::control::Shared;
 use crate::essential::Essential;
 use crate::learn;
 use crate::memory::Memory;
-use crate::net::{Accepted, Stream};
+use crate::net::{Accepted, Endpoint, Stream};
 use crate::resp::Span;
 use crate::route::Scratch;
 use crate::seldom::{Seldom, SeldomSaid};
@@ -44,7 +43,7 @@ pub(crate) type Question = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 /// What other threads may tell a worker.
 pub(crate) enum ToWorker {
     /// A new client, its number and its address.
-    Client(Accepted, u64, SocketAddr),
+    Client(Accepted, u64, Endpoint),
     /// The topology was swapped: connect to new nodes, let go of old ones.
     TopologyChanged,
     /// Do this on the worker's thread: a client of another worker asks.
@@ -281,7 +280,7 @@ impl Worker {
         self.retired.borrow_mut().clear();
     }
 
-    fn accept(self: &Rc<Self>, accepted: Accepted, id: u64, peer: SocketAddr) {
+    fn accept(self: &Rc<Self>, accepted: Accepted, id: u64, peer: Endpoint) {
         match Stream::from_accepted(accepted) {
             Ok(stream) => Client::start(Rc::clone(self), stream, id, peer),
             Err(error) => {

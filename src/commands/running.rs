@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use ringway_admin::{Admin, AdminError, AdminSettings};
 use ringway_proxy::control::Control;
+use ringway_proxy::listen::Endpoint;
 use ringway_proxy::settings::Settings;
 use ringway_proxy::topology::{Topology, TopologyError};
 use ringway_proxy::{Proxy, StartError};
@@ -36,7 +37,7 @@ impl Running {
         prepare: impl FnOnce(&Control),
     ) -> Result<Self, Failure> {
         raise_descriptor_limit(&mut settings);
-        let (clients, sockets) = inherited.complete(&settings.listen, settings.reuse_port, &admin).await?;
+        let (clients, sockets) = inherited.complete(&settings, &admin).await?;
         let proxy = Proxy::start_on(settings, clients).map_err(|error| match error {
             StartError::Topology(why) => topology_failure(&why),
             other => Failure::Run(other.to_string()),
@@ -73,7 +74,12 @@ impl Running {
     pub(crate) fn banner(&self) -> String {
         let control = self.control();
         let mut text = format!("ringway {}, {} workers\n", env!("CARGO_PKG_VERSION"), control.threads());
-        let _ = writeln!(text, "clients  {}", control.local_addr());
+        for endpoint in control.endpoints() {
+            let _ = match endpoint {
+                Endpoint::Network(address) => writeln!(text, "clients  {address}"),
+                Endpoint::Unix(path) => writeln!(text, "clients  {}", path.display()),
+            };
+        }
         let _ = writeln!(text, "admin    http://{}", self.admin.local_addr());
         if let Some(metrics) = self.admin.metrics_addr() {
             let _ = writeln!(text, "metrics  http://{metrics}/metrics");

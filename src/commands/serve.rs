@@ -52,9 +52,10 @@ async fn serve(
         running.banner(),
         file.display()
     ))?;
-    let address = running.control().local_addr();
-    if config.settings.password.is_none() && !address.ip().to_canonical().is_loopback() {
-        tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password");
+    for address in running.control().endpoints().iter().filter(|address| !address.is_local()) {
+        if config.settings.password.is_none() {
+            tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password");
+        }
     }
     notify::ready();
     loop {
@@ -157,6 +158,7 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
     let (a, b) = (&running.settings, &wanted.settings);
     [
         ("listen", a.listen != b.listen),
+        ("unix_socket", a.unix_socket != b.unix_socket),
         ("reuse_port", a.reuse_port != b.reuse_port),
         ("threads", a.threads != b.threads),
         ("commands.allow", a.allowed_commands != b.allowed_commands),
@@ -191,10 +193,10 @@ mod tests {
         let before = config("");
         assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
         let after = config(
-            "listen: 127.0.0.1:1\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
+            "listen: 127.0.0.1:1\nunix_socket: {path: /run/s}\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
              admin: {listen: '127.0.0.1:2', token: y, read_token: z, metrics_listen: '127.0.0.1:3', open_metrics: true}\ntopology_file: t.json\n",
         );
-        let all = "listen reuse_port threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token topology_file";
+        let all = "listen unix_socket reuse_port threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token topology_file";
         assert_eq!(needs_restart(&before, &after).join(" "), all);
     }
 

@@ -1,8 +1,9 @@
-//! Addresses to listen on: `host:port`, `[v6]:port`; port 0 takes a free one.
+//! Addresses to listen on: `host:port`, `[v6]:port`; port 0 takes a free one. And a unix socket.
 
 use std::net::IpAddr;
 
-use ringway_proxy::topology::split_address;
+use ringway_proxy::settings::UnixSocket;
+use ringway_proxy::topology::{SOCKET_PATH_BYTES, socket_path, split_address};
 
 use super::problem::shown;
 use super::reader::{Reader, Section};
@@ -12,13 +13,51 @@ pub(crate) fn listen(reader: &mut Reader, at: &Section<'_>, key: &str, default: 
     let Some(text) = reader.text(at, key) else { return default.to_owned() };
     if split_listen(text).is_none() {
         let path = at.path(key);
-        let example = if text.starts_with('/') { "; unix sockets are not supported" } else { "" };
+        let example = if text.starts_with('/') && key == "listen" && path == "listen" {
+            "; a unix socket goes into unix_socket.path"
+        } else {
+            ""
+        };
         let text =
             format!("{path}: '{}' is not host:port; write for example {default}{example}", shown(text));
         reader.problem(at.line_of(key), text);
         return default.to_owned();
     }
     text.to_owned()
+}
+
+/// Reads the section `unix_socket`: a further place for clients to connect to.
+pub(crate) fn unix_socket(reader: &mut Reader, root: &Section<'_>) -> Option<UnixSocket> {
+    root.get("unix_socket")?;
+    let at = reader.inner(root, "unix_socket", &["path", "mode"]);
+    let mode = reader.text(&at, "mode").map(str::to_owned).and_then(|text| {
+        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() <= 4);
+        if mode.is_none() {
+            let problem = format!(
+                "{}: '{}' is no octal mode; write for example 770: who may write to the socket may connect",
+                at.path("mode"),
+                shown(&text)
+            );
+            reader.problem(at.line_of("mode"), problem);
+        }
+        mode
+    });
+    let Some(text) = reader.text(&at, "path") else {
+        let problem =
+            format!("{} is missing; write for example path: /run/ringway/ringway.sock", at.path("path"));
+        reader.problem(at.line_of("path"), problem);
+        return None;
+    };
+    let Some(path) = socket_path(text) else {
+        let problem = format!(
+            "{}: '{}' is not an absolute path of at most {SOCKET_PATH_BYTES} bytes; write for example /run/ringway/ringway.sock",
+            at.path("path"),
+            shown(text)
+        );
+        reader.problem(at.line_of("path"), problem);
+        return None;
+    };
+    Some(UnixSocket { path: path.to_owned(), mode })
 }
 
 /// Host and port; unlike a node's port, a listener's may be 0.

@@ -39,6 +39,7 @@ const LARGEST_BYTES: u64 = 16 << 20;
 
 const FIELDS: &[&str] = &[
     "listen",
+    "unix_socket",
     "reuse_port",
     "threads",
     "ring",
@@ -146,13 +147,14 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Problems> {
 fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) -> Config {
     let at = reader.section(Some(root), "", FIELDS);
     let listen = address::listen(reader, &at, "listen", "127.0.0.1:6380");
+    let unix_socket = address::unix_socket(reader, &at);
     let reuse_port = reader.flag(&at, "reuse_port");
     let threads = usize::try_from(reader.integer(&at, "threads", 0..=1024, 0)).unwrap_or(0);
     let ring = ring::ring(reader, &at);
     let nodes = match root.value {
         // a file of the wrong kind was reported; a missing list would only repeat it
         Value::Scalar(_) | Value::List(_) => Vec::new(),
-        _ => nodes::nodes(reader, &at, secrets, &listen),
+        _ => nodes::nodes(reader, &at, secrets, &listen, unix_socket.as_ref()),
     };
     let timeouts = limits::timeouts(reader, &at);
     let limits = limits::limits(reader, &at);
@@ -166,6 +168,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let multi_key = commands::multi_key(reader, &at);
     let settings = Settings {
         listen,
+        unix_socket,
         reuse_port,
         threads,
         topology,

@@ -1,9 +1,10 @@
 //! The list `nodes`: each entry alone, then the list as a whole.
 
 use std::collections::HashMap;
+use std::path::Path;
 
-use ringway_proxy::settings::{Credentials, NodeSpec, TopologySpec};
-use ringway_proxy::topology::Topology;
+use ringway_proxy::settings::{Credentials, NodeSpec, TopologySpec, UnixSocket};
+use ringway_proxy::topology::{NodeAddress, Topology};
 use ringway_ring::{MAX_WEIGHT, RingConfig};
 
 use super::address;
@@ -14,12 +15,13 @@ use super::yaml::{Node, Value};
 
 const FIELDS: &[&str] = &["name", "address", "weight", "username", "password"];
 
-/// Reads `nodes`. `listen` is the proxy's own address, which no node may have.
+/// Reads `nodes`. `listen` and `unix_socket` are the proxy's own addresses, which no node may have.
 pub(crate) fn nodes(
     reader: &mut Reader,
     root: &Section<'_>,
     secrets: &Secrets<'_>,
     listen: &str,
+    unix_socket: Option<&UnixSocket>,
 ) -> Vec<NodeSpec> {
     let Some(list) = list(reader, root) else { return Vec::new() };
     let mut seen = Seen::default();
@@ -27,7 +29,8 @@ pub(crate) fn nodes(
     for (at, node) in list.iter().enumerate() {
         let section = reader.section(Some(node), &format!("nodes[{at}]"), FIELDS);
         if let Some(spec) = entry(reader, &section, secrets, &mut seen) {
-            if is_same(listen, &spec.address) {
+            let own_path = unix_socket.is_some_and(|own| own.path == Path::new(&spec.address));
+            if own_path || is_same(listen, &spec.address) {
                 let text = format!(
                     "{}: '{}' is where the proxy itself listens; name the Redis server's address",
                     section.path("address"),
@@ -102,12 +105,7 @@ fn alone(reader: &mut Reader, at: &Section<'_>, spec: &NodeSpec) -> bool {
     };
     use ringway_proxy::topology::TopologyError as E;
     let key = if matches!(error, E::Address { .. }) { "address" } else { "name" };
-    let hint = if spec.address.starts_with('/') && key == "address" {
-        "; unix sockets are not supported"
-    } else {
-        ""
-    };
-    reader.problem(at.line_of(key), format!("{}: {error}{hint}", at.path(key)));
+    reader.problem(at.line_of(key), format!("{}: {error}", at.path(key)));
     false
 }
 
@@ -133,7 +131,7 @@ impl Seen {
         }
         let line = at.line_of("address");
         if let Some(address) = address
-            && let Some(first) = self.addresses.insert(address.to_ascii_lowercase(), line)
+            && let Some(first) = self.addresses.insert(NodeAddress::key(address), line)
         {
             let text = format!(
                 "{}: '{}' is also the address on line {first}; give each node its own server",

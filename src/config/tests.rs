@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringway_proxy::settings::{MultiKey, Secret, Timeouts};
+use ringway_proxy::settings::{MultiKey, Secret, Timeouts, UnixSocket};
 use ringway_ring::{KeyHash, Placement, RingConfig};
 
 use super::*;
@@ -64,6 +64,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
     let from_example = config(text);
     let Settings {
         listen,
+        unix_socket,
         reuse_port,
         threads,
         topology,
@@ -74,7 +75,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
         allowed_commands,
         multi_key,
     } = from_example.settings;
-    assert!(allowed_commands.is_empty() && !reuse_port);
+    assert!(allowed_commands.is_empty() && !reuse_port && unix_socket.is_none());
     assert_eq!(multi_key, MultiKey::Refuse);
     assert_eq!(from_example.admin, config(NODES).admin);
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
@@ -143,8 +144,18 @@ fn nodes_must_be_a_list_of_maps() {
 fn nodes_are_checked_one_by_one() {
     expect("nodes:\n  - name: a\n", 2, "nodes[0].address is missing");
     expect("nodes:\n  - address: h:1\n", 2, "nodes[0].name is missing");
-    expect("nodes:\n  - name: a\n    address: h\n", 3, "is not host:port");
-    expect("nodes:\n  - name: a\n    address: /run/redis.sock\n", 3, "unix sockets are not supported");
+    expect("nodes:\n  - name: a\n    address: h\n", 3, "is neither host:port nor the absolute path");
+    expect(
+        "nodes:\n  - name: a\n    address: unix:/run/redis.sock\n",
+        3,
+        "write for example 127.0.0.1:7001 or /run/",
+    );
+    expect(
+        "nodes:\n  - {name: a, address: /run/a}\n  - {name: b, address: /run/a}\n",
+        3,
+        "also the address on line 2",
+    );
+    config("nodes:\n  - {name: a, address: /run/a}\n  - {name: b, address: /run/A}\n");
     expect("nodes:\n  - name: a b\n    address: h:1\n", 2, "printable characters");
     expect(
         "nodes:\n  - {name: a, address: 'h:1'}\n  - {name: a, address: 'h:2'}\n",
@@ -214,6 +225,23 @@ fn commands_that_may_be_allowed_are_named() {
     expect_after_nodes("commands: {deny: [keys]}\n", 1, "nearest known field is 'allow'");
     let config = config(&format!("{NODES}commands: {{allow: [FLUSHALL, keys]}}\n"));
     assert_eq!(config.settings.allowed_commands, ["flushall", "keys"]);
+}
+
+#[test]
+fn a_unix_socket_has_a_path_and_perhaps_a_mode() {
+    let read = |text: &str| config(&format!("{NODES}unix_socket: {text}\n")).settings.unix_socket.unwrap();
+    let socket = |mode| UnixSocket { path: "/run/ringway.sock".into(), mode };
+    assert_eq!(read("{path: /run/ringway.sock}"), socket(None));
+    for mode in ["660", "0660", "'660'"] {
+        assert_eq!(read(&format!("{{path: /run/ringway.sock, mode: {mode}}}")), socket(Some(0o660)));
+    }
+    expect_after_nodes("unix_socket: {mode: 660}\n", 1, "unix_socket.path is missing");
+    expect_after_nodes("unix_socket:\n  path: ringway.sock\n", 2, "is not an absolute path");
+    expect_after_nodes("unix_socket:\n  path: /run/r\n  mode: 888\n", 3, "is no octal mode");
+    expect_after_nodes("unix_socket:\n  path: /run/r\n  mode: 1777\n", 3, "is no octal mode");
+    expect_after_nodes("listen: /run/r\n", 1, "a unix socket goes into unix_socket.path");
+    let own = "unix_socket: {path: /run/r}\nnodes:\n  - {name: a, address: /run/r}\n";
+    expect(own, 3, "is where the proxy itself listens");
 }
 
 #[test]

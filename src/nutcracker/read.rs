@@ -1,7 +1,7 @@
 //! From the tree to a [`Pool`]: twemproxy's fields, its defaults, and its form of a server line.
 
 use ringway_proxy::settings::Secret;
-use ringway_proxy::topology::{Topology, split_address};
+use ringway_proxy::topology::{Topology, socket_path, split_address};
 use ringway_ring::{HashTag, KeyHash, MAX_WEIGHT, Placement, RingConfig, RingError};
 
 use super::{Pool, Server};
@@ -160,24 +160,26 @@ fn server(text: &str, line: usize) -> Result<Server, String> {
         Some((place, name)) => (place, Some(name.trim())),
         None => (text, None),
     };
-    if place.starts_with('/') {
-        return Err(
-            "is a unix socket, which Ringway does not reach; let the server listen on a port".to_owned()
-        );
-    }
-    let form = || "is not host:port:weight".to_owned();
+    let form = || "is neither host:port:weight nor /path:weight".to_owned();
     let (rest, weight) = place.rsplit_once(':').ok_or_else(form)?;
-    let (host, port) = rest.rsplit_once(':').ok_or_else(form)?;
     let weight: u64 =
         weight.parse().ok().filter(|weight| *weight > 0).ok_or("has a weight that is no number above 0")?;
+    let named = name.is_some_and(|name| !name.is_empty());
+    let name = name.filter(|name| !name.is_empty());
+    if rest.starts_with('/') {
+        socket_path(rest).ok_or("has a path that is too long or none")?;
+        // twemproxy hashes the colon behind the path as well
+        let name = name.map_or_else(|| format!("{rest}:"), str::to_owned);
+        return Ok(Server { line, name, named, address: rest.to_owned(), weight });
+    }
+    let (host, port) = rest.rsplit_once(':').ok_or_else(form)?;
     let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or("has a port that is none")?;
     let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     if split_address(&address).is_none() {
         return Err(form());
     }
     let unnamed = if port == MEMCACHED_PORT { host.to_owned() } else { format!("{host}:{port}") };
-    let named = name.is_some_and(|name| !name.is_empty());
-    let name = name.filter(|name| !name.is_empty()).map_or(unnamed, str::to_owned);
+    let name = name.map_or(unnamed, str::to_owned);
     Ok(Server { line, name, named, address, weight })
 }
 
@@ -219,9 +221,22 @@ mod tests {
         assert_eq!(read("cache.internal:11211:1"), plain("cache.internal", "cache.internal:11211", 1));
         assert_eq!(read("cache.internal:11211:1 a"), plain("a", "cache.internal:11211", 1));
         assert_eq!(read("::1:6379:1"), plain("::1:6379", "[::1]:6379", 1));
-        for wrong in
-            ["", "h", "h:1", "h:1:0", "h:0:1", "h:1:x", "h:x:1", "/run/r.sock:1", ":1:1", "h:70000:1"]
-        {
+        assert_eq!(read("/run/r.sock:1 a"), plain("a", "/run/r.sock", 1));
+        assert_eq!(read("/run/r.sock:2"), plain("/run/r.sock:", "/run/r.sock", 2));
+        for wrong in [
+            "",
+            "h",
+            "h:1",
+            "h:1:0",
+            "h:0:1",
+            "h:1:x",
+            "h:x:1",
+            "/run/r.sock",
+            "/run/r.sock:0",
+            "/:1",
+            ":1:1",
+            "h:70000:1",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -49,8 +49,15 @@ fn quoted(text: &str) -> String {
 
 fn listen(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
     match pool.listen.as_deref() {
-        Some(path) if path.starts_with('/') => {
-            notes.push(format!("listen: {path} is a unix socket, which Ringway does not offer; the default 127.0.0.1:6380 is used"));
+        Some(place) if place.starts_with('/') => {
+            let (path, mode) = place.split_once(' ').unwrap_or((place, ""));
+            let _ = writeln!(text, "unix_socket:\n  path: {}", quoted(path));
+            if !mode.trim().is_empty() {
+                let _ = writeln!(text, "  mode: {}", quoted(mode.trim()));
+            }
+            notes.push(format!(
+                "listen: {path} becomes unix_socket; Ringway listens on 127.0.0.1:6380 too, where every user of this machine can connect"
+            ));
         }
         Some(address) => {
             let _ = writeln!(text, "listen: {}", quoted(address));
@@ -189,6 +196,8 @@ fn others(notes: &mut Vec<String>, pool: &Pool) {
 mod tests {
     use std::path::Path;
 
+    use ringway_proxy::settings::UnixSocket;
+
     use super::*;
     use crate::config::{Secrets, parse as parse_config};
 
@@ -256,7 +265,10 @@ mod tests {
         let (_, text, notes) =
             import("a:\n  listen: /tmp/s 0666\n  hash: crc32\n  servers:\n   - h:1:1\n   - h:2:1\n");
         assert!(notes.iter().any(|note| note.contains("15 bits")), "{notes:#?}");
-        assert!(notes.iter().any(|note| note.contains("unix socket")), "{notes:#?}");
+        assert!(notes.iter().any(|note| note.contains("becomes unix_socket")), "{notes:#?}");
         assert!(!text.contains("listen"));
+        let config = parse_config(&text, &Secrets::FormOnly, Path::new("")).unwrap();
+        let expected = UnixSocket { path: "/tmp/s".into(), mode: Some(0o666) };
+        assert_eq!(config.settings.unix_socket, Some(expected));
     }
 }

@@ -1,12 +1,12 @@
 //! What a client may hold and how long it may keep others waiting; how it leaves.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::client_commands::set_held;
 use super::pipeline::Pipeline;
 use super::session::Unusual;
 use super::{Client, Inner, Reading, exclusive, subscriptions};
+use crate::net::Endpoint;
 use crate::stats::ClosedFor;
 
 impl Client {
@@ -46,7 +46,7 @@ impl Client {
     /// Reads no more of a client that does not speak Redis's protocol, so that it is closed.
     pub(super) fn refuse_protocol(&self, inner: &mut Inner) {
         if let Some(clients) = self.worker.said.other_protocol.happened(self.worker.turn.now()) {
-            let peer = inner.session.peer;
+            let peer = inner.session.peer.clone();
             tracing::warn!(%peer, clients, "a client speaks HTTP or TLS on the Redis port; closed");
         }
         inner.reading = Reading::Refused;
@@ -99,8 +99,8 @@ impl Client {
     }
 
     /// The other end.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.inner.borrow().session.peer
+    pub(crate) fn peer(&self) -> Endpoint {
+        self.inner.borrow().session.peer.clone()
     }
 
     /// Clients that hold no more than `readable` may be read again.

@@ -38,12 +38,11 @@ mod writing;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use crate::net::Stream;
+use crate::net::{Endpoint, Stream};
 use crate::resp::inline;
 use crate::resp::request::{RequestBounds, RequestError, RequestScanner, Scan};
 use crate::resp::{Args, Span};
@@ -126,7 +125,7 @@ struct Inner {
 
 impl Client {
     /// Serves one connection until it ends.
-    pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: SocketAddr) {
+    pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: Endpoint) {
         let session = Session::new(id, peer, &worker);
         let client = Rc::new(Self {
             stream,

@@ -1,6 +1,5 @@
 //! What a client is and what its next command means: answered here, sent to nodes, or refused.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local
 use crate::command::{self, ClientCommand, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::limits::{LARGE_VALUE_BYTES, WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
+use crate::net::Endpoint;
 use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
 use crate::stats::Outcome;
@@ -40,7 +40,7 @@ pub(super) enum Mode {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: u64,
-    pub(super) peer: SocketAddr,
+    pub(super) peer: Endpoint,
     pub(super) protocol: Protocol,
     /// What `SELECT` chose.
     pub(super) database: u32,
@@ -94,7 +94,7 @@ pub(super) enum Unusual {
 }
 
 impl Session {
-    pub(super) fn new(id: u64, peer: SocketAddr, worker: &Worker) -> Self {
+    pub(super) fn new(id: u64, peer: Endpoint, worker: &Worker) -> Self {
         let open = worker.shared.settings.password.is_none();
         let mut session = Self {
             id,

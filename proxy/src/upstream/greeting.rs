@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::Lane;
 use super::tracking::REFUSES;
-use crate::net::Stream;
+use crate::net::{Server, Stream};
 use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
 use crate::resp::{Protocol, encode};
 use crate::scripts::Known;
@@ -31,6 +31,8 @@ pub(crate) struct Identity {
     id: i64,
     /// This end of the connection as the node sees it.
     address: String,
+    /// Whose connection it is, where the address does not tell one server from the next.
+    server: Option<Server>,
 }
 
 /// Connections of one worker to one node that were given up with commands unanswered: new connections have the node
@@ -50,6 +52,11 @@ impl Identity {
     /// What `CLIENT ID` answers.
     pub(crate) fn id(&self) -> i64 {
         self.id
+    }
+
+    /// Whether it may be named to this server.
+    pub(super) fn is_known_to(&self, server: Option<Server>) -> bool {
+        self.server == server
     }
 
     /// What has the node close the connection.
@@ -145,7 +152,7 @@ enum Step {
 /// Why the node cannot be used, in words without secrets.
 pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Greeted, String> {
     let mut request = Vec::new();
-    let steps = write_greeting(&mut request, greeting);
+    let steps = write_greeting(&mut request, greeting, stream.server());
     // a node that refuses at once may have closed already; what it said before is the better reason
     let written = write_all(stream, &request).await;
     let mut reader = Reader::default();
@@ -166,12 +173,13 @@ pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Gr
     if !reader.have.is_empty() && greeting.tracking.is_none() {
         return Err("it sent more than it was asked for".into());
     }
-    let address = address.or_else(|| stream.local_addr().ok().map(|address| address.to_string()));
-    let identity = id.zip(address).map(|(id, address)| Identity { id, address });
+    let address = address.or_else(|| stream.local_addr().map(|address| address.to_string()));
+    let server = stream.server();
+    let identity = id.zip(address).map(|(id, address)| Identity { id, address, server });
     Ok(Greeted { identity, rest: reader.have })
 }
 
-fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
+fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Server>) -> Vec<Step> {
     let Greeting { credentials, lane, fences, scripts, tracking } = *greeting;
     let mut steps = Vec::new();
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
@@ -198,7 +206,7 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>) -> Vec<Step> {
     }
     request(Step::ClientId, &["CLIENT", "ID"]);
     request(Step::ClientInfo, &["CLIENT", "INFO"]);
-    for identity in fences {
+    for identity in fences.iter().filter(|identity| identity.is_known_to(server)) {
         request(Step::Fence, &identity.kill_words().each_ref().map(String::as_str));
     }
     scripts.iter().for_each(|script| request_bytes(Step::Script, &script.request()));
@@ -314,7 +322,7 @@ mod tests {
     #[test]
     fn a_fence_stands_before_the_ping() {
         let mut out = Vec::new();
-        let fence = Identity { id: 7, address: "127.0.0.1:5".into() };
+        let fence = Identity { id: 7, address: "127.0.0.1:5".into(), server: None };
         let scripts = [Known::Script((*b"return 1").into())];
         let lane = Lane { database: 3, ..Lane::default() };
         let greeting = Greeting {
@@ -324,7 +332,7 @@ mod tests {
             scripts: &scripts,
             tracking: None,
         };
-        let steps = write_greeting(&mut out, &greeting);
+        let steps = write_greeting(&mut out, &greeting, None);
         assert!(out.starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"));
         assert_eq!(
             steps,

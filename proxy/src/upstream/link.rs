@@ -23,18 +23,17 @@ use super::block::Block;
 use super::connect::Unmade;
 use super::context::LinkContext;
 use super::conversation::End;
-use super::exchange::{Entry, Exchange, Keep, ReplyTo};
-use super::greeting::{Fences, Identity};
-use super::siblings::{Siblings, fence};
+use super::exchange::{Exchange, Keep, ReplyTo};
+use super::greeting::Fences;
+use super::siblings::Siblings;
 use super::tracking::{Ear, FORGET_ALL, Tracker};
 use super::{Lane, Trouble};
 use crate::command::Command;
-use crate::error::{Failure, Fate};
 use crate::essential::Essential;
-use crate::net::Stream;
+use crate::net::{Server, Stream};
 use crate::resp::{Protocol, encode};
 use crate::settings::NodeSpec;
-use crate::stats::{NodeState, NodeStats, Outcome};
+use crate::stats::{NodeState, NodeStats};
 
 /// How long a node may be silent, with nothing asked of it, before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -72,7 +71,7 @@ pub(crate) struct Link<T: ReplyTo> {
     pub(super) stats: Arc<NodeStats>,
     pub(super) lane: Lane,
     pub(super) fences: Fences,
-    siblings: Siblings<T>,
+    pub(super) siblings: Siblings<T>,
     trouble: watch::Sender<Trouble>,
     /// Whose connection it is, if it is one client's alone.
     pub(super) tracker: Option<Rc<Tracker<T>>>,
@@ -148,6 +147,11 @@ impl<T: ReplyTo + 'static> Link<T> {
     /// The node, to be kept.
     pub(crate) fn spec_arc(&self) -> Arc<NodeSpec> {
         Arc::clone(&self.spec)
+    }
+
+    /// Who is at the other end, where the address does not tell.
+    pub(super) fn server(&self) -> Option<Server> {
+        self.stream.borrow().as_ref().and_then(Stream::server)
     }
 
     /// This worker's figures of the node.
@@ -302,29 +306,6 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
-    /// A node has more to do than it can: who has waited for `limit` would not wait for the reply.
-    fn refuse_late(&self, now: Instant, limit: Duration) {
-        // what stands before a command of one that tracks belongs to it
-        if self.state.get() != State::Up || self.tracker.is_some() {
-            return;
-        }
-        let late = self.exchange.borrow_mut().take_late(now, limit);
-        if late.is_empty() {
-            return;
-        }
-        let why = format!("it is busy; the command waited {} s to be sent", limit.as_secs_f64());
-        if let Some(count) = self.context.said_busy.happened(now) {
-            let (node, address) = (&self.spec.name, &self.spec.address);
-            tracing::warn!(
-                node,
-                address,
-                count,
-                "a node has more to do than it can: commands are refused (NOTSENT)"
-            );
-        }
-        self.refuse(late.into_iter().map(|entry| (entry, Fate::NotSent)), &why);
-    }
-
     /// Bytes of memory that the connection holds; gives back what an idle one has no use for.
     pub(crate) fn held_bytes(&self) -> usize {
         self.exchange.borrow_mut().held_bytes()
@@ -404,52 +385,6 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.fail_all("it left the topology");
         self.over.set(true);
         self.tracker.iter().for_each(|tracker| tracker.has_no_more());
-    }
-
-    /// The connection is gone with commands unanswered, which the node must not run once it has been sent newer ones,
-    /// whichever connection these take: a client may have gone over to another one.
-    fn give_up(self: &Rc<Self>, identity: Option<Identity>) {
-        if let Some(identity) = &identity {
-            fence(&self.siblings, &identity.kill_words(), |link| !Rc::ptr_eq(link, self));
-        }
-        self.fences.add(identity, Instant::now());
-    }
-
-    /// The connection was lost; commands that may go on the next one wait for it.
-    fn reconnect(&self, keep: Keep, why: &str) {
-        self.note_state(State::Connecting, why);
-        self.lose(keep, why);
-    }
-
-    /// The node cannot be used; nothing waits for it.
-    pub(super) fn down(&self, why: &str) {
-        self.note_state(State::Down, why);
-        self.lose(Keep::Nothing, why);
-    }
-
-    fn fail_all(&self, why: &str) {
-        self.state.set(State::Down);
-        why.clone_into(&mut self.why.borrow_mut());
-        self.lose(Keep::Nothing, why);
-    }
-
-    fn lose(&self, keep: Keep, why: &str) {
-        let mut gone = Vec::new();
-        let again = self.exchange.borrow_mut().lost(keep, |entry, fate| gone.push((entry, fate)));
-        self.stats.reads_repeated.add(again as u64);
-        self.refuse(gone, why);
-    }
-
-    fn refuse(&self, gone: impl IntoIterator<Item = (Entry<T>, Fate)>, why: &str) {
-        for (entry, fate) in gone {
-            let outcome = match fate {
-                Fate::NotSent => Outcome::NotSent,
-                Fate::Unknown => Outcome::Unknown,
-            };
-            if let Some(command) = entry.fail(Failure { fate, node: &self.spec, why }) {
-                self.stats.commands.count(command, outcome);
-            }
-        }
     }
 
     pub(super) fn note_state(&self, state: State, why: &str) {

@@ -22,6 +22,7 @@ mod greeting;
 mod hearing;
 mod link;
 mod listener;
+mod losing;
 mod pace;
 mod question;
 mod siblings;

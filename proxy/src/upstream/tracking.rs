@@ -263,7 +263,8 @@ impl<T: ReplyTo + 'static> Link<T> {
         if self.fences.count() != self.fenced.get() {
             let (new, count) = self.fences.since(self.fenced.get());
             self.fenced.set(count);
-            for identity in new {
+            let server = self.server();
+            for identity in new.iter().filter(|identity| identity.is_known_to(server)) {
                 encode::request(exchange.out(), &identity.kill_words());
                 exchange.commit_fence(now);
             }

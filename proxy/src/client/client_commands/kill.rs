@@ -1,13 +1,14 @@
 //! CLIENT KILL: closes connections of clients, on whatever worker they are.
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::super::workers::ask_workers;
 use super::super::{Client, Inner, Reading};
-use super::list::{Kind, user_of};
+use super::list::{Kind, local_endpoint, user_of};
 use super::{Answer, SYNTAX};
+use crate::net::Endpoint;
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::worker::Worker;
@@ -17,8 +18,8 @@ use crate::worker::Worker;
 struct Conditions {
     id: Option<u64>,
     /// Given as text; what is no address is nobody's.
-    address: Option<Option<SocketAddr>>,
-    local_address: Option<Option<SocketAddr>>,
+    address: Option<Option<Endpoint>>,
+    local_address: Option<Option<Endpoint>>,
     kind: Option<Kind>,
     user: Option<Box<[u8]>>,
     older_than: Option<Duration>,
@@ -61,19 +62,25 @@ impl Conditions {
     fn hold_for(&self, client: &Client, now: Instant) -> bool {
         let inner = client.inner.borrow();
         let session = &inner.session;
-        let local = || client.stream.local_addr().ok();
         self.spared != Some(session.id)
             && self.id.is_none_or(|id| id == session.id)
-            && self.address.is_none_or(|address| address == Some(session.peer))
+            && self.address.as_ref().is_none_or(|address| address.as_ref() == Some(&session.peer))
             && self.kind.is_none_or(|kind| kind == Kind::of(session))
             && self.user.as_deref().is_none_or(|user| user == user_of(session).as_bytes())
             && self.older_than.is_none_or(|age| now.saturating_duration_since(session.since()) >= age)
-            && self.local_address.is_none_or(|address| address.is_some() && address == local())
+            && self
+                .local_address
+                .as_ref()
+                .is_none_or(|at| at.is_some() && *at == local_endpoint(client, session))
     }
 }
 
-fn address(text: &[u8]) -> Option<SocketAddr> {
-    std::str::from_utf8(text).ok()?.parse().ok()
+fn address(text: &[u8]) -> Option<Endpoint> {
+    let text = std::str::from_utf8(text).ok()?;
+    match text.strip_suffix(":0").filter(|path| path.starts_with('/')) {
+        Some(path) => Some(Endpoint::Unix(Path::new(path).into())),
+        None => text.parse().ok().map(Endpoint::Network),
+    }
 }
 
 /// There is one user.

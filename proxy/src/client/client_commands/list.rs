@@ -15,6 +15,7 @@ use super::super::workers::ask_workers_at_leisure;
 use super::super::{Client, Inner, Reading, tracking};
 use super::{Answer, SYNTAX};
 use crate::command::SubscriptionKind;
+use crate::net::Endpoint;
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::worker::Worker;
@@ -155,6 +156,14 @@ fn together(lines: &[Lines], ids: Option<&[u64]>, limit: usize) -> Option<String
     (len <= limit).then(|| places.iter().map(|(_, line)| *line).collect())
 }
 
+/// This end of a client's connection.
+pub(super) fn local_endpoint(client: &Client, session: &Session) -> Option<Endpoint> {
+    match &session.peer {
+        Endpoint::Network(_) => client.stream.local_addr().map(Endpoint::Network),
+        path => Some(path.clone()),
+    }
+}
+
 /// The line of the one who asks.
 pub(super) fn line_of(client: &Client, inner: &Inner) -> String {
     let mut line = String::new();
@@ -166,6 +175,7 @@ fn flags(inner: &Inner) -> String {
     let session = &inner.session;
     let waits = session.running.as_ref().is_some_and(|running| running.ends_with_client);
     let known = [
+        ('U', session.peer.path().is_some()),
         ('P', session.subscriptions.is_some()),
         ('t', session.tracking.is_some()),
         ('R', session.tracking.as_ref().is_some_and(|tracking| tracking.is_broken())),
@@ -183,7 +193,7 @@ fn write_line(client: &Client, inner: &Inner, now: Instant, out: &mut String) {
     let Inner { session, pipeline, pending, .. } = inner;
     let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
     let idle = if client.active.get() { 0 } else { seconds(client.last_seen.get()) };
-    let local = client.stream.local_addr().map(|address| address.to_string()).unwrap_or_default();
+    let local = local_endpoint(client, session).map(|local| local.to_string()).unwrap_or_default();
     let ((held_replies, held_bytes), (reply_buffer, places)) = (pipeline.held(), pipeline.capacity());
     let queued = session.transaction.bytes();
     let memory = size_of::<Client>() + pending.capacity() + queued + reply_buffer + places + held_bytes;

@@ -1,0 +1,27 @@
+//! Which server a unix socket's path leads to.
+//!
+//! A server that is restarted counts its connections from one again, and on a unix socket it knows all of them by the same
+//! address. What is meant for a connection of the server before must not reach this one, so the socket's file tells them
+//! apart: each server makes its own.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// See the head of this file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Server {
+    device: u64,
+    inode: u64,
+    /// An inode's number is soon given to another file. `None` where the file system does not tell.
+    born: Option<SystemTime>,
+}
+
+impl Server {
+    /// The one whose socket is there now.
+    pub(super) fn at(path: &Path) -> io::Result<Self> {
+        let about = std::fs::symlink_metadata(path)?;
+        Ok(Self { device: about.dev(), inode: about.ino(), born: about.created().ok() })
+    }
+}

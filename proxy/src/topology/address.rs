@@ -1,0 +1,94 @@
+//! Addresses of nodes as operators write them: `host:port`, `[v6]:port`, or the path of a unix socket.
+
+use std::path::Path;
+
+/// Longest path of a unix socket, in bytes: what every system can name (Linux 107, macOS 103) with one more sign behind it.
+pub const SOCKET_PATH_BYTES: usize = 100;
+
+/// An address in its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeAddress<'a> {
+    /// Host and port.
+    Network(&'a str, u16),
+    /// An absolute path.
+    Unix(&'a Path),
+}
+
+impl<'a> NodeAddress<'a> {
+    /// What an address looks like, for messages.
+    pub const FORMS: &'static str =
+        "neither host:port nor the absolute path of a unix socket (at most 100 bytes)";
+
+    /// Reads an address; `None` when it is none.
+    pub fn parse(address: &'a str) -> Option<Self> {
+        match socket_path(address) {
+            Some(path) => Some(Self::Unix(path)),
+            None => split_address(address).map(|(host, port)| Self::Network(host, port)),
+        }
+    }
+
+    /// The text by which two addresses are told to be the same: hosts have no letters of two cases.
+    pub fn key(address: &str) -> String {
+        if address.starts_with('/') { address.to_owned() } else { address.to_ascii_lowercase() }
+    }
+}
+
+/// The path of a unix socket: absolute, of no more than [`SOCKET_PATH_BYTES`], with nothing that could forge a line.
+pub fn socket_path(text: &str) -> Option<&Path> {
+    let fits = text.starts_with('/')
+        && !text.ends_with('/')
+        && text.len() <= SOCKET_PATH_BYTES
+        && !text.chars().any(char::is_control);
+    fits.then(|| Path::new(text))
+}
+
+/// Host and port of `host:port` or `[v6]:port`; `None` when it is neither.
+pub fn split_address(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').filter(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())?,
+        None => Some(host).filter(|host| !host.contains(':'))?,
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    (!host.is_empty() && host.len() <= 253 && host.chars().all(plain)).then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_or_refused() {
+        let network = |host, port| Some(NodeAddress::Network(host, port));
+        assert_eq!(NodeAddress::parse("127.0.0.1:7001"), network("127.0.0.1", 7001));
+        assert_eq!(NodeAddress::parse("cache-1.internal:6379"), network("cache-1.internal", 6379));
+        assert_eq!(NodeAddress::parse("[::1]:7001"), network("::1", 7001));
+        let longest = format!("/{}", "x".repeat(SOCKET_PATH_BYTES - 1));
+        for path in ["/run/redis/redis.sock", "/with a space:6379", longest.as_str()] {
+            assert_eq!(NodeAddress::parse(path), Some(NodeAddress::Unix(Path::new(path))));
+        }
+        let too_long = format!("{longest}x");
+        for bad in [
+            "",
+            ":",
+            "host",
+            "host:",
+            ":1",
+            "host:0",
+            "host:65536",
+            "::1:7001",
+            "[::1:7",
+            "a b:1",
+            "h:\r\n1",
+            "/",
+            "/run/",
+            "/run/a\r\n",
+            "run/redis.sock",
+            "unix:/run/redis.sock",
+            &too_long,
+        ] {
+            assert_eq!(NodeAddress::parse(bad), None, "{bad:?}");
+        }
+    }
+}
