@@ -52,17 +52,17 @@ BUGS = (
         CORE,
     ),
     Bug(
-        "a command that is written in part is torn when those behind it are taken back",
-        "proxy/src/upstream/exchange/outgoing.rs",
-        "if let Some(part) = part {",
-        "if let Some(part) = part.filter(|_| false) {",
+        "a command that is written in part is taken back",
+        "proxy/src/upstream/exchange/sending.rs",
+        "if is_in_part || self.streaming || !",
+        "if self.streaming || !",
         CORE,
     ),
     Bug(
         "a node that is slow is sent as much as one that is fast",
         "proxy/src/upstream/exchange/window.rs",
-        "if more > self.patience {",
-        "if more > self.patience && false {",
+        "if more <= self.patience {",
+        "if more <= self.patience.saturating_mul(100) {",
         ("test", "-p", "ringway-proxy", "--lib", "window"),
     ),
     Bug(

@@ -61,10 +61,14 @@ impl Inherited {
                     .take_unix_listener(at)
                     .map(|socket| std::mem::replace(&mut found.unix, socket).is_some()),
             };
-            if taken.map_err(|error| refused(error.to_string()))? {
-                return Err(refused(
-                    "there are two of this name; hand in one, for [::] and 0.0.0.0 alike".into(),
-                ));
+            let hint = if name == "unix" {
+                ""
+            } else {
+                "; a unix socket has the name 'unix' (FileDescriptorName=unix)"
+            };
+            if taken.map_err(|error| refused(format!("{error}{hint}")))? {
+                let hint = if name == "unix" { "" } else { ", for [::] and 0.0.0.0 alike" };
+                return Err(refused(format!("there are two of this name; hand in one{hint}")));
             }
         }
         Ok(found)
@@ -150,6 +154,7 @@ mod tests {
         for unit in [
             include_str!("../deploy/systemd/ringway.socket"),
             include_str!("../deploy/systemd/ringway-admin.socket"),
+            include_str!("../deploy/systemd/ringway-unix.socket"),
         ] {
             let name = unit.lines().find_map(|line| line.strip_prefix("FileDescriptorName=")).unwrap();
             assert_eq!(names_of(&format!("{name}:metrics"), 2), Ok(vec![name, "metrics"]));

@@ -168,7 +168,11 @@ fn a4_a_late_write_over_a_unix_socket_is_fenced() {
 #[test]
 fn a6_no_connection_of_a_server_is_taken_for_one_of_the_server_before() {
     let mut servers = servers(1);
-    let mut settings = patient(servers.nodes.clone());
+    // by another name too
+    let other = folder();
+    let link = other.path().join("link.sock");
+    std::os::unix::fs::symlink(&servers.nodes[0].address, &link).expect("a link");
+    let mut settings = patient(vec![NodeSpec::new("cache-1", link.display().to_string())]);
     settings.threads = 4;
     let harness = Harness::start(settings);
     harness.wait_usable("cache-1");
@@ -207,6 +211,19 @@ fn what_a_dead_process_left_is_replaced_and_nothing_else_is() {
     assert!(told.contains("no socket"), "{told}");
     assert_eq!(std::fs::read_to_string(&plain).expect("it is there"), "kept");
     assert!(proxy_on(&cluster, &folder.path().join("no/such/directory"), false).is_err());
+    // one that stands still with a full queue
+    let full = folder.path().join("full");
+    let still = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+    still.bind(&socket2::SockAddr::unix(&full).expect("a path")).expect("bind");
+    still.listen(0).expect("listen");
+    let _waits = UnixStream::connect(&full).expect("it waits");
+    assert!(why(proxy_on(&cluster, &full, false)).contains("in use"));
+    // one of another kind
+    let datagrams = folder.path().join("datagrams");
+    let _datagrams = std::os::unix::net::UnixDatagram::bind(&datagrams).expect("bind");
+    for replace in [false, true] {
+        assert!(why(proxy_on(&cluster, &datagrams, replace)).contains("cannot tell whether"));
+    }
     let left = folder.path().join("left");
     drop(UnixListener::bind(&left).expect("a socket"));
     let proxy = proxy_on(&cluster, &left, false).expect("it is replaced");

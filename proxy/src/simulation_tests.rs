@@ -119,7 +119,7 @@ impl Simulation {
         let now = Instant::now();
         let exchange = || {
             let mut exchange = Exchange::new(now);
-            exchange.begin(now, PATIENCE);
+            exchange.begin(now, PATIENCE, Duration::ZERO);
             exchange
         };
         let node = |at: usize| Node {
@@ -253,7 +253,7 @@ impl Simulation {
         for (entry, fate) in lost {
             entry.fail(Failure { fate, node: &node.spec, why: "it broke" });
         }
-        node.exchange.begin(self.now, PATIENCE);
+        node.exchange.begin(self.now, PATIENCE, Duration::ZERO);
     }
 
     /// A node is busy for too long.

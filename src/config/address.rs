@@ -31,7 +31,8 @@ pub(crate) fn unix_socket(reader: &mut Reader, root: &Section<'_>) -> Option<Uni
     root.get("unix_socket")?;
     let at = reader.inner(root, "unix_socket", &["path", "mode"]);
     let mode = reader.text(&at, "mode").map(str::to_owned).and_then(|text| {
-        let mode = u32::from_str_radix(&text, 8).ok().filter(|mode| *mode <= 0o777 && text.len() <= 4);
+        let digits = Some(text.as_str()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let mode = digits.and_then(|text| u32::from_str_radix(text, 8).ok()).filter(|mode| *mode <= 0o777);
         if mode.is_none() {
             let problem = format!(
                 "{}: '{}' is no octal mode; write for example 770: who may write to the socket may connect",
@@ -50,7 +51,7 @@ pub(crate) fn unix_socket(reader: &mut Reader, root: &Section<'_>) -> Option<Uni
     };
     let Some(path) = socket_path(text) else {
         let problem = format!(
-            "{}: '{}' is not an absolute path of at most {SOCKET_PATH_BYTES} bytes; write for example /run/ringway/ringway.sock",
+            "{}: '{}' is not an absolute path of at most {SOCKET_PATH_BYTES} bytes without spaces; write for example /run/ringway/ringway.sock",
             at.path("path"),
             shown(text)
         );

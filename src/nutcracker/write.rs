@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use ringway_proxy::topology::socket_path;
+
 use super::Pool;
 use crate::config::is_loopback;
 
@@ -50,7 +52,13 @@ fn quoted(text: &str) -> String {
 fn listen(text: &mut String, notes: &mut Vec<String>, pool: &Pool) {
     match pool.listen.as_deref() {
         Some(place) if place.starts_with('/') => {
-            let (path, mode) = place.split_once(' ').unwrap_or((place, ""));
+            let (path, mode) = place.rsplit_once(' ').unwrap_or((place, ""));
+            if socket_path(path).is_none() {
+                notes.push(format!(
+                    "listen: {path} is too long for a unix socket of Ringway, or has spaces; the default 127.0.0.1:6380 is used"
+                ));
+                return;
+            }
             let _ = writeln!(text, "unix_socket:\n  path: {}", quoted(path));
             if !mode.trim().is_empty() {
                 let _ = writeln!(text, "  mode: {}", quoted(mode.trim()));

@@ -68,7 +68,10 @@ impl Stream {
 
     async fn connect_unix(path: &Path) -> io::Result<Self> {
         let server = Server::at(path)?;
-        let inner = UnixStream::connect(path).await?;
+        let inner = UnixStream::connect(path).await.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::Error::other("its queue of connections is full"),
+            _ => error,
+        })?;
         if Server::at(path)? != server {
             return Err(io::Error::other("another server took its place meanwhile"));
         }

@@ -21,7 +21,7 @@ pub(crate) struct Server {
 impl Server {
     /// The one whose socket is there now.
     pub(super) fn at(path: &Path) -> io::Result<Self> {
-        let about = std::fs::symlink_metadata(path)?;
+        let about = std::fs::metadata(path)?;
         Ok(Self { device: about.dev(), inode: about.ino(), born: about.created().ok() })
     }
 }

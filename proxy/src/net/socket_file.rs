@@ -5,7 +5,6 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -18,7 +17,8 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Makes a socket that listens, and its file.
+    /// Makes a socket that listens, and its file. The place of one that listens is taken only with `replace`, and only from
+    /// a process of the same user; that of one that is dead always.
     ///
     /// # Errors
     /// `AddrInUse` when a process listens there that is not to be replaced; the system's words.
@@ -35,15 +35,23 @@ impl SocketFile {
                     "there is a file that is no socket",
                 ));
             }
-            Ok(_) if !replace && UnixStream::connect(path).is_ok() => {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            _ => {}
+            Ok(about) => match is_listened_to(path)? {
+                true if !replace => return Err(io::ErrorKind::AddrInUse.into()),
+                true if about.uid() != rustix::process::geteuid().as_raw() => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::AddrInUse,
+                        "another user's process listens there",
+                    ));
+                }
+                _ => {}
+            },
+            Err(_) => {}
         }
+        // a name of its own: another process may be at the same
         let mut beside = path.as_os_str().to_owned();
-        beside.push("~");
+        beside.push(format!("~{}", std::process::id()));
         let beside = PathBuf::from(beside);
-        // left by a process that was killed just then
+        // left by a process of this number that was killed just then
         let _ = std::fs::remove_file(&beside);
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&beside)?)?;
@@ -52,8 +60,9 @@ impl SocketFile {
                 std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode))?;
             }
             socket.listen(backlog)?;
+            let inode = inode(&beside)?;
             std::fs::rename(&beside, path)?;
-            inode(path)
+            Ok(inode)
         })();
         match moved {
             Ok(inode) => Ok((socket, Self { path: path.to_owned(), inode })),
@@ -62,6 +71,23 @@ impl SocketFile {
                 Err(error)
             }
         }
+    }
+}
+
+/// Whether somebody listens there; one whose queue is full does.
+fn is_listened_to(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error) => match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(true),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
+            _ => Err(io::Error::new(
+                error.kind(),
+                format!("cannot tell whether somebody listens there: {error}"),
+            )),
+        },
     }
 }
 

@@ -1,9 +1,10 @@
 //! Addresses of nodes as operators write them: `host:port`, `[v6]:port`, or the path of a unix socket.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Longest path of a unix socket, in bytes: what every system can name (Linux 107, macOS 103) with one more sign behind it.
-pub const SOCKET_PATH_BYTES: usize = 100;
+/// Longest path of a unix socket, in bytes: what every system can name (Linux 107, macOS 103) with the number of a process
+/// behind it.
+pub const SOCKET_PATH_BYTES: usize = 95;
 
 /// An address in its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum NodeAddress<'a> {
 impl<'a> NodeAddress<'a> {
     /// What an address looks like, for messages.
     pub const FORMS: &'static str =
-        "neither host:port nor the absolute path of a unix socket (at most 100 bytes)";
+        "neither host:port nor the absolute path of a unix socket (at most 95 bytes, without spaces)";
 
     /// Reads an address; `None` when it is none.
     pub fn parse(address: &'a str) -> Option<Self> {
@@ -29,16 +30,23 @@ impl<'a> NodeAddress<'a> {
 
     /// The text by which two addresses are told to be the same: hosts have no letters of two cases.
     pub fn key(address: &str) -> String {
-        if address.starts_with('/') { address.to_owned() } else { address.to_ascii_lowercase() }
+        if address.starts_with('/') {
+            // `/run//a` is `/run/a`
+            let path: PathBuf = Path::new(address).components().collect();
+            path.display().to_string()
+        } else {
+            address.to_ascii_lowercase()
+        }
     }
 }
 
-/// The path of a unix socket: absolute, of no more than [`SOCKET_PATH_BYTES`], with nothing that could forge a line.
+/// The path of a unix socket: absolute, of no more than [`SOCKET_PATH_BYTES`], without spaces, which servers do not tell
+/// from the end of an address, and with nothing that could forge a line.
 pub fn socket_path(text: &str) -> Option<&Path> {
     let fits = text.starts_with('/')
         && !text.ends_with('/')
         && text.len() <= SOCKET_PATH_BYTES
-        && !text.chars().any(char::is_control);
+        && !text.chars().any(|c| c.is_control() || c.is_whitespace());
     fits.then(|| Path::new(text))
 }
 
@@ -59,13 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn two_spellings_of_an_address_are_one() {
+        let same = |a: &str, b: &str| NodeAddress::key(a) == NodeAddress::key(b);
+        assert!(same("HOST:1", "host:1") && same("/run//a", "/run/./a") && !same("/run/A", "/run/a"));
+    }
+
+    #[test]
     fn addresses_are_split_or_refused() {
         let network = |host, port| Some(NodeAddress::Network(host, port));
         assert_eq!(NodeAddress::parse("127.0.0.1:7001"), network("127.0.0.1", 7001));
         assert_eq!(NodeAddress::parse("cache-1.internal:6379"), network("cache-1.internal", 6379));
         assert_eq!(NodeAddress::parse("[::1]:7001"), network("::1", 7001));
         let longest = format!("/{}", "x".repeat(SOCKET_PATH_BYTES - 1));
-        for path in ["/run/redis/redis.sock", "/with a space:6379", longest.as_str()] {
+        for path in ["/run/redis/redis.sock", "/with:6379", longest.as_str()] {
             assert_eq!(NodeAddress::parse(path), Some(NodeAddress::Unix(Path::new(path))));
         }
         let too_long = format!("{longest}x");
@@ -84,6 +98,7 @@ mod tests {
             "/",
             "/run/",
             "/run/a\r\n",
+            "/with a space",
             "run/redis.sock",
             "unix:/run/redis.sock",
             &too_long,

@@ -33,16 +33,18 @@ impl<T: ReplyTo + 'static> Link<T> {
                 scripts: &self.context.scripts.all(),
                 tracking: tracking.as_deref(),
             };
+            let begun = Instant::now();
             let greeted = greet(&stream, &greeting).await?;
             // a connection that was given up in the meantime is not fenced on this one
             self.fenced.set(count);
             if self.fences.count() != count {
                 return Err("another connection to it was given up just now".into());
             }
-            Ok::<_, String>((stream, greeted))
+            Ok::<_, String>((stream, greeted, begun.elapsed()))
         };
         let limit = self.context.timeouts.connect;
-        let (stream, Greeted { identity, rest }) = match tokio::time::timeout(limit, attempt).await {
+        let (stream, Greeted { identity, rest }, greeting) = match tokio::time::timeout(limit, attempt).await
+        {
             Ok(result) => result.map_err(Unmade::Failed)?,
             Err(_) => {
                 let why = format!("no connection or no greeting within {} ms", limit.as_millis());
@@ -56,7 +58,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.received(&rest).map_err(Unmade::Failed)?;
         *self.stream.borrow_mut() = Some(stream);
         self.id.set(identity.as_ref().map(Identity::id));
-        self.exchange.borrow_mut().begin(Instant::now(), self.context.timeouts.operation / PATIENCE_SHARE);
+        self.exchange.borrow_mut().begin(
+            Instant::now(),
+            self.context.timeouts.operation / PATIENCE_SHARE,
+            greeting,
+        );
         self.stalled.set(false);
         self.broken.borrow_mut().take();
         self.stats.connections_changed(1);

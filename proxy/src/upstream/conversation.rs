@@ -74,6 +74,10 @@ impl<T: ReplyTo + 'static> Link<T> {
         if let Some(why) = self.broken.borrow_mut().take() {
             return Poll::Ready(Some(End::Closed(why)));
         }
+        // replies that came make room for what waited for them
+        if self.exchange.borrow().holds_back() {
+            self.flush();
+        }
         // replies that came in the meantime have cleared the suspicion
         if self.stalled.take()
             && self.exchange.borrow().is_stalled(Instant::now(), self.context.timeouts.operation)
@@ -140,9 +144,6 @@ impl<T: ReplyTo + 'static> Link<T> {
             count(stats, command, reply);
             stats.seconds.observe(now.saturating_duration_since(at));
         });
-        if self.exchange.borrow().holds_back() {
-            self.flush();
-        }
         result.map_err(|violation| violation.to_string())
     }
 }

@@ -211,15 +211,15 @@ impl<T: ReplyTo> Exchange<T> {
             scanned: 0,
             streaming: false,
             progress: now,
-            window: Window::new(now, Duration::MAX),
+            window: Window::new(now, Duration::MAX, Duration::ZERO),
             told: None,
         }
     }
 
-    /// A connection is made. No more is sent on it than the node answers within `patience`.
-    pub(crate) fn begin(&mut self, now: Instant, patience: Duration) {
+    /// A connection is made; to be greeted took so long. No more is sent on it than the node answers within `patience`.
+    pub(crate) fn begin(&mut self, now: Instant, patience: Duration, greeting: Duration) {
         self.progress = now;
-        self.window = Window::new(now, patience);
+        self.window = Window::new(now, patience, greeting);
     }
 
     /// Push messages may come from now on. Invalidations are passed on when they come, each in its place between the

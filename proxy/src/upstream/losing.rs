@@ -70,12 +70,11 @@ impl<T: ReplyTo + 'static> Link<T> {
             return;
         }
         let why = format!("it is busy; the command waited {} s to be sent", limit.as_secs_f64());
-        if let Some(count) = self.context.said_busy.happened(now) {
+        if self.context.said_busy.happened(now).is_some() {
             let (node, address) = (&self.spec.name, &self.spec.address);
             tracing::warn!(
                 node,
                 address,
-                count,
                 "a node has more to do than it can: commands are refused (NOTSENT)"
             );
         }

@@ -114,17 +114,10 @@ impl Outgoing {
         self.at = 0;
     }
 
-    /// Takes back the next `len` bytes that wait to be written. They are counted as written. Before them may stand a
-    /// command that is written in `part`, which moves behind them.
-    pub(super) fn take_back(&mut self, part: Option<Range<u64>>, len: u64) {
-        let skipped = len as usize;
-        if let Some(part) = part {
-            let start = self.at.saturating_sub((self.written - part.start) as usize);
-            let end = self.at + (part.end - self.written) as usize;
-            self.bytes.copy_within(start..end, start + skipped);
-        }
-        self.at += skipped;
-        self.written += len;
+    /// Takes back the next `len` bytes that wait to be written, which are counted as written. Whether it is time to
+    /// [`Outgoing::tidy`].
+    pub(super) fn take_back(&mut self, len: u64) -> bool {
+        self.wrote(len as usize)
     }
 
     /// Takes back everything from the stream offset `from` on, of which nothing is written.

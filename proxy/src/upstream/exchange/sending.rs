@@ -39,7 +39,7 @@ impl<T: ReplyTo> Exchange<T> {
             self.progress = now;
         }
         if self.out.wrote(len) {
-            self.out.tidy(self.queue.front().map_or(u64::MAX, |front| front.start));
+            self.tidy();
         }
         if self.window.is_due() {
             let written = self.out.written();
@@ -55,33 +55,38 @@ impl<T: ReplyTo> Exchange<T> {
             Some(front) if owes(front) => now.saturating_duration_since(front.at.max(self.progress)),
             _ => Duration::ZERO,
         };
-        self.window.look(silent);
+        self.window.look(silent, now);
     }
 
-    /// Takes back the commands, the oldest first, of which no byte was written for longer than `limit`.
+    /// Takes back the commands, the oldest first, that have waited for longer than `limit` for a node that is slow: not
+    /// while it is the way there that is full, nor while a long reply passes.
     pub(crate) fn take_late(&mut self, now: Instant, limit: Duration) -> Vec<Entry<T>> {
-        if self.out.unwritten().is_empty() {
+        let written = self.out.written();
+        if self.out.end() == written {
             return Vec::new();
         }
-        let (written, since) = (self.out.written(), self.window.since());
         let first = self.queue.partition_point(|entry| entry.start < written);
+        let is_in_part = first.checked_sub(1).is_some_and(|at| self.queue[at].end > written);
+        if is_in_part || self.streaming || !self.window.is_slow() {
+            self.window.moves(now);
+            return Vec::new();
+        }
+        let since = self.window.since();
         let late = |entry: &&Entry<T>| {
             entry.is_a_clients() && now.saturating_duration_since(entry.at.max(since)) > limit
         };
         let count = self.queue.range(first..).take_while(late).count();
-        let (Some(begin), Some(last)) =
-            (self.queue.get(first), self.queue.range(first..first + count).next_back())
-        else {
-            return Vec::new();
-        };
-        let len = last.end - begin.start;
-        // the bytes of a command that is written in part stay together
-        let partial =
-            first.checked_sub(1).and_then(|at| self.queue.get_mut(at)).filter(|entry| entry.end > written);
-        self.out.take_back(partial.as_ref().map(|entry| entry.start..entry.end), len);
-        if let Some(partial) = partial {
-            (partial.start, partial.end) = (partial.start + len, partial.end + len);
+        let late: Vec<Entry<T>> = self.queue.drain(first..first + count).collect();
+        if let (Some(begin), Some(end)) = (late.first(), late.last())
+            && self.out.take_back(end.end - begin.start)
+        {
+            self.tidy();
         }
-        self.queue.drain(first..first + count).collect()
+        late
+    }
+
+    /// Lets go of bytes that are written and answered.
+    fn tidy(&mut self) {
+        self.out.tidy(self.queue.front().map_or(u64::MAX, |front| front.start));
     }
 }

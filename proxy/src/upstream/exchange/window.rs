@@ -11,29 +11,45 @@
 //! hindrance costs nothing.
 //!
 //! ```text
-//!   the round took    patience more than the shortest one    as many commands as would have fitted
-//!                     less, and commands were held back      four times as many, or twice when it is near
+//!   the round took                                  then
+//!   hardly longer than the way there and back       four times as many or twice, if some were held back
+//!   up to the patience longer                       one more, if some were held back
+//!   longer                                          an eighth fewer
+//!   so long that a silence is near                  half as many, or fewer: what would have fitted
+//!   as long with fewer commands                     no fewer than that: it is not they that take the time
 //! ```
-//! The shortest round is what the way to the node takes: to send less does not make it shorter. For nodes that answer at
-//! once the bound soon lies far above what clients have under way.
+//! One more here and a part fewer there is what lets several connections come to equal parts. The way is what the greeting took, or
+//! the shortest round. For nodes that answer at once the bound soon lies far above what clients have under way.
 //!
-//! Behind a silence as long as the patience nothing is sent at all.
+//! Behind a silence of the patience and the way nothing is sent at all.
 
 use std::time::{Duration, Instant};
 
+/// How many commands may be under way on a new connection.
+const FIRST_COMMANDS: usize = 4;
 /// The bound grows no further.
 const MOST_COMMANDS: usize = 1 << 20;
+/// When nobody has looked for so long, this process stood still: how long a round took says nothing of the node.
+const STANDSTILL: Duration = Duration::from_millis(200);
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Window {
     patience: Duration,
+    /// How long an answer takes whatever is sent.
+    way: Duration,
     /// Since when commands could be sent.
     since: Instant,
+    looked: Instant,
     commands: usize,
     /// The same, or 0 when the node was silent for too long when somebody looked.
     may_be_sent: usize,
-    shortest: Duration,
+    /// To send fewer does not help.
+    least: usize,
+    /// The round after which the bound was lowered last: its commands, and how long it took.
+    too_long: Option<(usize, Duration)>,
+    /// Whether the last round took notably longer than the way.
+    is_slow: bool,
     round: Option<Round>,
     /// Whether the next write begins a round.
     due: bool,
@@ -51,14 +67,18 @@ struct Round {
 }
 
 impl Window {
-    /// That of a new connection.
-    pub(super) fn new(now: Instant, patience: Duration) -> Self {
+    /// That of a new connection; to be greeted took so long.
+    pub(super) fn new(now: Instant, patience: Duration, greeting: Duration) -> Self {
         Self {
             patience,
+            way: greeting.min(patience.saturating_mul(2)),
             since: now,
-            commands: 1,
-            may_be_sent: 1,
-            shortest: Duration::MAX,
+            looked: now,
+            commands: FIRST_COMMANDS,
+            may_be_sent: FIRST_COMMANDS,
+            least: 1,
+            too_long: None,
+            is_slow: false,
             round: None,
             due: false,
             wants_more: false,
@@ -67,8 +87,10 @@ impl Window {
     }
 
     /// Somebody looks; `silent` tells how long the node has been owing replies without a word.
-    pub(super) fn look(&mut self, silent: Duration) {
-        self.may_be_sent = if silent > self.patience { 0 } else { self.commands };
+    pub(super) fn look(&mut self, silent: Duration, now: Instant) {
+        self.looked = now;
+        let too_long = silent > self.patience.saturating_add(self.way);
+        self.may_be_sent = if too_long { 0 } else { self.commands };
         self.due = self.round.is_none();
     }
 
@@ -81,6 +103,16 @@ impl Window {
     /// Since when commands could be sent.
     pub(super) fn since(&self) -> Instant {
         self.since
+    }
+
+    /// Whether the node is known to be slow: whoever waits, waits for it.
+    pub(super) fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+
+    /// What waits does not wait for the node to be less busy.
+    pub(super) fn moves(&mut self, now: Instant) {
+        self.since = now;
     }
 
     /// Until now nothing could be sent.
@@ -134,18 +166,41 @@ impl Window {
 
     #[cold]
     fn learn(&mut self, round: &Round, now: Instant) {
-        let took = now.saturating_duration_since(round.began);
-        self.shortest = self.shortest.min(took);
-        let more = took - self.shortest;
         let wants_more = std::mem::take(&mut self.wants_more);
-        if more > self.patience {
-            let fit = round.commands as f64 * self.patience.as_secs_f64() / more.as_secs_f64();
-            self.commands = (fit as usize).max(1);
-        } else if wants_more {
-            let factor = if more < self.patience / 8 { 4 } else { 2 };
-            self.commands = (self.commands * factor).min(MOST_COMMANDS);
-        }
         self.due = self.holds_back;
+        if now.saturating_duration_since(self.looked) > STANDSTILL {
+            return;
+        }
+        let took = now.saturating_duration_since(round.began);
+        self.way = self.way.min(took);
+        let more = took - self.way;
+        self.is_slow = more >= self.patience / 8;
+        if more <= self.patience {
+            (self.least, self.too_long) = (1, None);
+            if wants_more {
+                let grown = match self.is_slow {
+                    true => self.commands + 1,
+                    false => self.commands * if took < self.patience { 4 } else { 2 },
+                };
+                self.commands = grown.min(MOST_COMMANDS);
+            }
+        } else {
+            let sent = round.commands;
+            match self.too_long {
+                Some((before, _)) if sent * 4 > before * 3 => {}
+                Some((_, longer)) if took.saturating_mul(8) > longer.saturating_mul(7) => self.least = sent,
+                _ => self.too_long = Some((sent, took)),
+            }
+            // five eighths of what a silence may last
+            let is_urgent = took > self.patience.saturating_mul(5) / 2;
+            let fewer = if is_urgent {
+                let fit = sent as f64 * self.patience.as_secs_f64() / more.as_secs_f64();
+                (fit as usize).min(sent.div_ceil(2))
+            } else {
+                sent - sent / 8
+            };
+            self.commands = self.commands.min(fewer).max(self.least);
+        }
         self.may_be_sent = self.commands;
     }
 }
