@@ -18,8 +18,9 @@
 //!   so long that a silence is near                  half as many, or fewer: what would have fitted
 //!   as long with fewer commands                     no fewer than that: it is not they that take the time
 //! ```
-//! One more here and a part fewer there is what lets several connections come to equal parts. The way is what the greeting took, or
-//! the shortest round. For nodes that answer at once the bound soon lies far above what clients have under way.
+//! One more here and a part fewer there is what lets several connections come to equal parts. The way is what the
+//! greeting took, or the shortest round. For nodes that answer at once the bound soon lies far above what clients have
+//! under way.
 //!
 //! Behind a silence of the patience and the way nothing is sent at all.
 
