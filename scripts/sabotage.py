@@ -225,7 +225,11 @@ def copy_sources() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True, text=True
     )
-    for name in listed.stdout.splitlines():
+    names = set(listed.stdout.splitlines())
+    for left in [path for path in COPY.rglob("*") if path.is_file()]:
+        if str(left.relative_to(COPY)) not in names or not (ROOT / left.relative_to(COPY)).is_file():
+            left.unlink()
+    for name in sorted(names):
         source, target = ROOT / name, COPY / name
         if source.is_file():
             content = source.read_bytes()
