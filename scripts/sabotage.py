@@ -134,9 +134,9 @@ BUGS = (
     ),
     Bug(
         "only a new connection brings the fence",
-        "proxy/src/upstream/link.rs",
-        "fence(&self.siblings, &identity.kill_words(), |link| !Rc::ptr_eq(link, self));",
-        "fence(&self.siblings, &identity.kill_words(), |_| false);",
+        "proxy/src/upstream/losing.rs",
+        "!Rc::ptr_eq(link, self) && identity.is_known_to(link.server());",
+        "Rc::ptr_eq(link, self) && identity.is_known_to(link.server());",
         end_to_end("a4_a_late_write"),
     ),
     Bug(
