@@ -54,7 +54,7 @@ pub enum TopologyError {
         address: String,
     },
     /// A node's name would not survive an error line, a metric label or a URL.
-    #[error("node name '{0}' must be 1 to 255 printable characters without spaces, quotes or slashes")]
+    #[error("node name '{0}' must be 1 to 255 printable characters without spaces, quotes or backslashes")]
     Name(String),
 }
 

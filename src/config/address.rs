@@ -13,7 +13,7 @@ pub(crate) fn listen(reader: &mut Reader, at: &Section<'_>, key: &str, default: 
     let Some(text) = reader.text(at, key) else { return default.to_owned() };
     if split_listen(text).is_none() {
         let path = at.path(key);
-        let example = if text.starts_with('/') && key == "listen" && path == "listen" {
+        let example = if text.starts_with('/') && path == "listen" {
             "; a unix socket goes into unix_socket.path"
         } else {
             ""

@@ -68,6 +68,7 @@ mod tests {
 
     #[test]
     fn two_spellings_of_an_address_are_one() {
+        assert!(NodeAddress::FORMS.contains(&format!("{SOCKET_PATH_BYTES} bytes")));
         let same = |a: &str, b: &str| NodeAddress::key(a) == NodeAddress::key(b);
         assert!(same("HOST:1", "host:1") && same("/run//a", "/run/./a") && !same("/run/A", "/run/a"));
     }

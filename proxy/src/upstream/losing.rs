@@ -34,6 +34,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.lose(Keep::Nothing, why);
     }
 
+    /// The link ends; nothing of it is told as the node's state.
     pub(super) fn fail_all(&self, why: &str) {
         self.state.set(State::Down);
         why.clone_into(&mut self.why.borrow_mut());
@@ -44,10 +45,10 @@ impl<T: ReplyTo + 'static> Link<T> {
         let mut gone = Vec::new();
         let again = self.exchange.borrow_mut().lost(keep, |entry, fate| gone.push((entry, fate)));
         self.stats.reads_repeated.add(again as u64);
-        self.refuse(gone, why);
+        self.tell_fates(gone, why);
     }
 
-    fn refuse(&self, gone: impl IntoIterator<Item = (Entry<T>, Fate)>, why: &str) {
+    fn tell_fates(&self, gone: impl IntoIterator<Item = (Entry<T>, Fate)>, why: &str) {
         for (entry, fate) in gone {
             let outcome = match fate {
                 Fate::NotSent => Outcome::NotSent,
@@ -78,6 +79,6 @@ impl<T: ReplyTo + 'static> Link<T> {
                 "a node has more to do than it can: commands are refused (NOTSENT)"
             );
         }
-        self.refuse(late.into_iter().map(|entry| (entry, Fate::NotSent)), &why);
+        self.tell_fates(late.into_iter().map(|entry| (entry, Fate::NotSent)), &why);
     }
 }
