@@ -163,6 +163,22 @@ fn what_publish_counts_are_clients_wherever_they_are() {
 }
 
 #[test]
+fn who_has_left_is_not_counted_though_nobody_has_read_the_confirmation() {
+    let cluster = Cluster::start_with(3, |settings| settings.threads = 1);
+    let (mut listener, mut publisher) = (cluster.client(), cluster.client());
+    for round in 0..200 {
+        for (subscribe_to, leave) in [("SUBSCRIBE", "UNSUBSCRIBE"), ("PSUBSCRIBE", "PUNSUBSCRIBE")] {
+            subscribe(&mut listener, &[subscribe_to, "news"]);
+            listener.send_command(&[leave]);
+            // its connection to the node may still listen
+            assert_eq!(publisher.text(&["PUBLISH", "news", "x"]), ":0\r\n", "{leave} {round}");
+            assert!(listener.text_reply().contains("unsubscribe"));
+        }
+    }
+    assert_eq!(publisher.text(&["PUBSUB", "NUMPAT"]), ":0\r\n");
+}
+
+#[test]
 fn a_hundred_clients_of_two_workers_all_hear_everything_once() {
     const MESSAGES: usize = 200;
     let cluster = Cluster::start_with(3, |settings| settings.threads = 2);

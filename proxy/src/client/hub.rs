@@ -58,8 +58,8 @@ struct Subject {
     clients: HashMap<u64, (Rc<Client>, u64)>,
     /// Commands that are answered when the topic is settled.
     waiting: Vec<Rc<Pending>>,
-    /// What the registry knows of it.
-    told: usize,
+    /// How many clients the registry knows of; `None` when the nodes do not send to this worker for all it knows.
+    told: Option<usize>,
     /// A shard channel's node, and those where it lived before.
     home: Option<NodeListener>,
     former: Vec<NodeListener>,
@@ -67,7 +67,14 @@ struct Subject {
 
 impl Subject {
     fn new(topic: Rc<Topic>) -> Self {
-        Self { topic, clients: HashMap::new(), waiting: Vec::new(), told: 0, home: None, former: Vec::new() }
+        Self {
+            topic,
+            clients: HashMap::new(),
+            waiting: Vec::new(),
+            told: None,
+            home: None,
+            former: Vec::new(),
+        }
     }
 
     fn leave(&mut self, listeners: &[NodeListener]) {
@@ -168,10 +175,9 @@ impl Hub {
         let inner = &mut *self.inner.borrow_mut();
         let Some(subject) = inner.subjects[kind as usize].get_mut(name) else { return };
         subject.clients.remove(&id);
+        // it hears nothing from now on, whatever nodes still send
+        self.tell_fewer(subject);
         if !subject.clients.is_empty() {
-            if subject.topic.is_settled() {
-                self.tell(subject);
-            }
             return;
         }
         subject.leave(&inner.listeners);
@@ -192,12 +198,23 @@ impl Hub {
         }
     }
 
-    /// Tells the registry how many listen.
+    /// Tells the registry how many listen, when the nodes have confirmed it.
     fn tell(&self, subject: &mut Subject) {
-        let clients = subject.clients.len();
+        let clients = Some(subject.clients.len()).filter(|clients| *clients > 0);
+        self.tell_that(subject, clients);
+    }
+
+    /// Tells the registry of clients that have left, before the nodes may know.
+    fn tell_fewer(&self, subject: &mut Subject) {
+        let clients = subject.told.map(|told| told.min(subject.clients.len()));
+        self.tell_that(subject, clients);
+    }
+
+    fn tell_that(&self, subject: &mut Subject, clients: Option<usize>) {
         if clients != subject.told {
             subject.told = clients;
-            self.shared.registry.set(subject.topic.kind, &subject.topic.name, self.worker, clients as u64);
+            let clients = clients.map(|clients| clients as u64);
+            self.shared.registry.set(subject.topic.kind, &subject.topic.name, self.worker, clients);
         }
     }
 
@@ -256,6 +273,7 @@ impl Hub {
             // each worker's link tries as well
             sharers: 2 * self.shared.workers.len(),
             paces: Arc::clone(&self.shared.paces),
+            tls: Arc::clone(&self.shared.tls),
             longest: settings.limits.subscriber_bytes,
         }
     }

@@ -28,7 +28,8 @@ impl Listening {
     }
 }
 
-/// A worker, and how many of its clients listen to one topic.
+/// A worker that nodes send one topic to, and how many of its clients listen to it: none while the nodes have yet to
+/// confirm that the last one has left.
 type Share = (usize, u64);
 
 #[derive(Debug, Default)]
@@ -56,12 +57,12 @@ impl Registry {
         self.topics.load(Ordering::Relaxed) == 0
     }
 
-    /// So many clients of `worker` listen to a topic from now on.
-    pub(crate) fn set(&self, kind: SubscriptionKind, name: &Arc<[u8]>, worker: usize, clients: u64) {
+    /// So many clients of `worker` listen to a topic from now on; `None`: nodes do not send it any more.
+    pub(crate) fn set(&self, kind: SubscriptionKind, name: &Arc<[u8]>, worker: usize, clients: Option<u64>) {
         let state = &mut *self.state();
         let shares = state.shares[kind as usize].entry(Arc::clone(name)).or_default();
         shares.retain(|(known, _)| *known != worker);
-        if clients > 0 {
+        if let Some(clients) = clients {
             shares.push((worker, clients));
         } else if shares.is_empty() {
             state.shares[kind as usize].remove(name);
@@ -110,9 +111,12 @@ impl Registry {
         shares.map_or(0, |shares| shares.iter().map(|(_, clients)| clients).sum())
     }
 
-    /// How many different patterns clients of this proxy listen to.
-    pub(crate) fn patterns(&self) -> usize {
-        self.state().shares[SubscriptionKind::Pattern as usize].len()
+    /// How many different patterns this proxy has on every node that it reaches, and clients of it listen to.
+    pub(crate) fn patterns(&self) -> (usize, usize) {
+        let state = self.state();
+        let patterns = &state.shares[SubscriptionKind::Pattern as usize];
+        let heard = |shares: &&Vec<Share>| shares.iter().any(|(_, clients)| *clients > 0);
+        (patterns.len(), patterns.values().filter(heard).count())
     }
 
     /// Whether any worker's listening connection to a node is up.
@@ -148,10 +152,10 @@ mod tests {
             registry.reach("h:1", worker, true);
         }
         registry.reach("h:2", 1, true);
-        registry.set(Channel, &name("news"), 0, 3);
-        registry.set(Channel, &name("news"), 1, 2);
-        registry.set(Pattern, &name("n*"), 1, 4);
-        registry.set(Shard, &name("news"), 1, 9);
+        registry.set(Channel, &name("news"), 0, Some(3));
+        registry.set(Channel, &name("news"), 1, Some(2));
+        registry.set(Pattern, &name("n*"), 1, Some(4));
+        registry.set(Shard, &name("news"), 1, Some(9));
         let on = |address| registry.receivers(Channel, b"news", address);
         assert_eq!(on("h:1"), Listening { connections: 3, clients: 9 });
         assert_eq!(on("h:2"), Listening { connections: 2, clients: 6 });
@@ -161,11 +165,16 @@ mod tests {
         // a node that has forgotten the proxy since
         assert_eq!(on("h:1").correct(0), 9);
         assert_eq!(registry.listeners(Channel, b"news", "h:1").connections, 2);
-        assert_eq!((registry.clients(Channel, b"news"), registry.patterns()), (5, 1));
-        registry.set(Channel, &name("news"), 0, 0);
-        registry.set(Channel, &name("news"), 1, 0);
-        registry.set(Pattern, &name("n*"), 1, 0);
-        registry.set(Shard, &name("news"), 1, 0);
+        assert_eq!((registry.clients(Channel, b"news"), registry.patterns()), (5, (1, 1)));
+        // the last client of a worker has left, and the node may not know yet
+        registry.set(Channel, &name("news"), 1, Some(0));
+        registry.set(Pattern, &name("n*"), 1, Some(0));
+        assert_eq!(on("h:1"), Listening { connections: 3, clients: 3 });
+        assert_eq!((registry.clients(Channel, b"news"), registry.patterns()), (3, (1, 0)));
+        registry.set(Channel, &name("news"), 0, None);
+        registry.set(Channel, &name("news"), 1, None);
+        registry.set(Pattern, &name("n*"), 1, None);
+        registry.set(Shard, &name("news"), 1, None);
         registry.reach("h:2", 1, false);
         assert!(registry.is_empty() && registry.is_reached("h:1") && !registry.is_reached("h:2"));
     }

@@ -50,13 +50,13 @@ impl Counting {
             }
             Join::Listeners(kind) => self.listeners(kind, out, replies)?,
             _ => {
-                let own = self.registry.patterns() as i64;
+                let (on_nodes, own) = self.registry.patterns();
                 let mut others: i64 = 0;
                 for (address, count) in replies {
-                    let ours = if self.registry.is_reached(address) { own } else { 0 };
+                    let ours = if self.registry.is_reached(address) { on_nodes as i64 } else { 0 };
                     others = others.saturating_add(reply::integer(count)?.saturating_sub(ours).max(0));
                 }
-                encode::integer(out, others.saturating_add(own));
+                encode::integer(out, others.saturating_add(own as i64));
             }
         }
         Some(())
@@ -117,8 +117,8 @@ mod tests {
         let name: Arc<[u8]> = b"a"[..].into();
         registry.reach("h:1", 0, true);
         registry.reach("h:2", 0, true);
-        registry.set(SubscriptionKind::Channel, &name, 0, 3);
-        registry.set(SubscriptionKind::Pattern, &name, 0, 1);
+        registry.set(SubscriptionKind::Channel, &name, 0, Some(3));
+        registry.set(SubscriptionKind::Pattern, &name, 0, Some(1));
         let counting = counting(&registry);
         // the proxy has one connection on each node; a client of its own is on the second
         let replies =
