@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-clients test-redis test-suites
+.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-tls test-clients test-redis test-suites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,11 @@ test: ## formatting, lints, unit, property and end-to-end tests on real redis-se
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo test --workspace --locked
 	@scripts/bench.sh ratchet
+
+test-tls: deps ## the end-to-end tests with TLS between everybody, but for those of addresses, resets and the order of arrival
+	RINGWAY_TEST_TLS=1 cargo test --locked --test e2e -- --skip tls:: --skip faults_network::a11_packets --skip tidy \
+		--skip c5_one_client_too_many --skip c8_a_client_that_leaves_while --skip list_tells_every_client \
+		--skip kill_closes_those --skip figures_are_those_of_all --skip memory_of_all_nodes_is_one --skip who_has_left_is_not
 
 test-faults: deps ## the faults that take minutes: flapping nodes, sieges, thousands of clients and changes
 	cargo test --locked --test e2e -- --ignored --test-threads 1 long_

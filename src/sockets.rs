@@ -5,6 +5,7 @@
 //!   ringway-admin.socket  FileDescriptorName=admin   ─┼─► LISTEN_FDS=3 LISTEN_FDNAMES=clients:admin:metrics
 //!   ringway-metrics.socket FileDescriptorName=metrics ┘
 //!   a unix socket          FileDescriptorName=unix
+//!   clients over TLS       FileDescriptorName=tls
 //! ```
 //! A socket that is handed in wins over the address in the configuration file. The control plane's sockets are bound
 //! before that of the clients: who fails half-way has not drawn a single client yet.
@@ -16,14 +17,14 @@ use std::os::unix::net::UnixListener;
 use listenfd::ListenFd;
 use ringway_admin::Sockets;
 use ringway_proxy::listen::Listener;
-use ringway_proxy::settings::{Settings, UnixSocket};
+use ringway_proxy::settings::{Settings, TlsSocket, UnixSocket};
 
 use crate::config::AdminConfig;
 use crate::config::problem::shown;
 use crate::outcome::Failure;
 
 /// What `FileDescriptorName` may say.
-const NAMES: [&str; 4] = ["clients", "admin", "metrics", "unix"];
+const NAMES: [&str; 5] = ["clients", "admin", "metrics", "unix", "tls"];
 
 /// Sockets that a service manager bound.
 #[derive(Debug, Default)]
@@ -31,6 +32,7 @@ pub(crate) struct Inherited {
     clients: Option<TcpListener>,
     admin: Option<TcpListener>,
     metrics: Option<TcpListener>,
+    tls: Option<TcpListener>,
     unix: Option<UnixListener>,
 }
 
@@ -57,6 +59,7 @@ impl Inherited {
                 "clients" => network().map(|socket| std::mem::replace(&mut found.clients, socket).is_some()),
                 "admin" => network().map(|socket| std::mem::replace(&mut found.admin, socket).is_some()),
                 "metrics" => network().map(|socket| std::mem::replace(&mut found.metrics, socket).is_some()),
+                "tls" => network().map(|socket| std::mem::replace(&mut found.tls, socket).is_some()),
                 _ => given
                     .take_unix_listener(at)
                     .map(|socket| std::mem::replace(&mut found.unix, socket).is_some()),
@@ -83,7 +86,7 @@ impl Inherited {
         settings: &Settings,
         admin: &AdminConfig,
     ) -> Result<(Vec<Listener>, Sockets), Failure> {
-        let Self { clients, admin: admin_socket, metrics, unix } = self;
+        let Self { clients, admin: admin_socket, metrics, tls, unix } = self;
         let reuse_port = settings.reuse_port;
         let admin_socket = one(admin_socket, &admin.listen, reuse_port, "admin: ").await?.into_std();
         let metrics = match (metrics, &admin.metrics_listen) {
@@ -101,6 +104,18 @@ impl Inherited {
                 listeners.push(bound.map_err(|error| {
                     Failure::Run(format!("unix_socket: cannot listen on {}: {error}", path.display()))
                 })?);
+            }
+            (None, None) => {}
+        }
+        match (tls, &settings.tls) {
+            (given, Some(TlsSocket { listen, .. })) => {
+                listeners.push(one(given, listen, reuse_port, "tls: ").await?.over_tls());
+            }
+            (Some(_), None) => {
+                return Err(Failure::Usage(
+                    "a socket of LISTEN_FDS is named tls, and the configuration has no certificate for it; add tls"
+                        .to_owned(),
+                ));
             }
             (None, None) => {}
         }
@@ -155,6 +170,7 @@ mod tests {
             include_str!("../deploy/systemd/ringway.socket"),
             include_str!("../deploy/systemd/ringway-admin.socket"),
             include_str!("../deploy/systemd/ringway-unix.socket"),
+            include_str!("../deploy/systemd/ringway-tls.socket"),
         ] {
             let name = unit.lines().find_map(|line| line.strip_prefix("FileDescriptorName=")).unwrap();
             assert_eq!(names_of(&format!("{name}:metrics"), 2), Ok(vec![name, "metrics"]));

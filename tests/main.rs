@@ -55,6 +55,7 @@ mod sort;
 mod split;
 mod tidy;
 mod tidy_faults;
+mod tls;
 mod topology;
 mod tracking;
 mod tracking_cache;

@@ -149,8 +149,9 @@ fn inside_the_proxy_each_module_knows_only_those_below_it() {
 #[test]
 fn only_net_names_tcp_streams() {
     let words = ["TcpStream", "UnixStream"];
-    let net = ["proxy/src/net/mod.rs", "proxy/src/net/socket_file.rs"];
+    let net = ["proxy/src/net/raw.rs", "proxy/src/net/socket_file.rs"];
     none("kinds of sockets belong into net", &lines_with("proxy/src", &words, &net));
+    none("TLS belongs into net", &lines_with("proxy/src", &["rustls"], &["proxy/src/net/tls/"]));
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl From<ApplyError> for ApiError {
             ApplyError::OwnAddress { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "own_address", message)
             }
+            ApplyError::NoTls { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_node_tls", message),
             ApplyError::NothingToUndo => Self::conflict("nothing_to_undo", message),
             ApplyError::Held(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", message),
             ApplyError::NotKept(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", message),

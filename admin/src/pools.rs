@@ -4,15 +4,21 @@
 //! to answer here delays no client.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use bb8::{ManageConnection, PooledConnection, RunError};
 use bb8_redis::RedisConnectionManager;
 use bb8_redis::redis::aio::MultiplexedConnection;
-use bb8_redis::redis::{ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError};
+use bb8_redis::redis::{
+    AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, RedisError, cmd,
+};
+use ringway_proxy::control::Control;
 use ringway_proxy::settings::NodeSpec;
 use ringway_proxy::topology::{NodeAddress, Topology};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::TlsConnector;
 
 use crate::limits;
 
@@ -24,11 +30,40 @@ pub(crate) struct Pool {
     failed: watch::Receiver<String>,
 }
 
+/// The way to a node.
+#[derive(Debug)]
+enum Way {
+    Plain(RedisConnectionManager),
+    /// Host and port, and what is said there first.
+    Tls(String, u16, RedisConnectionInfo, Control),
+}
+
+impl Way {
+    async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        match self {
+            Self::Plain(redis) => redis.connect().await,
+            Self::Tls(host, port, login, control) => {
+                // certificates may have been renewed since the last one
+                let tls = control.node_tls().ok_or_else(|| io::Error::other("node_tls is not set up"))?;
+                let name = tls.server_name(host)?;
+                let socket = TcpStream::connect((host.as_str(), *port)).await?;
+                let stream = TlsConnector::from(tls.config()).connect(name, socket).await?;
+                let (connection, driver) =
+                    MultiplexedConnection::new_with_config(login, stream, AsyncConnectionConfig::default())
+                        .await?;
+                // ends with its last connection
+                tokio::spawn(driver);
+                Ok(connection)
+            }
+        }
+    }
+}
+
 /// Connects, and tells those who wait why it cannot: bb8 itself lets them wait for their time limit and then knows
 /// no reason.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    redis: RedisConnectionManager,
+    way: Way,
     failed: watch::Sender<String>,
 }
 
@@ -37,22 +72,26 @@ impl ManageConnection for Connector {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Self::Connection, RedisError> {
-        let connected = self.redis.connect().await;
+        let connected = self.way.connect().await;
         connected.inspect_err(|error| drop(self.failed.send_replace(told(error))))
     }
 
     async fn is_valid(&self, connection: &mut Self::Connection) -> Result<(), RedisError> {
-        self.redis.is_valid(connection).await
+        cmd("PING").query_async::<()>(connection).await
     }
 
-    fn has_broken(&self, connection: &mut Self::Connection) -> bool {
-        self.redis.has_broken(connection)
+    fn has_broken(&self, _: &mut Self::Connection) -> bool {
+        // it is asked when it is taken out
+        false
     }
 }
 
 /// The pools by node name.
-#[derive(Debug, Default)]
-pub(crate) struct Pools(Mutex<HashMap<String, Entry>>);
+#[derive(Debug)]
+pub(crate) struct Pools {
+    control: Control,
+    entries: Mutex<HashMap<String, Entry>>,
+}
 
 /// A pool and what it was made for; a node that was moved or got another password gets a new one.
 #[derive(Debug)]
@@ -62,19 +101,24 @@ struct Entry {
 }
 
 impl Pools {
+    /// None yet.
+    pub(crate) fn new(control: Control) -> Self {
+        Self { control, entries: Mutex::default() }
+    }
+
     /// The node's pool.
     ///
     /// # Errors
     /// Why there can be none, in words.
     pub(crate) fn get(&self, node: &NodeSpec) -> Result<Pool, String> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = pools.get(&node.name)
             && entry.node.address == node.address
             && entry.node.credentials == node.credentials
         {
             return Ok(entry.pool.clone());
         }
-        let pool = open(node)?;
+        let pool = open(node, &self.control)?;
         pools.insert(node.name.clone(), Entry { node: node.clone(), pool: pool.clone() });
         Ok(pool)
     }
@@ -83,16 +127,12 @@ impl Pools {
     pub(crate) fn retain(&self, topology: &Topology) {
         let names: std::collections::HashSet<&str> =
             topology.nodes().iter().map(|node| node.name.as_str()).collect();
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pools = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|name, _| names.contains(name.as_str()));
     }
 }
 
-fn open(node: &NodeSpec) -> Result<Pool, String> {
-    let address = match NodeAddress::parse(&node.address).ok_or("it has no address")? {
-        NodeAddress::Network(host, port) => ConnectionAddr::Tcp(host.to_owned(), port),
-        NodeAddress::Unix(path) => ConnectionAddr::Unix(path.to_owned()),
-    };
+fn open(node: &NodeSpec, control: &Control) -> Result<Pool, String> {
     let mut login = RedisConnectionInfo::default();
     if let Some(username) = &node.credentials.username {
         login = login.set_username(username);
@@ -100,8 +140,16 @@ fn open(node: &NodeSpec) -> Result<Pool, String> {
     if let Some(password) = &node.credentials.password {
         login = login.set_password(password.reveal());
     }
-    let info = address.into_connection_info().map_err(|error| error.to_string())?.set_redis_settings(login);
-    let redis = RedisConnectionManager::new(info).map_err(|error| error.to_string())?;
+    let plain = |address: ConnectionAddr, login| {
+        let info = address.into_connection_info()?.set_redis_settings(login);
+        RedisConnectionManager::new(info).map(Way::Plain)
+    };
+    let way = match NodeAddress::parse(&node.address).ok_or("it has no address")? {
+        NodeAddress::Network(host, port) => plain(ConnectionAddr::Tcp(host.to_owned(), port), login),
+        NodeAddress::Unix(path) => plain(ConnectionAddr::Unix(path.to_owned()), login),
+        NodeAddress::Tls(host, port) => Ok(Way::Tls(host.to_owned(), port, login, control.clone())),
+    };
+    let way = way.map_err(|error: RedisError| error.to_string())?;
     let (sender, failed) = watch::channel(String::new());
     let pool = bb8::Pool::builder()
         .max_size(limits::NODE_CONNECTIONS)
@@ -109,7 +157,7 @@ fn open(node: &NodeSpec) -> Result<Pool, String> {
         .idle_timeout(Some(limits::NODE_IDLE_TIME))
         .retry_connection(false)
         .test_on_check_out(true)
-        .build_unchecked(Connector { redis, failed: sender });
+        .build_unchecked(Connector { way, failed: sender });
     Ok(Pool { pool, failed })
 }
 

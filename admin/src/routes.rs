@@ -39,7 +39,7 @@ pub(crate) struct Routers {
 
 /// Both routers over the same figures.
 pub(crate) fn routers(settings: &AdminSettings, control: Control) -> Routers {
-    let pools = Arc::new(Pools::default());
+    let pools = Arc::new(Pools::new(control.clone()));
     let refusals: Arc<Refusals> = Arc::default();
     let api = Api {
         guard: Arc::new(Guard::new(settings, Arc::clone(&refusals))),

@@ -14,8 +14,8 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,11 +25,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ringway_proxy::control::Control;
+use ringway_proxy::settings::ServerTls;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tower::ServiceExt;
 
 use crate::guard::Peer;
@@ -51,6 +55,7 @@ pub struct Sockets {
 #[derive(Debug)]
 pub struct Admin {
     api: Room,
+    tls: Certificate,
     metrics: Option<Room>,
 }
 
@@ -88,14 +93,18 @@ impl Admin {
             (None, None) => None,
         };
         let Routers { api, metrics: figures, refusals } = routes::routers(&settings, control);
+        let tls = Certificate::default();
+        tls.change(settings.tls);
         let count = move || {
             refusals.connections.fetch_add(1, Ordering::Relaxed);
         };
         Ok(Self {
-            api: Room::open("ringway-admin", admin, api, limits::CONNECTIONS, count)?,
+            api: Room::open("ringway-admin", admin, api, limits::CONNECTIONS, tls.clone(), count)?,
+            tls,
             metrics: metrics
                 .map(|socket| {
-                    Room::open("ringway-metrics", socket, figures, limits::METRICS_CONNECTIONS, || ())
+                    let plain = Certificate::default();
+                    Room::open("ringway-metrics", socket, figures, limits::METRICS_CONNECTIONS, plain, || ())
                 })
                 .transpose()?,
         })
@@ -111,9 +120,14 @@ impl Admin {
         self.metrics.as_ref().map(|room| room.local_addr)
     }
 
+    /// From the next connection on, the whole API is spoken over TLS with this, or over plain HTTP.
+    pub fn change_tls(&self, tls: Option<ServerTls>) {
+        self.tls.change(tls);
+    }
+
     /// Accepts nobody any more, answers what is in work, and ends; after [`limits::STOP_TIME`] at once.
     pub async fn stop(self) {
-        let Self { api, metrics } = self;
+        let Self { api, metrics, .. } = self;
         let metrics = async {
             if let Some(metrics) = metrics {
                 metrics.close().await;
@@ -126,6 +140,20 @@ impl Admin {
 async fn bind(listen: &str, addresses: &[SocketAddr]) -> Result<std::net::TcpListener, AdminError> {
     let bind_error = |source| AdminError::Bind { address: listen.to_owned(), source };
     TcpListener::bind(addresses).await.and_then(TcpListener::into_std).map_err(bind_error)
+}
+
+/// What a listener shows to those who connect; `None` for plain HTTP.
+#[derive(Debug, Clone, Default)]
+struct Certificate(Arc<Mutex<Option<ServerTls>>>);
+
+impl Certificate {
+    fn change(&self, tls: Option<ServerTls>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    fn now(&self) -> Option<ServerTls> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What those inside a room are told.
@@ -151,6 +179,7 @@ impl Room {
         listener: std::net::TcpListener,
         router: Router,
         places: usize,
+        tls: Certificate,
         full: impl Fn() + Send + 'static,
     ) -> Result<Self, AdminError> {
         listener.set_nonblocking(true).map_err(AdminError::Start)?;
@@ -166,7 +195,7 @@ impl Room {
             let _alive: oneshot::Sender<()> = alive;
             runtime.block_on(async {
                 match TcpListener::from_std(listener) {
-                    Ok(listener) => accept(listener, router, places, full, stopped).await,
+                    Ok(listener) => accept(listener, router, places, tls, full, stopped).await,
                     Err(error) => tracing::error!(%error, "the control plane cannot listen"),
                 }
             });
@@ -195,6 +224,7 @@ async fn accept(
     listener: TcpListener,
     router: Router,
     places: usize,
+    tls: Certificate,
     full: impl Fn(),
     mut stopped: watch::Receiver<Stop>,
 ) {
@@ -225,7 +255,14 @@ async fn accept(
             }
         }
         let activity = Activity::new();
-        let served = serve(stream, peer, router.clone(), Arc::clone(&activity), stopped.clone());
+        let served = encrypt_and_serve(
+            stream,
+            tls.now(),
+            peer,
+            router.clone(),
+            Arc::clone(&activity),
+            stopped.clone(),
+        );
         taken.take(activity, connections.spawn(served));
     }
     drop(listener);
@@ -237,16 +274,42 @@ async fn accept(
     connections.shutdown().await;
 }
 
+/// A connection, encrypted or not.
+type Wire = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Makes the TLS handshake, if there is to be one, then serves.
+async fn encrypt_and_serve(
+    stream: TcpStream,
+    tls: Option<ServerTls>,
+    peer: SocketAddr,
+    router: Router,
+    activity: Arc<Activity>,
+    stopped: watch::Receiver<Stop>,
+) {
+    let _ = stream.set_nodelay(true);
+    let wire = match tls {
+        None => Either::Left(stream),
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+            match tokio::time::timeout(limits::HEAD_TIME, handshake).await {
+                Ok(Ok(stream)) => Either::Right(Box::new(stream)),
+                Ok(Err(error)) => return tracing::debug!(%peer, %error, "TLS with an admin client failed"),
+                Err(_) => return tracing::debug!(%peer, "an admin client's TLS handshake took too long"),
+            }
+        }
+    };
+    serve(wire, peer, router, activity, stopped).await;
+}
+
 /// Serves one connection; the router gets each request with its [`Peer`].
 async fn serve(
-    stream: TcpStream,
+    wire: Wire,
     peer: SocketAddr,
     router: Router,
     activity: Arc<Activity>,
     mut stopped: watch::Receiver<Stop>,
 ) {
-    let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
+    let mut stream = TimeoutStream::new(wire);
     stream.set_write_timeout(Some(limits::ANSWER_TIME));
     let service = service_fn(move |mut request: Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
@@ -285,7 +348,7 @@ async fn serve(
 
 /// Says that nothing more comes and reads a little of what was not looked at: a close with unread input would reset the
 /// connection, and the answer that refused it could be lost on its way.
-async fn linger(mut stream: Pin<Box<TimeoutStream<TcpStream>>>) {
+async fn linger(mut stream: Pin<Box<TimeoutStream<Wire>>>) {
     if stream.shutdown().await.is_ok() {
         let mut rest = stream.take(limits::LINGER_BYTES);
         let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;

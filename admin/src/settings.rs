@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use ringway_proxy::settings::Secret;
+use ringway_proxy::settings::{Secret, ServerTls};
 
 /// Where the control plane listens and whom it lets in.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct AdminSettings {
     /// Whether `/metrics` is answered without the token, for scrapers that must not hold it. The token can change
     /// the topology, the metrics only name nodes and counts.
     pub open_metrics: bool,
+    /// What the whole API is spoken over, if not plain HTTP; metrics and health alone are plain.
+    pub tls: Option<ServerTls>,
     /// `host:port` where `/metrics`, `/healthz` and `/readyz` alone are answered, to everybody and on a thread of their
     /// own, so that no crowd at the control plane hides them.
     pub metrics_listen: Option<String>,
@@ -31,6 +33,7 @@ impl Default for AdminSettings {
             token: None,
             read_token: None,
             open_metrics: false,
+            tls: None,
             metrics_listen: None,
         }
     }

@@ -17,12 +17,12 @@ use tokio::sync::watch;
 
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
-use crate::net::Endpoint;
+use crate::net::{Endpoint, Tls};
 use crate::pubsub::Registry;
 use crate::reports;
 pub use crate::reports::CommandReport;
 use crate::scripts::Scripts;
-use crate::settings::{Settings, Timeouts, TopologySpec};
+use crate::settings::{NodeTls, ServerTls, Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
 use crate::topology::{NodeAddress, Topology, TopologyError};
 use crate::upstream::Paces;
@@ -70,6 +70,16 @@ pub enum ApplyError {
     /// The wished topology is none.
     #[error("{0}")]
     Topology(#[from] TopologyError),
+    /// Nobody has said how nodes are spoken to over TLS.
+    #[error(
+        "node '{node}': {address} is reached over TLS, which is not set up; add node_tls to the configuration and reload it"
+    )]
+    NoTls {
+        /// The node.
+        node: String,
+        /// Its address.
+        address: String,
+    },
     /// A node's name cannot be resolved.
     #[error("node '{node}': {address} cannot be resolved: {why}")]
     Unresolvable {
@@ -109,6 +119,8 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) scripts: Arc<Scripts>,
+    /// What connections begin with.
+    pub(crate) tls: Arc<Tls>,
     /// How often connections to each node are begun.
     pub(crate) paces: Arc<Paces>,
     /// How many clients listen to what.
@@ -171,6 +183,10 @@ impl Shared {
         endpoints: Vec<Endpoint>,
     ) -> Self {
         Self {
+            tls: Arc::new(Tls::new(
+                settings.tls.as_ref().map(|socket| socket.tls.clone()),
+                settings.node_tls.clone(),
+            )),
             topology: ArcSwap::from_pointee(topology),
             dedicated: Arc::new(Semaphore::new(settings.limits.dedicated_connections)),
             settings,
@@ -345,7 +361,11 @@ impl Control {
             let is_own = match NodeAddress::parse(&node.address) {
                 None => return Err(refused(NodeAddress::FORMS.to_owned())),
                 Some(NodeAddress::Unix(path)) => self.is_own_path(path),
-                Some(NodeAddress::Network(host, port)) => {
+                Some(NodeAddress::Tls(..)) if self.shared.tls.nodes().is_none() => {
+                    let (node, address) = (node.name.clone(), node.address.clone());
+                    return Err(ApplyError::NoTls { node, address });
+                }
+                Some(NodeAddress::Network(host, port) | NodeAddress::Tls(host, port)) => {
                     let found = resolve(host, port).await.map_err(refused)?;
                     found.iter().any(|address| self.is_own(*address))
                 }
@@ -368,10 +388,11 @@ impl Control {
     }
 
     fn is_own(&self, address: SocketAddr) -> bool {
-        let own = self.shared.local_addr();
         let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-        address.port() == own.port()
-            && (address.ip() == own.ip() || own.ip().is_unspecified() && local(address.ip()))
+        self.shared.endpoints.iter().filter_map(Endpoint::network).any(|own| {
+            address.port() == own.port()
+                && (address.ip() == own.ip() || own.ip().is_unspecified() && local(address.ip()))
+        })
     }
 
     /// Past changes, newest first, at most [`HISTORY_LEN`].
@@ -405,6 +426,17 @@ impl Control {
     /// Everywhere clients connect.
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.shared.endpoints
+    }
+
+    /// From the next connections on, clients over TLS are shown `clients`, and nodes are spoken to as `nodes` says.
+    /// `None` for clients leaves what they are shown.
+    pub fn change_tls(&self, clients: Option<ServerTls>, nodes: Option<NodeTls>) {
+        self.shared.tls.change(clients, nodes);
+    }
+
+    /// How nodes are connected to over TLS, if it was said.
+    pub fn node_tls(&self) -> Option<Arc<NodeTls>> {
+        self.shared.tls.nodes()
     }
 
     /// Lets the figures tell how many lines of the log were dropped.

@@ -29,7 +29,7 @@ pub(crate) async fn follow(spec: Arc<NodeSpec>, mut trouble: watch::Receiver<Tro
             while let Err(longer) = pace.begin(Instant::now()) {
                 tokio::time::sleep(longer).await;
             }
-            let replies = ask_once(&spec, QUESTIONS, COMMAND_REPLY_BYTES, limit).await;
+            let replies = ask_once(&spec, &shared.tls, QUESTIONS, COMMAND_REPLY_BYTES, limit).await;
             if trouble.has_changed().is_err() || trouble.borrow().is_some() {
                 // it has left meanwhile, or will be asked when it is back
                 break;

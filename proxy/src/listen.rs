@@ -97,6 +97,15 @@ impl Listener {
         Ok(Self { socket, origin, at, file: None })
     }
 
+    /// Clients speak TLS there; a unix socket stays as it is.
+    #[must_use]
+    pub fn over_tls(mut self) -> Self {
+        if let Endpoint::Network(address) = self.at {
+            self.at = Endpoint::Tls(address);
+        }
+        self
+    }
+
     /// Where it listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.at
@@ -114,7 +123,9 @@ impl Listener {
     pub(crate) fn start(self) -> io::Result<Open> {
         let socket = OwnedFd::from(self.socket);
         let socket = match self.at {
-            Endpoint::Network(_) => Listening::Network(tokio::net::TcpListener::from_std(socket.into())?),
+            Endpoint::Network(_) | Endpoint::Tls(_) => {
+                Listening::Network(tokio::net::TcpListener::from_std(socket.into())?)
+            }
             Endpoint::Unix(_) => Listening::Unix(UnixListener::from_std(socket.into())?),
         };
         Ok(Open { socket, origin: self.origin, at: self.at, file: self.file })
@@ -150,11 +161,11 @@ impl Open {
         match &self.socket {
             Listening::Network(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok((Accepted::new(stream.into_std()?, true), Endpoint::Network(peer)))
+                Ok((Accepted::new(stream.into_std()?, &self.at), Endpoint::Network(peer)))
             }
             Listening::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Accepted::new(stream.into_std()?, false), self.at.clone()))
+                Ok((Accepted::new(stream.into_std()?, &self.at), self.at.clone()))
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::error;
 use crate::essential::Essential;
 use crate::listen::{self, Listener, Origin};
 use crate::net::{Accepted, Endpoint};
-use crate::settings::{Settings, UnixSocket};
+use crate::settings::{Settings, TlsSocket, UnixSocket};
 use crate::stats::WorkerStats;
 use crate::topology::{Topology, TopologyError};
 use crate::worker::{self, ToWorker};
@@ -73,11 +73,15 @@ impl Proxy {
             let bound = Listener::bind_unix(path, *mode, settings.reuse_port);
             listeners.push(bound.map_err(failed(&path.display().to_string()))?);
         }
+        if let Some(TlsSocket { listen, .. }) = &settings.tls {
+            let bound = Listener::bind(listen, settings.reuse_port).await;
+            listeners.push(bound.map_err(failed(listen))?.over_tls());
+        }
         Self::start_on(settings, listeners)
     }
 
-    /// As [`Proxy::start`], on sockets that listen already, of which the first is on the network; `settings.listen` and
-    /// `settings.unix_socket` are not looked at.
+    /// As [`Proxy::start`], on sockets that listen already, of which the first is on the network; `settings.listen`,
+    /// `settings.unix_socket` and `settings.tls.listen` are not looked at.
     ///
     /// # Errors
     /// As [`Proxy::start`].

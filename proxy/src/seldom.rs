@@ -33,6 +33,8 @@ pub(crate) struct SeldomSaid {
     pub(crate) memory: Seldom,
     /// A client gave a wrong password.
     pub(crate) wrong_password: Seldom,
+    /// What a client sent over TLS could not be used.
+    pub(crate) bad_tls: Seldom,
     /// A client speaks another protocol.
     pub(crate) other_protocol: Seldom,
 }

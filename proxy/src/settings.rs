@@ -11,6 +11,7 @@ use ringway_ring::RingConfig;
 
 use crate::command::Command;
 use crate::limits::Limits;
+pub use crate::net::tls::{Authorities, Identity, NodeTls, ServerTls, TlsError, Verify};
 
 /// A password: readable by those who need it, shown to nobody.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub struct Credentials {
 pub struct NodeSpec {
     /// What the ring hashes; stays when the host moves.
     pub name: String,
-    /// `host:port`, `[v6]:port`.
+    /// As [`crate::topology::NodeAddress`] reads it.
     pub address: String,
     /// Share of the ring relative to the other nodes, 1..=1000.
     pub weight: u32,
@@ -120,6 +121,15 @@ pub struct UnixSocket {
     pub mode: Option<u32>,
 }
 
+/// A place where clients connect over TLS.
+#[derive(Debug, Clone)]
+pub struct TlsSocket {
+    /// `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// What they are shown, and must show.
+    pub tls: ServerTls,
+}
+
 /// Everything a proxy needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -127,6 +137,10 @@ pub struct Settings {
     pub listen: String,
     /// A unix socket where clients connect as well.
     pub unix_socket: Option<UnixSocket>,
+    /// Where clients connect over TLS.
+    pub tls: Option<TlsSocket>,
+    /// How nodes are connected to whose address begins with `rediss://`; without it there can be none.
+    pub node_tls: Option<NodeTls>,
     /// Whether another process of the same user may listen there too, so that one can replace the other.
     pub reuse_port: bool,
     /// Workers; 0 is one per core.
@@ -161,6 +175,8 @@ impl Settings {
         Self {
             listen: "127.0.0.1:0".into(),
             unix_socket: None,
+            tls: None,
+            node_tls: None,
             reuse_port: false,
             threads: 0,
             topology: TopologySpec { ring: RingConfig::default(), nodes },

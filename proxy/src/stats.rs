@@ -70,17 +70,20 @@ pub enum ClosedFor {
     IncompleteCommand,
     /// It did not authenticate in time.
     NoAuthentication,
+    /// It did not come to the end of its TLS handshake, or what it sent was no TLS.
+    NoHandshake,
     /// Serving it failed: a defect of the proxy.
     Panic,
 }
 
 impl ClosedFor {
     /// Every reason, in the order of the counters.
-    pub const ALL: [ClosedFor; 5] = [
+    pub const ALL: [ClosedFor; 6] = [
         ClosedFor::Memory,
         ClosedFor::UnreadReplies,
         ClosedFor::IncompleteCommand,
         ClosedFor::NoAuthentication,
+        ClosedFor::NoHandshake,
         ClosedFor::Panic,
     ];
 
@@ -91,6 +94,7 @@ impl ClosedFor {
             ClosedFor::UnreadReplies => "unread_replies",
             ClosedFor::IncompleteCommand => "incomplete_command",
             ClosedFor::NoAuthentication => "no_authentication",
+            ClosedFor::NoHandshake => "no_handshake",
             ClosedFor::Panic => "panic",
         }
     }

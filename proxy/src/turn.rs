@@ -10,6 +10,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+/// Costly things that one turn may do: they hold up all who wait for it.
+const COSTLY: u32 = 4;
+
 /// Has the task go on in the next turn: for one that has more to do than may be done at once. If it woke itself, it would
 /// run again in this one, many times over, before the kernel is asked for what others wait for.
 pub(crate) fn go_on_in_the_next(cx: &mut Context<'_>) {
@@ -23,6 +26,8 @@ pub(crate) struct Turn {
     scheduled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     now: Cell<Option<Instant>>,
+    /// Costly things that were done in it.
+    costly: Cell<u32>,
 }
 
 impl Turn {
@@ -34,6 +39,16 @@ impl Turn {
         {
             waker.wake_by_ref();
         }
+    }
+
+    /// Whether this turn has time for one more thing that takes some tenths of a millisecond, and now has less.
+    pub(crate) fn affords_costly(&self) -> bool {
+        let done = self.costly.get();
+        if done < COSTLY {
+            self.costly.set(done + 1);
+            self.schedule();
+        }
+        done < COSTLY
     }
 
     /// The time of this turn.
@@ -61,6 +76,7 @@ impl Turn {
             if self.scheduled.replace(false) {
                 end();
                 self.now.set(None);
+                self.costly.set(0);
             }
             Poll::<()>::Pending
         })

@@ -150,6 +150,7 @@ impl Worker {
             timeouts: shared.settings.timeouts,
             scripts: Arc::clone(&shared.scripts),
             turn: Rc::clone(&turn),
+            tls: Arc::clone(&shared.tls),
             speaks: shared.workers.first().is_some_and(|first| Arc::ptr_eq(&first.stats, &stats)),
             sharers: shared.workers.len(),
             paces: Arc::clone(&shared.paces),
@@ -281,7 +282,7 @@ impl Worker {
     }
 
     fn accept(self: &Rc<Self>, accepted: Accepted, id: u64, peer: Endpoint) {
-        match Stream::from_accepted(accepted) {
+        match Stream::from_accepted(accepted, &self.shared.tls) {
             Ok(stream) => Client::start(Rc::clone(self), stream, id, peer),
             Err(error) => {
                 self.stats.clients_changed(-1);

@@ -11,7 +11,7 @@ use ringway_proxy::{Proxy, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::AdminConfig;
+use crate::config::{AdminConfig, Config};
 use crate::outcome::Failure;
 use crate::sockets::Inherited;
 
@@ -22,6 +22,7 @@ const MOST_LISTED: usize = 64;
 pub(crate) struct Running {
     proxy: Proxy,
     admin: Admin,
+    admin_speaks_tls: bool,
 }
 
 impl Running {
@@ -43,13 +44,14 @@ impl Running {
             other => Failure::Run(other.to_string()),
         })?;
         prepare(&proxy.control());
-        let AdminConfig { listen, token, read_token, open_metrics, metrics_listen } = admin;
-        let admin = AdminSettings { listen, token, read_token, open_metrics, metrics_listen };
+        let AdminConfig { listen, tls, token, read_token, open_metrics, metrics_listen } = admin;
+        let admin = AdminSettings { listen, tls, token, read_token, open_metrics, metrics_listen };
+        let admin_speaks_tls = admin.tls.is_some();
         let admin = Admin::start_on(admin, sockets, proxy.control()).await.map_err(|error| match error {
             AdminError::Settings(_) => Failure::Usage(error.to_string()),
             AdminError::Bind { .. } | AdminError::Start(_) => Failure::Run(error.to_string()),
         })?;
-        Ok(Self { proxy, admin })
+        Ok(Self { proxy, admin, admin_speaks_tls })
     }
 
     /// Ready when a defect has ended a part that many clients share: to go on would leave some of them without answers.
@@ -58,6 +60,17 @@ impl Running {
         Failure::Run(format!(
             "{what} has failed by a defect of the proxy (the log says where); it ends, so that no client waits for ever"
         ))
+    }
+
+    /// Certificates are renewed without a restart: whoever connects from now on is shown the new ones.
+    pub(crate) fn change_tls(&self, config: &Config) {
+        let Settings { tls, node_tls, .. } = &config.settings;
+        let clients = tls.as_ref().map(|socket| socket.tls.clone());
+        self.proxy.control().change_tls(clients, node_tls.clone());
+        self.admin.change_tls(config.admin.tls.clone());
+        if tls.is_some() || node_tls.is_some() || config.admin.tls.is_some() {
+            tracing::info!("certificates and keys are read anew; connections that are there keep theirs");
+        }
     }
 
     /// The handle on the running proxy.
@@ -77,10 +90,12 @@ impl Running {
         for endpoint in control.endpoints() {
             let _ = match endpoint {
                 Endpoint::Network(address) => writeln!(text, "clients  {address}"),
+                Endpoint::Tls(address) => writeln!(text, "clients  {address} (TLS)"),
                 Endpoint::Unix(path) => writeln!(text, "clients  {}", path.display()),
             };
         }
-        let _ = writeln!(text, "admin    http://{}", self.admin.local_addr());
+        let scheme = if self.admin_speaks_tls { "https" } else { "http" };
+        let _ = writeln!(text, "admin    {scheme}://{}", self.admin.local_addr());
         if let Some(metrics) = self.admin.metrics_addr() {
             let _ = writeln!(text, "metrics  http://{metrics}/metrics");
         }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringway_proxy::control::Control;
+use ringway_proxy::listen::Endpoint;
+use ringway_proxy::settings::Settings;
 
 use super::keeper::Keeper;
 use super::running::{Running, Signals, block_on};
@@ -53,7 +55,9 @@ async fn serve(
         file.display()
     ))?;
     for address in running.control().endpoints().iter().filter(|address| !address.is_local()) {
-        if config.settings.password.is_none() {
+        let asks_for_certificates = matches!(address, Endpoint::Tls(_))
+            && config.settings.tls.as_ref().is_some_and(|socket| socket.tls.asks_for_certificates());
+        if config.settings.password.is_none() && !asks_for_certificates {
             tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password");
         }
     }
@@ -71,7 +75,7 @@ async fn serve(
             break;
         }
         notify::reloading();
-        reload(file, &config, &running.control(), &mut keeper).await;
+        reload(file, &config, &running, &mut keeper).await;
         notify::ready();
     }
     notify::stopping();
@@ -114,7 +118,8 @@ fn ring_text(ring: &ringway_ring::RingConfig) -> String {
 }
 
 /// SIGHUP: the file's ring and nodes become a new epoch, or everything stays and the log says why.
-async fn reload(file: &Path, running: &Config, control: &Control, keeper: &mut Keeper) {
+async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Keeper) {
+    let control = running.control();
     let config = match config::load(file, Depth::Run) {
         Ok(config) => config,
         Err(problems) => {
@@ -124,10 +129,11 @@ async fn reload(file: &Path, running: &Config, control: &Control, keeper: &mut K
             return;
         }
     };
-    for name in needs_restart(running, &config) {
+    for name in needs_restart(before, &config) {
         tracing::warn!("{name} changed in {}; it takes effect at the next start", file.display());
     }
     keeper.reloaded(&config);
+    running.change_tls(&config);
     let wanted = config.settings.topology;
     if *control.topology().spec() == wanted {
         tracing::info!("reloaded {}: nodes and ring are as they were", file.display());
@@ -156,9 +162,11 @@ async fn reload(file: &Path, running: &Config, control: &Control, keeper: &mut K
 /// Settings that differ and cannot change while the proxy runs.
 fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
     let (a, b) = (&running.settings, &wanted.settings);
+    let tls_listen = |settings: &Settings| settings.tls.as_ref().map(|socket| socket.listen.clone());
     [
         ("listen", a.listen != b.listen),
         ("unix_socket", a.unix_socket != b.unix_socket),
+        ("tls.listen", tls_listen(a) != tls_listen(b)),
         ("reuse_port", a.reuse_port != b.reuse_port),
         ("threads", a.threads != b.threads),
         ("commands.allow", a.allowed_commands != b.allowed_commands),

@@ -1,10 +1,11 @@
 //! The section `admin`: where operators connect, and what they must present.
 
-use ringway_proxy::settings::Secret;
+use ringway_proxy::settings::{Secret, ServerTls};
 
 use super::address;
 use super::reader::{Reader, Section};
 use super::secret::Secrets;
+use super::tls;
 
 /// The section `admin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(crate) struct AdminConfig {
     pub(crate) read_token: Option<Secret>,
     /// Whether `/metrics` is answered without the token.
     pub(crate) open_metrics: bool,
+    /// What operators are shown, if not plain HTTP.
+    pub(crate) tls: Option<ServerTls>,
     /// `host:port` for metrics and health alone.
     pub(crate) metrics_listen: Option<String>,
 }
@@ -26,9 +29,9 @@ pub(crate) fn admin(
     reader: &mut Reader,
     root: &Section<'_>,
     secrets: &Secrets<'_>,
-    proxy_listen: &str,
+    proxy_listen: &[&str],
 ) -> AdminConfig {
-    let known = ["listen", "token", "read_token", "open_metrics", "metrics_listen"];
+    let known = ["listen", "tls", "token", "read_token", "open_metrics", "metrics_listen"];
     let at = reader.inner(root, "admin", &known);
     let listen = address::listen(reader, &at, "listen", "127.0.0.1:9380");
     let token = token(reader, &at, secrets, "token");
@@ -51,13 +54,17 @@ pub(crate) fn admin(
         .get("metrics_listen")
         .is_some()
         .then(|| address::listen(reader, &at, "metrics_listen", "127.0.0.1:9381"));
-    own_address(reader, &at, "listen", &listen, &[("the proxy's own address", proxy_listen)]);
+    let mut others: Vec<(&str, &str)> =
+        proxy_listen.iter().map(|proxy| ("the proxy's own address", *proxy)).collect();
+    own_address(reader, &at, "listen", &listen, &others);
     if let Some(metrics) = &metrics_listen {
-        let others = [("the proxy's own address", proxy_listen), ("the address of admin.listen", &listen)];
+        others.push(("the address of admin.listen", &listen));
         own_address(reader, &at, "metrics_listen", metrics, &others);
     }
     let open_metrics = reader.flag(&at, "open_metrics");
-    AdminConfig { listen, token, read_token, open_metrics, metrics_listen }
+    let tls = at.get("tls").is_some().then(|| reader.inner(&at, "tls", &tls::SERVER_FIELDS));
+    let tls = tls.and_then(|tls| tls::server(reader, &tls, secrets));
+    AdminConfig { listen, token, read_token, open_metrics, tls, metrics_listen }
 }
 
 fn token(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>, key: &str) -> Option<Secret> {

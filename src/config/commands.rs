@@ -44,17 +44,5 @@ pub(crate) fn allowed(reader: &mut Reader, root: &Section<'_>) -> Vec<String> {
 
 /// Reads `multi_key`.
 pub(crate) fn multi_key(reader: &mut Reader, root: &Section<'_>) -> MultiKey {
-    let Some(word) = reader.text(root, "multi_key") else { return MultiKey::default() };
-    let known = MultiKey::ALL.into_iter().find(|value| value.name() == word);
-    known.unwrap_or_else(|| {
-        let names = MultiKey::ALL.map(MultiKey::name);
-        let text = format!(
-            "multi_key: '{}' is not known; the nearest value is '{}' (known: {})",
-            shown(word),
-            nearest(word, &names).unwrap_or_default(),
-            names.join(", ")
-        );
-        reader.problem(root.line_of("multi_key"), text);
-        MultiKey::default()
-    })
+    reader.choice(root, "multi_key", &MultiKey::ALL, MultiKey::name)
 }

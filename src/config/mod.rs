@@ -15,6 +15,7 @@ pub(crate) mod problem;
 pub(crate) mod reader;
 pub(crate) mod ring;
 mod secret;
+mod tls;
 pub(crate) mod units;
 pub(crate) mod yaml;
 
@@ -40,6 +41,8 @@ const LARGEST_BYTES: u64 = 16 << 20;
 const FIELDS: &[&str] = &[
     "listen",
     "unix_socket",
+    "tls",
+    "node_tls",
     "reuse_port",
     "threads",
     "ring",
@@ -148,19 +151,24 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let at = reader.section(Some(root), "", FIELDS);
     let listen = address::listen(reader, &at, "listen", "127.0.0.1:6380");
     let unix_socket = address::unix_socket(reader, &at);
+    let tls = tls::clients(reader, &at, secrets, &listen);
+    let tls_listen = tls.as_ref().map(|tls| tls.listen.clone());
+    let places = [Some(listen.as_str()), tls_listen.as_deref()];
+    let places: Vec<&str> = places.into_iter().flatten().collect();
     let reuse_port = reader.flag(&at, "reuse_port");
     let threads = usize::try_from(reader.integer(&at, "threads", 0..=1024, 0)).unwrap_or(0);
     let ring = ring::ring(reader, &at);
     let nodes = match root.value {
         // a file of the wrong kind was reported; a missing list would only repeat it
         Value::Scalar(_) | Value::List(_) => Vec::new(),
-        _ => nodes::nodes(reader, &at, secrets, &listen, unix_socket.as_ref()),
+        _ => nodes::nodes(reader, &at, secrets, &places, unix_socket.as_ref()),
     };
+    let node_tls = tls::nodes(reader, &at, secrets, &nodes);
     let timeouts = limits::timeouts(reader, &at);
     let limits = limits::limits(reader, &at);
     let auth = reader.inner(&at, "auth", &["password"]);
     let password = secrets.read(reader, &auth, "password");
-    let admin = admin::admin(reader, &at, secrets, &listen);
+    let admin = admin::admin(reader, &at, secrets, &places);
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
@@ -169,6 +177,8 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let settings = Settings {
         listen,
         unix_socket,
+        tls: tls.and_then(tls::Clients::socket),
+        node_tls,
         reuse_port,
         threads,
         topology,

@@ -15,12 +15,12 @@ use super::yaml::{Node, Value};
 
 const FIELDS: &[&str] = &["name", "address", "weight", "username", "password"];
 
-/// Reads `nodes`. `listen` and `unix_socket` are the proxy's own addresses, which no node may have.
+/// Reads `nodes`. `listen` (all of them) and `unix_socket` are the proxy's own addresses, which no node may have.
 pub(crate) fn nodes(
     reader: &mut Reader,
     root: &Section<'_>,
     secrets: &Secrets<'_>,
-    listen: &str,
+    listen: &[&str],
     unix_socket: Option<&UnixSocket>,
 ) -> Vec<NodeSpec> {
     let Some(list) = list(reader, root) else { return Vec::new() };
@@ -30,7 +30,7 @@ pub(crate) fn nodes(
         let section = reader.section(Some(node), &format!("nodes[{at}]"), FIELDS);
         if let Some(spec) = entry(reader, &section, secrets, &mut seen) {
             let own_path = unix_socket.is_some_and(|own| own.path == Path::new(&spec.address));
-            if own_path || is_same(listen, &spec.address) {
+            if own_path || listen.iter().any(|listen| is_same(listen, &spec.address)) {
                 let text = format!(
                     "{}: '{}' is where the proxy itself listens; name the Redis server's address",
                     section.path("address"),
@@ -146,7 +146,7 @@ impl Seen {
 /// Whether a node's address is certainly the proxy's own.
 fn is_same(listen: &str, node: &str) -> bool {
     let (Some((host, port)), Some((node_host, node_port))) =
-        (address::split_listen(listen), address::split_listen(node))
+        (address::split_listen(listen), address::split_listen(NodeAddress::place(node)))
     else {
         return false;
     };

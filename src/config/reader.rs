@@ -135,6 +135,30 @@ impl Reader {
         }
     }
 
+    /// One of several words; absent is the default.
+    pub(crate) fn choice<T: Copy + Default>(
+        &mut self,
+        at: &Section<'_>,
+        key: &str,
+        all: &[T],
+        name: impl Fn(T) -> &'static str,
+    ) -> T {
+        let Some(word) = self.text(at, key) else { return T::default() };
+        if let Some(known) = all.iter().find(|value| name(**value) == word) {
+            return *known;
+        }
+        let names: Vec<&str> = all.iter().map(|value| name(*value)).collect();
+        let text = format!(
+            "{}: '{}' is not known; the nearest value is '{}' (known: {})",
+            at.path(key),
+            shown(word),
+            nearest(word, &names).unwrap_or_default(),
+            names.join(", ")
+        );
+        self.problem(at.line_of(key), text);
+        T::default()
+    }
+
     fn bounded<T: PartialOrd>(
         &mut self,
         at: &Section<'_>,

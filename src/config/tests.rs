@@ -52,6 +52,7 @@ fn defaults_are_those_of_the_proxy() {
             token: None,
             read_token: None,
             open_metrics: false,
+            tls: None,
             metrics_listen: None
         }
     );
@@ -65,6 +66,8 @@ fn the_example_is_valid_and_shows_the_defaults() {
     let Settings {
         listen,
         unix_socket,
+        tls,
+        node_tls,
         reuse_port,
         threads,
         topology,
@@ -76,6 +79,7 @@ fn the_example_is_valid_and_shows_the_defaults() {
         multi_key,
     } = from_example.settings;
     assert!(allowed_commands.is_empty() && !reuse_port && unix_socket.is_none());
+    assert!(tls.is_none() && node_tls.is_none());
     assert_eq!(multi_key, MultiKey::Refuse);
     assert_eq!(from_example.admin, config(NODES).admin);
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));

@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use ringway_proxy::topology::NodeAddress;
+
 use super::frame::bulk_request;
 use super::harness::node_name;
 use super::{Cluster, Harness, RedisServer, wait_for};
@@ -23,7 +25,10 @@ pub(crate) enum Told {
 /// What a reply from `node` says of its command.
 pub(crate) fn told(reply: &[u8], node: &str) -> Told {
     let text = String::from_utf8_lossy(reply);
-    let named = |code: &str| text.starts_with(&format!("-{code} node '{node}' (127.0.0.1:"));
+    let named = |code: &str| {
+        let address = text.strip_prefix(&format!("-{code} node '{node}' ("));
+        address.is_some_and(|address| NodeAddress::place(address).starts_with("127.0.0.1:"))
+    };
     match &*text {
         _ if text.starts_with(':') => Told::Ok,
         _ if named("NOTSENT") => Told::NotSent,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use ringway_admin::{Admin, AdminSettings};
 use ringway_proxy::Proxy;
 use ringway_proxy::control::Control;
+use ringway_proxy::listen::Endpoint;
 use ringway_proxy::settings::{NodeSpec, Settings, TopologySpec};
 use ringway_proxy::stats::{NodeSnapshot, NodeState};
 use ringway_proxy::topology::Owner;
@@ -15,6 +16,7 @@ use tokio::runtime::Runtime;
 use super::http::Http;
 use super::raw_client::{PATIENCE, RawClient};
 use super::redis_server::RedisServer;
+use super::tls;
 
 /// One proxy in this process, and its control plane when asked for.
 pub(crate) struct Harness {
@@ -26,7 +28,12 @@ pub(crate) struct Harness {
 
 impl Harness {
     /// A proxy in front of nodes that may be anything.
-    pub(crate) fn start(settings: Settings) -> Self {
+    pub(crate) fn start(mut settings: Settings) -> Self {
+        if let Some(everywhere) = &*tls::EVERYWHERE {
+            settings.node_tls.get_or_insert_with(|| everywhere.authority.node_tls());
+            settings.tls.get_or_insert_with(|| everywhere.authority.socket());
+            over_tls(&mut settings.topology.nodes);
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -70,7 +77,8 @@ impl Harness {
     }
 
     /// Applies a list of nodes as the next topology.
-    pub(crate) fn apply(&self, nodes: Vec<NodeSpec>) -> ringway_proxy::control::Change {
+    pub(crate) fn apply(&self, mut nodes: Vec<NodeSpec>) -> ringway_proxy::control::Change {
+        over_tls(&mut nodes);
         let spec = TopologySpec { ring: self.control.topology().spec().ring.clone(), nodes };
         self.runtime.block_on(self.control.apply(spec, None, "test")).expect("the topology is applied")
     }
@@ -82,7 +90,15 @@ impl Harness {
 
     /// A raw client connection.
     pub(crate) fn client(&self) -> RawClient {
-        RawClient::connect(self.address())
+        match &*tls::EVERYWHERE {
+            Some(everywhere) => {
+                let tls =
+                    self.control.endpoints().iter().find(|endpoint| matches!(endpoint, Endpoint::Tls(_)));
+                let address = tls.and_then(Endpoint::network).expect("it listens for TLS");
+                tls::client(address, &everywhere.authority.client(None, false))
+            }
+            None => RawClient::connect(self.address()),
+        }
     }
 
     /// A raw client that speaks RESP3.
@@ -205,6 +221,15 @@ impl Cluster {
     /// The server of this name, to be killed or restarted.
     pub(crate) fn server_mut(&mut self, name: &str) -> &mut RedisServer {
         &mut self.nodes[node_index(name)]
+    }
+}
+
+/// With TLS everywhere: nodes that are real servers are reached over it.
+fn over_tls(nodes: &mut [NodeSpec]) {
+    if let Some(everywhere) = &*tls::EVERYWHERE {
+        for node in nodes {
+            node.address = everywhere.address(&node.address).unwrap_or_else(|| node.address.clone());
+        }
     }
 }
 

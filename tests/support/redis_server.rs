@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::ports::free_port;
 use super::raw_client::RawClient;
+use super::tls;
 
 const INSTALL: &str = "neither redis-server nor valkey-server can be started; install one \
     (Debian, Ubuntu: `apt-get install redis-server`; macOS: `brew install redis`)";
@@ -54,6 +55,11 @@ impl RedisServer {
         let mut command = Command::new(program());
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no"]);
+        if let Some(everywhere) = &*tls::EVERYWHERE {
+            let mut ports = everywhere.ports.lock().expect("ports");
+            let port = *ports.entry(self.port).or_insert_with(free_port);
+            command.args(everywhere.authority.server_options(port, &["127.0.0.1"]));
+        }
         command.args(["--enable-debug-command", "local"]).args(&self.options);
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a second handle")).stderr(log);

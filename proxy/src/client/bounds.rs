@@ -21,6 +21,8 @@ impl Client {
             Some(ClosedFor::UnreadReplies)
         } else if over(inner.incomplete_since, limits.command_incomplete) {
             Some(ClosedFor::IncompleteCommand)
+        } else if self.greets_too_long(now) {
+            Some(ClosedFor::NoHandshake)
         } else if over(inner.session.stranger_since(), limits.authentication) {
             Some(ClosedFor::NoAuthentication)
         } else {
@@ -50,6 +52,28 @@ impl Client {
             tracing::warn!(%peer, clients, "a client speaks HTTP or TLS on the Redis port; closed");
         }
         inner.reading = Reading::Refused;
+    }
+
+    /// Whether its TLS handshake, or a record that has begun, does not come to its end.
+    fn greets_too_long(&self, now: Instant) -> bool {
+        // a large command comes in many records, and one of them is always incomplete
+        let waits = self.stream.is_shaking_hands() || self.stream.has_incomplete() && !self.active.get();
+        let since = waits.then(|| self.greets_since.get().unwrap_or(now));
+        self.greets_since.set(since);
+        let limit = self.worker.shared.settings.limits.authentication;
+        since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+    }
+
+    /// What was wrong with what a client sent over TLS; other errors say only that it is gone.
+    pub(super) fn note_tls_error(&self, error: &std::io::Error) {
+        if error.kind() != std::io::ErrorKind::InvalidData {
+            return;
+        }
+        self.worker.stats.closed.count(ClosedFor::NoHandshake);
+        if let Some(clients) = self.worker.said.bad_tls.happened(self.worker.turn.now()) {
+            let peer = self.peer();
+            tracing::warn!(%peer, clients, %error, "a client's TLS cannot be used; closed");
+        }
     }
 
     /// Goes on after a wrong password.
@@ -86,7 +110,8 @@ impl Client {
 
     /// Tells the worker how much memory is held, if that has changed; once a turn is enough.
     pub(super) fn account(&self, inner: &Inner) {
-        let now = inner.pending.len() + inner.pipeline.held_bytes() + inner.session.held_bytes();
+        let own = inner.pending.len() + inner.pipeline.held_bytes() + inner.session.held_bytes();
+        let now = own + self.stream.held_bytes();
         let before = self.held.replace(now);
         if before != now && self.worker.memory.changed(before, now) {
             self.worker.turn.schedule();

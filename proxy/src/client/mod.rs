@@ -98,6 +98,8 @@ pub(crate) struct Client {
     lags: Cell<bool>,
     /// What is to be written may hold no reply, but what a node has said beside replies.
     says_no_reply: Cell<bool>,
+    /// Since when it makes a TLS handshake; `None` once that is over.
+    greets_since: Cell<Option<Instant>>,
     /// When something was last read, to half a second.
     last_seen: Cell<Instant>,
 }
@@ -128,7 +130,6 @@ impl Client {
     pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: Endpoint) {
         let session = Session::new(id, peer, &worker);
         let client = Rc::new(Self {
-            stream,
             inner: RefCell::new(Inner {
                 session,
                 pipeline: Pipeline::default(),
@@ -149,7 +150,9 @@ impl Client {
             held: Cell::new(0),
             lags: Cell::new(false),
             says_no_reply: Cell::new(false),
+            greets_since: Cell::new(stream.is_shaking_hands().then(|| worker.turn.now())),
             last_seen: Cell::new(worker.turn.now()),
+            stream,
             worker,
         });
         client.worker.clients.borrow_mut().insert(id, Rc::clone(&client));
@@ -268,6 +271,11 @@ impl Client {
     /// Reads as long as there is something and room for it, but not for ever: others wait as well.
     fn poll_commands(self: &Rc<Self>, cx: &mut Context<'_>) -> Result<(), ()> {
         let mut buffer = self.worker.client_buffer.borrow_mut();
+        if self.stream.is_shaking_hands() && !self.worker.turn.affords_costly() {
+            // a crowd that comes at once does not hold up those who are here
+            turn::go_on_in_the_next(cx);
+            return Ok(());
+        }
         for _ in 0..4 {
             if !self.has_room() {
                 self.inner.borrow_mut().paused = true;
@@ -275,7 +283,10 @@ impl Client {
             }
             match self.stream.poll_read(cx, &mut buffer) {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Err(error)) => {
+                    self.note_tls_error(&error);
+                    return Err(());
+                }
                 Poll::Ready(Ok(0)) => {
                     let mut inner = self.inner.borrow_mut();
                     if inner.reading == Reading::Open {

@@ -12,6 +12,8 @@ use socket2::SockAddr;
 pub enum Endpoint {
     /// An address and a port.
     Network(SocketAddr),
+    /// An address and a port where TLS is spoken.
+    Tls(SocketAddr),
     /// The path of a unix socket. A client of it has no address of its own and is known by that path too.
     Unix(Arc<Path>),
 }
@@ -28,7 +30,7 @@ impl Endpoint {
     /// The address on the network, if it is one.
     pub fn network(&self) -> Option<SocketAddr> {
         match self {
-            Self::Network(address) => Some(*address),
+            Self::Network(address) | Self::Tls(address) => Some(*address),
             Self::Unix(_) => None,
         }
     }
@@ -36,7 +38,7 @@ impl Endpoint {
     /// The path, if it is a unix socket.
     pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::Network(_) => None,
+            Self::Network(_) | Self::Tls(_) => None,
             Self::Unix(path) => Some(path),
         }
     }
@@ -44,7 +46,7 @@ impl Endpoint {
     /// Whether only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Network(address) => address.ip().to_canonical().is_loopback(),
+            Self::Network(address) | Self::Tls(address) => address.ip().to_canonical().is_loopback(),
             Self::Unix(_) => true,
         }
     }
@@ -53,7 +55,7 @@ impl Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Network(address) => address.fmt(f),
+            Self::Network(address) | Self::Tls(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "{}:0", path.display()),
         }
     }

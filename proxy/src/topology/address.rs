@@ -1,4 +1,5 @@
-//! Addresses of nodes as operators write them: `host:port`, `[v6]:port`, or the path of a unix socket.
+//! Addresses of nodes as operators write them: `host:port`, `[v6]:port`, `rediss://host:port` over TLS, or the path of a
+//! unix socket.
 
 use std::path::{Path, PathBuf};
 
@@ -6,30 +7,44 @@ use std::path::{Path, PathBuf};
 /// behind it.
 pub const SOCKET_PATH_BYTES: usize = 95;
 
+/// What the address of a node that speaks TLS begins with, as in the addresses that Redis's tools know.
+const TLS: &str = "rediss://";
+
 /// An address in its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeAddress<'a> {
     /// Host and port.
     Network(&'a str, u16),
+    /// Host and port of a node that speaks TLS.
+    Tls(&'a str, u16),
     /// An absolute path.
     Unix(&'a Path),
 }
 
 impl<'a> NodeAddress<'a> {
     /// What an address looks like, for messages.
-    pub const FORMS: &'static str =
-        "neither host:port nor the absolute path of a unix socket (at most 95 bytes, without spaces)";
+    pub const FORMS: &'static str = "neither host:port nor rediss://host:port (over TLS) nor the absolute path of a unix socket (at most 95 bytes, without spaces)";
 
     /// Reads an address; `None` when it is none.
     pub fn parse(address: &'a str) -> Option<Self> {
-        match socket_path(address) {
-            Some(path) => Some(Self::Unix(path)),
+        if let Some(path) = socket_path(address) {
+            return Some(Self::Unix(path));
+        }
+        match address.strip_prefix(TLS) {
+            Some(place) => split_address(place).map(|(host, port)| Self::Tls(host, port)),
             None => split_address(address).map(|(host, port)| Self::Network(host, port)),
         }
     }
 
-    /// The text by which two addresses are told to be the same: hosts have no letters of two cases.
+    /// The part of an address that says where, without how it is spoken there.
+    pub fn place(address: &str) -> &str {
+        address.strip_prefix(TLS).unwrap_or(address)
+    }
+
+    /// The text by which two addresses are told to be the same: hosts have no letters of two cases, and a port speaks TLS
+    /// or does not.
     pub fn key(address: &str) -> String {
+        let address = Self::place(address);
         if address.starts_with('/') {
             // `/run//a` is `/run/a`
             let path: PathBuf = Path::new(address).components().collect();
@@ -70,7 +85,12 @@ mod tests {
     fn two_spellings_of_an_address_are_one() {
         assert!(NodeAddress::FORMS.contains(&format!("{SOCKET_PATH_BYTES} bytes")));
         let same = |a: &str, b: &str| NodeAddress::key(a) == NodeAddress::key(b);
-        assert!(same("HOST:1", "host:1") && same("/run//a", "/run/./a") && !same("/run/A", "/run/a"));
+        assert!(
+            same("rediss://HOST:1", "host:1")
+                && same("HOST:1", "host:1")
+                && same("/run//a", "/run/./a")
+                && !same("/run/A", "/run/a")
+        );
     }
 
     #[test]
@@ -79,6 +99,8 @@ mod tests {
         assert_eq!(NodeAddress::parse("127.0.0.1:7001"), network("127.0.0.1", 7001));
         assert_eq!(NodeAddress::parse("cache-1.internal:6379"), network("cache-1.internal", 6379));
         assert_eq!(NodeAddress::parse("[::1]:7001"), network("::1", 7001));
+        assert_eq!(NodeAddress::parse("rediss://[::1]:7001"), Some(NodeAddress::Tls("::1", 7001)));
+        assert_eq!(NodeAddress::parse("rediss://cache-1:6379"), Some(NodeAddress::Tls("cache-1", 6379)));
         let longest = format!("/{}", "x".repeat(SOCKET_PATH_BYTES - 1));
         for path in ["/run/redis/redis.sock", "/with:6379", longest.as_str()] {
             assert_eq!(NodeAddress::parse(path), Some(NodeAddress::Unix(Path::new(path))));
@@ -102,6 +124,12 @@ mod tests {
             "/with a space",
             "run/redis.sock",
             "unix:/run/redis.sock",
+            "rediss://",
+            "rediss://host",
+            "rediss://host:1/0",
+            "rediss://user@host:1",
+            "rediss:///run/redis.sock",
+            "redis://host:1",
             &too_long,
         ] {
             assert_eq!(NodeAddress::parse(bad), None, "{bad:?}");

@@ -1,14 +1,23 @@
 //! How a link's connection is made: the socket, the greeting, and what must still hold when both are there.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::exchange::ReplyTo;
 use super::greeting::{Greeted, Greeting, Identity, greet};
 use super::link::{Link, State};
 use crate::net::Stream;
+use crate::settings::NodeSpec;
+use crate::topology::NodeAddress;
 
 /// No more is sent than the node answers in this part of the operation timeout.
 const PATIENCE_SHARE: u32 = 4;
+
+/// That the node has not greeted in time. A server that does not speak TLS may say nothing to one who does.
+pub(super) fn unmade_within(limit: Duration, spec: &NodeSpec) -> String {
+    let over_tls = matches!(NodeAddress::parse(&spec.address), Some(NodeAddress::Tls(..)));
+    let hint = if over_tls { " (does it speak TLS there?)" } else { "" };
+    format!("no connection or no greeting within {} ms{hint}", limit.as_millis())
+}
 
 /// Why there is no connection.
 pub(super) enum Unmade {
@@ -24,7 +33,8 @@ impl<T: ReplyTo + 'static> Link<T> {
         let (tracking, changes) = (self.tracking()?, self.wish_changes());
         self.stats.connects.add(1);
         let attempt = async {
-            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let stream = Stream::connect(&self.spec.address, &self.context.tls).await;
+            let stream = stream.map_err(|error| error.to_string())?;
             let (fences, count) = self.fences.recent(Instant::now());
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
@@ -47,8 +57,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         {
             Ok(result) => result.map_err(Unmade::Failed)?,
             Err(_) => {
-                let why = format!("no connection or no greeting within {} ms", limit.as_millis());
-                return Err(Unmade::Failed(why));
+                return Err(Unmade::Failed(unmade_within(limit, &self.spec)));
             }
         };
         if self.wish_changes() != changes {

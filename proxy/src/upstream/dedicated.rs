@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use bb8::{ErrorSink, ManageConnection, PooledConnection, RunError};
 use tokio::sync::{Semaphore, watch};
 
+use super::connect::unmade_within;
 use super::exchange::ReplyTo;
 use super::greeting::{Fences, Greeting, Identity, greet};
 use super::{Lane, Trouble};
 use crate::error::Fate;
-use crate::net::Stream;
+use crate::net::{Stream, Tls};
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::scripts::Scripts;
 use crate::settings::{NodeSpec, Timeouts};
@@ -62,6 +63,7 @@ pub(super) struct Dialer {
     pub(super) stats: Arc<NodeStats>,
     pub(super) fences: Fences,
     pub(super) scripts: Arc<Scripts>,
+    pub(super) tls: Arc<Tls>,
     pub(super) timeouts: Timeouts,
     pub(super) lane: Lane,
 }
@@ -95,7 +97,8 @@ impl ManageConnection for Dialer {
         self.stats.connects.add(1);
         let born = Instant::now();
         let attempt = async {
-            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let stream = Stream::connect(&self.spec.address, &self.tls).await;
+            let stream = stream.map_err(|error| error.to_string())?;
             let (fences, _) = self.fences.recent(born);
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
@@ -108,9 +111,8 @@ impl ManageConnection for Dialer {
             Ok::<_, String>((stream, identity))
         };
         let limit = self.timeouts.connect;
-        let (stream, identity) = tokio::time::timeout(limit, attempt)
-            .await
-            .map_err(|_| format!("no connection or no greeting within {} ms", limit.as_millis()))??;
+        let (stream, identity) =
+            tokio::time::timeout(limit, attempt).await.map_err(|_| unmade_within(limit, &self.spec))??;
         self.stats.connections_changed(1);
         let (stats, fences) = (Arc::clone(&self.stats), self.fences.clone());
         Ok(Line { stream, stats, fences, identity, born, doubtful: false })

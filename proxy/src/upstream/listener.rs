@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
 use super::backoff::Backoff;
+use super::connect::unmade_within;
 use super::greeting::{Greeting, greet};
 use super::hearing::{Event, Hearing, Message, PROTOCOL};
 use super::{Lane, Paces};
-use crate::net::Stream;
+use crate::net::{Stream, Tls};
 use crate::pubsub::Topic;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::NodeStats;
@@ -54,6 +55,8 @@ pub(crate) struct ListenContext {
     pub(crate) sharers: usize,
     /// How often all connections to a node are begun.
     pub(crate) paces: Arc<Paces>,
+    /// How nodes are spoken to over TLS.
+    pub(crate) tls: Arc<Tls>,
     /// Longest message, in bytes.
     pub(crate) longest: usize,
 }
@@ -213,7 +216,8 @@ impl<A: Audience + 'static> Listener<A> {
     async fn connect(&self) -> Result<Stream, String> {
         self.stats.connects.add(1);
         let attempt = async {
-            let stream = Stream::connect(&self.spec.address).await.map_err(|error| error.to_string())?;
+            let stream = Stream::connect(&self.spec.address, &self.context.tls).await;
+            let stream = stream.map_err(|error| error.to_string())?;
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
                 lane: Lane { protocol: PROTOCOL, ..Lane::default() },
@@ -227,7 +231,7 @@ impl<A: Audience + 'static> Listener<A> {
         let limit = self.context.timeouts.connect;
         match tokio::time::timeout(limit, attempt).await {
             Ok(result) => result,
-            Err(_) => Err(format!("no connection or no greeting within {} ms", limit.as_millis())),
+            Err(_) => Err(unmade_within(limit, &self.spec)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Lane;
 use super::greeting::{Greeting, greet, write_all};
-use crate::net::Stream;
+use crate::net::{Stream, Tls};
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::settings::NodeSpec;
 
@@ -18,12 +18,13 @@ const READ_BYTES: usize = 16 * 1024;
 /// Why they are not there, in words without secrets.
 pub(crate) async fn ask_once<const N: usize>(
     spec: &NodeSpec,
+    tls: &Tls,
     requests: [&[u8]; N],
     most: usize,
     limit: Duration,
 ) -> Result<[Vec<u8>; N], String> {
     let asked = async {
-        let stream = Stream::connect(&spec.address).await.map_err(|error| error.to_string())?;
+        let stream = Stream::connect(&spec.address, tls).await.map_err(|error| error.to_string())?;
         let credentials = &spec.credentials;
         let greeting =
             Greeting { credentials, lane: Lane::default(), fences: &[], scripts: &[], tracking: None };

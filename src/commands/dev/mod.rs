@@ -63,6 +63,7 @@ async fn start(args: &DevArgs, nodes: &mut Nodes) -> Result<Running, Failure> {
         token: None,
         read_token: None,
         open_metrics: false,
+        tls: None,
         metrics_listen: None,
     };
     Running::start(settings, admin, Inherited::default(), |_| ()).await
