@@ -48,6 +48,7 @@ mod reads_again;
 mod redis_rs;
 mod replicas;
 mod resources;
+mod running_scripts;
 mod server_commands;
 mod server_info;
 mod soak;

@@ -334,7 +334,7 @@ fn what_needs_no_node_is_answered_as_a_server_would() {
             assert_eq!(shape(&ours.call(&request)), shape(&theirs.call(&request)), "{line}");
         }
         assert!(ours.text(&["LOLWUT"]).contains("Redis ver. 7."));
-        for line in ["SHUTDOWN NOSAVE", "SWAPDB 0 1", "DEBUG SLEEP 0", "ACL LIST", "FUNCTION STATS"] {
+        for line in ["SHUTDOWN NOSAVE", "SWAPDB 0 1", "DEBUG SLEEP 0", "ACL LIST", "SCRIPT DEBUG NO"] {
             let refusal = ours.text(&line.split(' ').collect::<Vec<_>>());
             assert!(refusal.starts_with("-ERR ") && refusal.contains(" is refused: "), "{line}: {refusal}");
         }

@@ -25,6 +25,7 @@ mod local;
 mod messages;
 mod new_commands;
 pub(crate) mod pipeline;
+mod running_scripts;
 mod session;
 mod slot;
 mod split;

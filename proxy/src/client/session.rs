@@ -11,7 +11,9 @@ use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
 use super::tracking::{self, Tracking};
 use super::transaction::{self, Transaction};
-use super::{Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, new_commands};
+use super::{
+    Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, new_commands, running_scripts,
+};
 use crate::command::{self, ClientCommand, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
 use crate::limits::{LARGE_VALUE_BYTES, WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
@@ -326,6 +328,7 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
         Route::Key | Route::Split(_) => send(client, inner, command, args),
         Route::Waiting => blocking::begin(client, inner, command, args),
         Route::Replicas => replicas::begin(client, inner, command, args),
+        Route::Running => running_scripts::begin(client, inner, command, args),
         Route::AllNodes(join) => all_nodes::send(client, inner, command, join, args),
         Route::Scan => all_nodes::scan(client, inner, command, args),
         Route::Transaction(step) => transaction::run(client, inner, command, step, args),

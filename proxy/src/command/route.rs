@@ -10,6 +10,8 @@ pub enum Route {
     Waiting,
     /// Every node, over a connection of the client's own to each; the least that any of them answers (WAIT).
     Replicas,
+    /// Every node, over a connection opened for it, also where a script keeps the node busy (SCRIPT KILL).
+    Running,
     /// One part to each node that owns some of the keys; the replies are joined.
     Split(Join),
     /// The whole command to every node; the replies are joined. If one node cannot be used, none gets it, but for

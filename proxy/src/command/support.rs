@@ -59,7 +59,7 @@ fn rank(route: Route) -> u8 {
     match route {
         Route::Key => 0,
         Route::Waiting => 1,
-        Route::Replicas => 3,
+        Route::Replicas | Route::Running => 3,
         Route::Split(_) => 2,
         Route::AllNodes(_) => 3,
         Route::Scan => 4,
@@ -85,6 +85,7 @@ pub(crate) fn way(route: Route) -> String {
         Route::Waiting => "to the key's node, over a connection of the client's own while it waits".into(),
         Route::Split(_) => "split and joined".into(),
         Route::Replicas => "on all nodes, over connections of the client's own; the least answer".into(),
+        Route::Running => "on all nodes, also those that a script keeps busy".into(),
         Route::Publish(_) => "to the channel's node".into(),
         Route::Subscribe(SubscriptionKind::Shard) | Route::Unsubscribe(SubscriptionKind::Shard) => {
             "listens to the channel's node".into()

@@ -11,7 +11,7 @@ pub(crate) mod join;
 pub(crate) mod keyspace;
 mod pieces;
 pub(crate) mod scan;
-mod servers;
+pub(crate) mod servers;
 mod sort;
 pub(crate) mod together;
 

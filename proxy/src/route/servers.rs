@@ -69,6 +69,31 @@ pub(super) fn history<'a>(out: &mut Vec<u8>, replies: impl Iterator<Item = &'a [
     Some(())
 }
 
+/// FUNCTION STATS: what runs on the first node where anything does, and the engines of the first: all have the same
+/// libraries.
+pub(crate) fn running<'a>(
+    out: &mut Vec<u8>,
+    protocol: Protocol,
+    replies: impl Iterator<Item = &'a [u8]>,
+) -> Option<()> {
+    let (mut runs, mut engines) = (None, None);
+    for reply in replies {
+        for (name, value) in pairs(reply)? {
+            match text(name)? {
+                b"running_script" if runs.is_none_or(reply::is_nil) => runs = Some(value),
+                b"engines" if engines.is_none() => engines = Some(value),
+                _ => {}
+            }
+        }
+    }
+    encode::map(out, protocol, 2);
+    encode::bulk(out, b"running_script");
+    out.extend_from_slice(runs?);
+    encode::bulk(out, b"engines");
+    out.extend_from_slice(engines?);
+    Some(())
+}
+
 /// LATENCY LATEST: for each event its last sample on any node and the worst of all.
 pub(super) fn latest<'a>(out: &mut Vec<u8>, replies: impl Iterator<Item = &'a [u8]>) -> Option<()> {
     let mut events: Vec<(&[u8], (i64, i64), i64)> = Vec::new();

@@ -134,7 +134,7 @@ pub(crate) struct Greeted {
 
 /// What each request of the greeting is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
+pub(super) enum Step {
     Auth,
     Hello,
     Select,
@@ -179,9 +179,26 @@ pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Gr
     Ok(Greeted { identity, rest: reader.have })
 }
 
+/// Says who asks and how it wants to be answered, if there is anything to be said about that.
+pub(super) fn introduce(out: &mut Vec<u8>, protocol: Protocol, credentials: &Credentials) -> Option<Step> {
+    let user = credentials.username.as_deref();
+    let password = credentials.password.as_ref().map(|secret| secret.reveal());
+    let (step, words) = match (protocol, password, user) {
+        (Protocol::Resp3, Some(password), user) => {
+            (Step::Hello, vec!["HELLO", "3", "AUTH", user.unwrap_or("default"), password])
+        }
+        (Protocol::Resp3, None, _) => (Step::Hello, vec!["HELLO", "3"]),
+        (Protocol::Resp2, Some(password), Some(user)) => (Step::Auth, vec!["AUTH", user, password]),
+        (Protocol::Resp2, Some(password), None) => (Step::Auth, vec!["AUTH", password]),
+        (Protocol::Resp2, None, _) => return None,
+    };
+    encode::request(out, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
+    Some(step)
+}
+
 fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Server>) -> Vec<Step> {
     let Greeting { credentials, lane, fences, scripts, tracking } = *greeting;
-    let mut steps = Vec::new();
+    let mut steps = Vec::from_iter(introduce(out, lane.protocol, credentials));
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
         encode::request(out, words);
         steps.push(step);
@@ -189,18 +206,6 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Ser
     let mut request = |step: Step, words: &[&str]| {
         request_bytes(step, &words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>());
     };
-    let user = credentials.username.as_deref();
-    match (lane.protocol, credentials.password.as_ref().map(|secret| secret.reveal())) {
-        (Protocol::Resp3, Some(password)) => {
-            request(Step::Hello, &["HELLO", "3", "AUTH", user.unwrap_or("default"), password]);
-        }
-        (Protocol::Resp3, None) => request(Step::Hello, &["HELLO", "3"]),
-        (Protocol::Resp2, Some(password)) => match user {
-            Some(user) => request(Step::Auth, &["AUTH", user, password]),
-            None => request(Step::Auth, &["AUTH", password]),
-        },
-        (Protocol::Resp2, None) => {}
-    }
     if lane.database != 0 {
         request(Step::Select, &["SELECT", &lane.database.to_string()]);
     }
@@ -219,7 +224,7 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Ser
     steps
 }
 
-fn check(step: Step, reply: &[u8]) -> Result<(), String> {
+pub(super) fn check(step: Step, reply: &[u8]) -> Result<(), String> {
     match (step, reply) {
         (Step::Auth | Step::Select | Step::Tracking, b"+OK\r\n")
         | (Step::Ping, b"+PONG\r\n")

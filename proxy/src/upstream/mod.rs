@@ -36,7 +36,7 @@ pub(crate) use hearing::Message;
 pub(crate) use link::{Link, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
 pub(crate) use pace::Paces;
-pub(crate) use question::ask_once;
+pub(crate) use question::{ask_busy, ask_once};
 pub(crate) use tracking::{FORGET_ALL, INVALIDATION, Tracker, Trackers, Wish, Words};
 
 use std::cell::RefCell;

@@ -1,16 +1,21 @@
 //! Questions to a node on a connection that is opened for them, outside of the way of commands.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::time::Duration;
 
-use super::Lane;
-use super::greeting::{Greeting, greet, write_all};
+use super::greeting::{Greeting, check, greet, introduce, write_all};
+use super::{Lane, Lost};
+use crate::error::Fate;
 use crate::net::{Stream, Tls};
+use crate::resp::Protocol;
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::settings::NodeSpec;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
+/// Longest answer about what runs, in bytes.
+const BUSY_BYTES: usize = 64 * 1024;
 
 /// The whole replies to `requests`, of at most `most` bytes in all.
 ///
@@ -34,6 +39,46 @@ pub(crate) async fn ask_once<const N: usize>(
     };
     let answer = tokio::time::timeout(limit, asked).await;
     answer.map_err(|_| format!("no answer within {} ms", limit.as_millis()))?
+}
+
+/// Asks a node that a script may keep busy, on a connection for this alone: nothing is said before but who asks, since a
+/// busy node refuses all else.
+///
+/// # Errors
+/// [`Lost`], after `limit` at the latest.
+pub(crate) async fn ask_busy(
+    spec: &NodeSpec,
+    tls: &Tls,
+    protocol: Protocol,
+    request: &[u8],
+    limit: Duration,
+) -> Result<Vec<u8>, Lost> {
+    let written = Cell::new(false);
+    let asked = async {
+        let stream = Stream::connect(&spec.address, tls).await.map_err(|error| error.to_string())?;
+        let mut bytes = Vec::new();
+        let step = introduce(&mut bytes, protocol, &spec.credentials);
+        bytes.extend_from_slice(request);
+        write_all(&stream, &bytes).await.map_err(|error| error.to_string())?;
+        written.set(true);
+        match step {
+            None => read::<1>(&stream, BUSY_BYTES).await.map(|[reply]| reply),
+            Some(step) => {
+                let [introduced, reply] = read(&stream, BUSY_BYTES).await?;
+                // who is not let in has not been heard either
+                check(step, &introduced).inspect_err(|_| written.set(false))?;
+                Ok(reply)
+            }
+        }
+    };
+    let answer = tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+        Err(format!(
+            "no answer within {} ms; a server hears it once a script has run for its busy-reply-threshold",
+            limit.as_millis()
+        ))
+    });
+    let fate = if written.get() { Fate::Unknown } else { Fate::NotSent };
+    answer.map_err(|why| Lost { fate, why })
 }
 
 async fn read<const N: usize>(stream: &Stream, most: usize) -> Result<[Vec<u8>; N], String> {

@@ -144,7 +144,7 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         | Route::Local(Local::Ping | Local::Echo | Local::Time)
         | Route::Transaction(Transaction::Unwatch) => None,
         _ if is_publish(command) => None,
-        Route::AllNodes(_) | Route::Scan | Route::Replicas => {
+        Route::AllNodes(_) | Route::Scan | Route::Replicas | Route::Running => {
             Some("it concerns all nodes, a transaction runs on one")
         }
         Route::Local(_) | Route::Client(_) => {

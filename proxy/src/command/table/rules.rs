@@ -4,7 +4,7 @@
 pub(super) const ALL_KEYS: &str = "it lists every key of every node and stops them meanwhile, SCAN does not";
 /// FLUSHALL and FLUSHDB.
 pub(super) const ALL_DATA: &str = "it deletes all data of all nodes";
-/// What one script or function, or the server that runs it, is asked for.
+/// The debugger of scripts.
 pub(super) const ONE_SCRIPT: &str = "concerns what runs on one server; connect to the node";
 /// SWAPDB.
 pub(super) const TWO_DATABASES: &str =

@@ -6,7 +6,7 @@
 use super::super::bits::Categories;
 use super::super::build::Family;
 use super::super::build::uses::MODIFY;
-use super::super::route::Join;
+use super::super::route::{Join, Route};
 use super::super::row::{Command, Group, Keys, NumKeysRule};
 use super::rules;
 
@@ -34,7 +34,8 @@ const FUNCTION: &[Command] = &[
     ROW.everywhere("function|dump", 2, Join::Libraries, "7.0.0", "All libraries, serialised").noscript(),
     ROW.everywhere("function|flush", -2, Join::Ok, "7.0.0", "Deletes all libraries").writes().noscript(),
     ROW.help("function|help", "7.0.0"),
-    ROW.refused("function|kill", 2, rules::ONE_SCRIPT, "7.0.0", "Stops the function that runs")
+    ROW.keyed("function|kill", 2, Keys::None, "7.0.0", "Stops the function that runs")
+        .route(Route::Running)
         .noscript()
         .allow_busy(),
     ROW.everywhere("function|list", -2, Join::Alike, "7.0.0", "Libraries and their functions").noscript(),
@@ -46,7 +47,8 @@ const FUNCTION: &[Command] = &[
         .writes()
         .denyoom()
         .noscript(),
-    ROW.refused("function|stats", 2, rules::ONE_SCRIPT, "7.0.0", "What function runs")
+    ROW.keyed("function|stats", 2, Keys::None, "7.0.0", "What function runs")
+        .route(Route::Running)
         .noscript()
         .allow_busy(),
 ];
@@ -56,7 +58,8 @@ const SCRIPT: &[Command] = &[
     ROW.everywhere("script|exists", -3, Join::Least, "2.6.0", "Which digests are known").noscript(),
     ROW.everywhere("script|flush", -2, Join::Ok, "2.6.0", "Forgets all scripts").noscript(),
     ROW.help("script|help", "5.0.0"),
-    ROW.refused("script|kill", 2, rules::ONE_SCRIPT, "2.6.0", "Stops the script that runs")
+    ROW.keyed("script|kill", 2, Keys::None, "2.6.0", "Stops the script that runs")
+        .route(Route::Running)
         .noscript()
         .allow_busy(),
     ROW.everywhere("script|load", 3, Join::Same, "2.6.0", "Makes a script known without running it")
