@@ -57,6 +57,7 @@ mod split;
 mod tidy;
 mod tidy_faults;
 mod tls;
+mod tls_files;
 mod topology;
 mod tracking;
 mod tracking_cache;

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -64,6 +65,14 @@ impl Metrics {
             "Clients that wait for something to happen (BLPOP and its kin).",
             snapshot.blocked_clients as f64,
         ));
+        let expires = self.control.certificate_expires().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        if let Some(expires) = expires {
+            families.push(gauge(
+                "ringway_tls_certificate_expiry_timestamp_seconds",
+                "Until when the certificate is valid that clients are shown over TLS, in seconds since 1970.",
+                expires.as_secs() as f64,
+            ));
+        }
         families.push(gauge("ringway_topology_epoch", "Epoch of the topology.", topology.epoch() as f64));
         families.push(gauge(
             "ringway_last_change_moved_ratio",

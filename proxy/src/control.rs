@@ -434,6 +434,11 @@ impl Control {
         self.shared.tls.change(clients, nodes);
     }
 
+    /// Until when the certificate is valid that clients are shown over TLS.
+    pub fn certificate_expires(&self) -> Option<SystemTime> {
+        self.shared.tls.expires()
+    }
+
     /// How nodes are connected to over TLS, if it was said.
     pub fn node_tls(&self) -> Option<Arc<NodeTls>> {
         self.shared.tls.nodes()

@@ -1,5 +1,7 @@
 //! `ringway check`: every problem of a configuration file.
 
+use std::time::SystemTime;
+
 use crate::cli::ConfigArgs;
 use crate::config::{self, Depth};
 use crate::outcome::{Failure, print};
@@ -10,6 +12,9 @@ use crate::outcome::{Failure, print};
 /// Every problem of the file.
 pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     let config = config::load(&args.config, Depth::Run)?;
+    for warning in config::tls::expiring(&config, SystemTime::now()) {
+        eprintln!("{}: warning: {warning}", args.config.display());
+    }
     let topology = &config.settings.topology;
     print(&format!(
         "{}: in order, {} nodes, placement {}\n",

@@ -1,6 +1,6 @@
 //! `ringway health`: the container's health check, so that the image needs no curl.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -16,12 +16,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// [`Failure::Run`] when it does not answer 200 in time.
 pub(crate) fn run(args: &HealthArgs) -> Result<(), Failure> {
     let path = if args.ready { "/readyz" } else { "/healthz" };
-    let status = ask(&args.admin, path)
-        .map_err(|error| Failure::Run(format!("{}{path} does not answer: {error}", args.admin)))?;
+    let status = ask(&args.admin, path).map_err(|error| {
+        Failure::Run(format!("{}{path} does not answer: {error}{}", args.admin, hint(&error)))
+    })?;
     if status.starts_with("HTTP/1.1 200 ") {
         return Ok(());
     }
     Err(Failure::Run(format!("{}{path} answers: {}", args.admin, status.escape_debug())))
+}
+
+/// A listener that waits for a TLS handshake closes when it gets something else.
+fn hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+            "; if it speaks TLS (admin.tls), ask at admin.metrics_listen, which does not"
+        }
+        _ => "",
+    }
 }
 
 /// The first line of the answer.

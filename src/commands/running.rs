@@ -67,7 +67,10 @@ impl Running {
         let Settings { tls, node_tls, .. } = &config.settings;
         let clients = tls.as_ref().map(|socket| socket.tls.clone());
         self.proxy.control().change_tls(clients, node_tls.clone());
-        self.admin.change_tls(config.admin.tls.clone());
+        // whether operators speak TLS does not change under their hands
+        if self.admin_speaks_tls && config.admin.tls.is_some() {
+            self.admin.change_tls(config.admin.tls.clone());
+        }
         if tls.is_some() || node_tls.is_some() || config.admin.tls.is_some() {
             tracing::info!("certificates and keys are read anew; connections that are there keep theirs");
         }

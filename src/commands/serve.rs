@@ -1,11 +1,11 @@
 //! `ringway serve`: the proxy in the foreground, until SIGTERM or SIGINT; SIGHUP re-reads the file.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ringway_proxy::control::Control;
 use ringway_proxy::listen::Endpoint;
-use ringway_proxy::settings::Settings;
+use ringway_proxy::settings::{Settings, TopologySpec};
 
 use super::keeper::Keeper;
 use super::running::{Running, Signals, block_on};
@@ -61,6 +61,7 @@ async fn serve(
             tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password");
         }
     }
+    warn_of_expiry(&config);
     notify::ready();
     loop {
         let hung_up = tokio::select! {
@@ -106,6 +107,10 @@ fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<(), Failur
             written.nodes.len()
         );
     }
+    if config.settings.node_tls.is_none() && restored.spec.nodes.iter().any(config::tls::is_over_tls) {
+        let tls = config::tls::of_the_system();
+        config.settings.node_tls = Some(tls.map_err(|why| Failure::Usage(format!("{path}: {why}")))?);
+    }
     config.settings.topology = restored.spec;
     config.settings.first_epoch = restored.epoch;
     Ok(())
@@ -134,6 +139,7 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
     }
     keeper.reloaded(&config);
     running.change_tls(&config);
+    warn_of_expiry(&config);
     let wanted = config.settings.topology;
     if *control.topology().spec() == wanted {
         tracing::info!("reloaded {}: nodes and ring are as they were", file.display());
@@ -145,6 +151,7 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
             file.display()
         );
     }
+    warn_of_plain_nodes(control.topology().spec(), &wanted);
     match control.apply(wanted.clone(), None, &format!("SIGHUP: {}", file.display())).await {
         Ok(change) => {
             keeper.base = wanted;
@@ -156,6 +163,30 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
             );
         }
         Err(error) => tracing::error!("reload refused: {error}"),
+    }
+}
+
+fn warn_of_expiry(config: &Config) {
+    for warning in config::tls::expiring(config, SystemTime::now()) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Says which nodes are reached without TLS by the wanted topology, and over it by the one that serves: changes that were
+/// made over HTTP and not in the file would be undone without anybody knowing.
+fn warn_of_plain_nodes(serving: &TopologySpec, wanted: &TopologySpec) {
+    for node in wanted.nodes.iter().filter(|node| !config::tls::is_over_tls(node)) {
+        let was = |known: &&ringway_proxy::settings::NodeSpec| {
+            known.name == node.name && config::tls::is_over_tls(known)
+        };
+        if let Some(before) = serving.nodes.iter().find(was) {
+            tracing::warn!(
+                node = node.name,
+                before = before.address,
+                address = node.address,
+                "the node is reached without TLS from now on"
+            );
+        }
     }
 }
 
@@ -175,6 +206,7 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("limits", a.limits != b.limits),
         ("auth.password", a.password != b.password),
         ("admin.listen", running.admin.listen != wanted.admin.listen),
+        ("admin.tls", running.admin.tls.is_some() != wanted.admin.tls.is_some()),
         ("admin.open_metrics", running.admin.open_metrics != wanted.admin.open_metrics),
         ("admin.metrics_listen", running.admin.metrics_listen != wanted.admin.metrics_listen),
         ("admin.read_token", running.admin.read_token != wanted.admin.read_token),

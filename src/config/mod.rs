@@ -15,7 +15,7 @@ pub(crate) mod problem;
 pub(crate) mod reader;
 pub(crate) mod ring;
 mod secret;
-mod tls;
+pub(crate) mod tls;
 pub(crate) mod units;
 pub(crate) mod yaml;
 

@@ -1,12 +1,14 @@
 //! The sections `tls` (clients) and `node_tls` (nodes): which files, and what is made of them.
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use ringway_proxy::settings::{
-    Authorities, Identity, NodeSpec, NodeTls, ServerTls, TlsError, TlsSocket, Verify,
+    Authorities, Identity, NodeSpec, NodeTls, ServerTls, Settings, TlsError, TlsSocket, Verify,
 };
 use ringway_proxy::topology::NodeAddress;
 
+use super::Config;
 use super::address;
 use super::problem::shown;
 use super::reader::{Reader, Section};
@@ -14,6 +16,9 @@ use super::secret::Secrets;
 
 /// A larger file holds no certificates: those of all public authorities are a quarter of it.
 const LARGEST_BYTES: u64 = 1 << 20;
+
+/// A certificate that expires within this time is told of.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// The fields that [`server`] reads.
 pub(crate) const SERVER_FIELDS: [&str; 3] = ["certificate", "key", "client_ca"];
@@ -83,8 +88,7 @@ pub(crate) fn nodes(
     secrets: &Secrets<'_>,
     nodes: &[NodeSpec],
 ) -> Option<NodeTls> {
-    let over_tls = |node: &NodeSpec| matches!(NodeAddress::parse(&node.address), Some(NodeAddress::Tls(..)));
-    if root.get("node_tls").is_none() && !nodes.iter().any(over_tls) {
+    if root.get("node_tls").is_none() && !nodes.iter().any(is_over_tls) {
         return None;
     }
     let at = reader.inner(root, "node_tls", &["ca", "certificate", "key", "verify", "server_name"]);
@@ -101,7 +105,10 @@ pub(crate) fn nodes(
     if reader.problems.len() != before || matches!(secrets, Secrets::FormOnly) {
         return None;
     }
-    let system = if ca.is_none() { system(reader, &at)? } else { Vec::new() };
+    let system = match ca {
+        Some(_) => Vec::new(),
+        None => system().map_err(|why| reader.problem(at.line_of("ca"), why)).ok()?,
+    };
     let authorities = ca.as_deref().map_or(Authorities::System(&system), Authorities::Pem);
     let identity = match (&certificate, &key) {
         (Some(certificate), Some(key)) => Some(Identity { certificate, key }),
@@ -112,17 +119,49 @@ pub(crate) fn nodes(
 }
 
 /// The certificates of those whom the system trusts, in DER form.
-fn system(reader: &mut Reader, at: &Section<'_>) -> Option<Vec<Vec<u8>>> {
+fn system() -> Result<Vec<Vec<u8>>, String> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
-        let text = format!(
+        return Err(format!(
             "node_tls.ca is missing and the system has no certificates of authorities{why}; name a file, or install ca-certificates"
-        );
-        reader.problem(at.line_of("ca"), text);
-        return None;
+        ));
     }
-    Some(found.certs.iter().map(|certificate| certificate.to_vec()).collect())
+    Ok(found.certs.iter().map(|certificate| certificate.to_vec()).collect())
+}
+
+/// What nodes over TLS are reached with when nothing is written about it.
+///
+/// # Errors
+/// The system trusts nobody.
+pub(crate) fn of_the_system() -> Result<NodeTls, String> {
+    let system = system()?;
+    NodeTls::new(Authorities::System(&system), None, Verify::Name, None).map_err(|error| error.to_string())
+}
+
+/// Whether a node is reached over TLS.
+pub(crate) fn is_over_tls(node: &NodeSpec) -> bool {
+    matches!(NodeAddress::parse(&node.address), Some(NodeAddress::Tls(..)))
+}
+
+/// What is to be said of certificates that have expired, or soon will have.
+pub(crate) fn expiring(config: &Config, now: SystemTime) -> Vec<String> {
+    let Settings { tls, node_tls, .. } = &config.settings;
+    [
+        ("tls", tls.as_ref().and_then(|socket| socket.tls.expires())),
+        ("admin.tls", config.admin.tls.as_ref().and_then(ServerTls::expires)),
+        ("node_tls", node_tls.as_ref().and_then(NodeTls::expires)),
+    ]
+    .into_iter()
+    .filter_map(|(section, at)| {
+        let days = |time: Duration| time.as_secs() / (24 * 60 * 60);
+        match at?.duration_since(now) {
+            Ok(left) if left > SOON => None,
+            Ok(left) => Some(format!("{section}.certificate expires in {} days", days(left))),
+            Err(since) => Some(format!("{section}.certificate expired {} days ago", days(since.duration()))),
+        }
+    })
+    .collect()
 }
 
 /// Reads the file that a field names. `None` when there is no such field, when files are not to be read, or when a problem

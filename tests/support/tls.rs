@@ -69,9 +69,15 @@ impl Authority {
 
     /// Signs a certificate for these names and addresses; with none of them it is for nothing but its subject.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
+        self.issue_until(names, 2099)
+    }
+
+    /// As [`Authority::issue`], valid until a year begins.
+    pub(crate) fn issue_until(&self, names: &[&str], year: i32) -> Pair {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(names).expect("names");
+        let mut params = CertificateParams::new(names).expect("names");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }

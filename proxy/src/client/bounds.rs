@@ -72,7 +72,7 @@ impl Client {
         self.worker.stats.closed.count(ClosedFor::NoHandshake);
         if let Some(clients) = self.worker.said.bad_tls.happened(self.worker.turn.now()) {
             let peer = self.peer();
-            tracing::warn!(%peer, clients, %error, "a client's TLS cannot be used; closed");
+            tracing::warn!(%peer, clients, %error, "TLS with clients failed; the reason is the last one's");
         }
     }
 

@@ -10,6 +10,7 @@ pub(super) mod session;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwapOption;
 use rustls::client::WebPkiServerVerifier;
@@ -21,6 +22,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 
 use any_name::AnyName;
 use session::Session;
+use x509_cert::der::Decode;
 
 /// Why texts are no certificate, key or name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,11 +59,13 @@ impl fmt::Debug for Identity<'_> {
 impl Identity<'_> {
     fn read(self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let chain = certificates(self.certificate).map_err(TlsError::Certificate)?;
-        let key = PrivateKeyDer::from_pem_slice(self.key).map_err(|error| match error {
-            PemError::NoItemsFound => TlsError::Key(
-                "holds no private key in PEM form, or only an encrypted one; decrypt it first".to_owned(),
-            ),
-            error => TlsError::Key(format!("is not PEM: {error}")),
+        let key = PrivateKeyDer::from_pem_slice(self.key).map_err(|error| {
+            let encrypted = memchr::memmem::find(self.key, b"ENCRYPTED").is_some();
+            TlsError::Key(if encrypted {
+                "is encrypted; decrypt it (openssl pkey -in FILE -out NEW)".to_owned()
+            } else {
+                not_pem(&error, "private key", "PRIVATE KEY")
+            })
         })?;
         Ok((chain, key))
     }
@@ -72,6 +76,7 @@ impl Identity<'_> {
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     asks_for_certificates: bool,
+    expires: Option<SystemTime>,
 }
 
 impl fmt::Debug for ServerTls {
@@ -96,6 +101,7 @@ impl ServerTls {
     /// [`TlsError`]: what of it cannot be used.
     pub fn new(identity: Identity<'_>, client_authorities: Option<&[u8]>) -> Result<Self, TlsError> {
         let (chain, key) = identity.read()?;
+        let expires = expires(&chain);
         let provider = provider();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -111,7 +117,12 @@ impl ServerTls {
             }
         };
         let config = Arc::new(builder.with_single_cert(chain, key).map_err(unusable)?);
-        Ok(Self { config, asks_for_certificates: client_authorities.is_some() })
+        Ok(Self { config, asks_for_certificates: client_authorities.is_some(), expires })
+    }
+
+    /// Until when the certificate is valid; `None` when it does not tell.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// For listeners other than those of the data plane.
@@ -139,6 +150,10 @@ pub enum Authorities<'a> {
 pub struct NodeTls {
     config: Arc<ClientConfig>,
     name: Option<ServerName<'static>>,
+    /// Whose certificates are trusted, in words.
+    trusts: &'static str,
+    /// Until when the certificate is valid that is shown to nodes.
+    expires: Option<SystemTime>,
 }
 
 impl fmt::Debug for NodeTls {
@@ -181,6 +196,11 @@ impl NodeTls {
         verify: Verify,
         server_name: Option<&str>,
     ) -> Result<Self, TlsError> {
+        let trusts = match authorities {
+            Authorities::Pem(_) => "node_tls.ca",
+            Authorities::System(_) => "the system (node_tls.ca would name others)",
+        };
+        let mut expires = None;
         let roots = match authorities {
             Authorities::Pem(text) => Arc::new(roots(text)?),
             Authorities::System(certificates) => {
@@ -207,11 +227,17 @@ impl NodeTls {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let (chain, key) = identity.read()?;
+                expires = self::expires(&chain);
                 builder.with_client_auth_cert(chain, key).map_err(unusable)?
             }
         };
         let name = server_name.map(|name| server_name_of(name).map_err(TlsError::ServerName)).transpose()?;
-        Ok(Self { config: Arc::new(config), name })
+        Ok(Self { config: Arc::new(config), name, trusts, expires })
+    }
+
+    /// Until when the certificate is valid that is shown to nodes, if there is one and it tells.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
     }
 
     /// For other connections to nodes than those of the data plane.
@@ -259,13 +285,18 @@ impl Tls {
     pub(super) fn greet_client(&self) -> io::Result<Session> {
         let tls = self.server.load_full().ok_or_else(|| io::Error::other("there is no certificate"))?;
         let connection = ServerConnection::new(Arc::clone(&tls.config)).map_err(io::Error::other)?;
-        Ok(Session::new(connection.into()))
+        Ok(Session::new(connection.into(), "client_ca"))
+    }
+
+    /// Until when the certificate is valid that clients are shown.
+    pub(crate) fn expires(&self) -> Option<SystemTime> {
+        self.server.load_full()?.expires
     }
 
     pub(super) fn greet_node(&self, host: &str) -> io::Result<Session> {
         let tls = self.nodes().ok_or_else(|| io::Error::other("TLS to nodes is not set up; add node_tls"))?;
         let connection = ClientConnection::new(tls.config(), tls.server_name(host)?);
-        Ok(Session::new(connection.map_err(io::Error::other)?.into()))
+        Ok(Session::new(connection.map_err(io::Error::other)?.into(), tls.trusts))
     }
 }
 
@@ -276,10 +307,27 @@ fn provider() -> Arc<CryptoProvider> {
 fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
     match found {
-        Ok(found) if found.is_empty() => Err("holds no certificate in PEM form".to_owned()),
+        Ok(found) if found.is_empty() => Err(not_pem(&PemError::NoItemsFound, "certificate", "CERTIFICATE")),
         Ok(found) => Ok(found),
-        Err(error) => Err(format!("is not PEM: {error}")),
+        Err(error) => Err(not_pem(&error, "certificate", "CERTIFICATE")),
     }
+}
+
+/// Why a file is no PEM file of `what`, and how one begins.
+fn not_pem(error: &PemError, what: &str, label: &str) -> String {
+    match error {
+        PemError::NoItemsFound => {
+            format!("holds no {what} in PEM form, which begins with -----BEGIN {label}-----")
+        }
+        PemError::MissingSectionEnd { .. } => format!("ends in the middle of a {what}"),
+        error => format!("is not PEM: {error}"),
+    }
+}
+
+/// Until when the first certificate of a chain is valid; `None` when it does not tell.
+fn expires(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    let certificate = x509_cert::Certificate::from_der(chain.first()?).ok()?;
+    Some(certificate.tbs_certificate.validity.not_after.to_system_time())
 }
 
 fn roots(text: &[u8]) -> Result<RootCertStore, TlsError> {
@@ -294,16 +342,19 @@ fn roots(text: &[u8]) -> Result<RootCertStore, TlsError> {
 
 fn server_name_of(text: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(text.to_owned())
-        .map_err(|_| format!("'{text}' is no name that a certificate could bear; set node_tls.server_name"))
+        .map_err(|_| format!("'{text}' is no name that a certificate could bear"))
 }
 
 /// Why a certificate and a key do not go together.
 fn unusable(error: rustls::Error) -> TlsError {
     match error {
-        rustls::Error::InconsistentKeys(_) => TlsError::Key("does not belong to the certificate".to_owned()),
-        rustls::Error::InvalidCertificate(error) => {
-            TlsError::Certificate(format!("holds a certificate that cannot be used: {error}"))
-        }
+        rustls::Error::InconsistentKeys(_) => TlsError::Key(
+            "does not belong to the certificate, which must be the first of its file".to_owned(),
+        ),
+        rustls::Error::InvalidCertificate(error) => TlsError::Certificate(format!(
+            "{} (the first of the file)",
+            session::about_certificate(&error, "")
+        )),
         error => TlsError::Key(format!("cannot be used: {error}")),
     }
 }

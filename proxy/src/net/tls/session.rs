@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::SendFlags;
-use rustls::Connection;
+use rustls::{CertificateError, Connection};
 
 use super::record::Unfinished;
 use crate::net::raw::Raw;
@@ -39,6 +39,8 @@ struct Inner {
     /// Bytes that were encrypted last and that the kernel has not taken yet, no more than so many.
     unsent: usize,
     unfinished: Unfinished,
+    /// Whose certificates are trusted, in words.
+    trusts: &'static str,
 }
 
 impl std::fmt::Debug for Session {
@@ -48,9 +50,10 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection) -> Self {
+    /// `trusts` says in words whose certificates are trusted.
+    pub(super) fn new(connection: Connection, trusts: &'static str) -> Self {
         let unfinished = Unfinished::default();
-        Self(Mutex::new(Inner { connection, owes: false, unsent: 0, unfinished }))
+        Self(Mutex::new(Inner { connection, owes: false, unsent: 0, unfinished, trusts }))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -239,7 +242,7 @@ impl Inner {
         if let Err(error) = self.connection.process_new_packets() {
             // the other end is told what is wrong, if the kernel takes it
             let _ = self.flush(raw);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, told(&error)));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, told(&error, self.trusts)));
         }
         Ok(taken)
     }
@@ -260,13 +263,33 @@ impl Inner {
 }
 
 /// The library's words, and what they mean where they do not say it.
-fn told(error: &rustls::Error) -> String {
+fn told(error: &rustls::Error, trusts: &str) -> String {
+    use rustls::{AlertDescription as Alert, Error};
     match error {
-        rustls::Error::InvalidMessage(_) => format!("it does not speak TLS ({error})"),
-        rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer) => {
-            "its certificate is signed by none of the authorities that are trusted".to_owned()
+        Error::InvalidMessage(_) => format!("it does not speak TLS ({error})"),
+        Error::InvalidCertificate(error) => format!("its certificate {}", about_certificate(error, trusts)),
+        Error::AlertReceived(alert @ (Alert::CertificateRequired | Alert::BadCertificate)) => {
+            format!("it refuses the certificate that it was shown, or was shown none ({alert:?})")
         }
         error => error.to_string(),
+    }
+}
+
+/// What is wrong with a certificate, as the end of a sentence about it.
+pub(super) fn about_certificate(error: &CertificateError, trusts: &str) -> String {
+    use CertificateError as E;
+    match error {
+        E::UnknownIssuer => format!("is signed by none of the authorities of {trusts}"),
+        E::Expired | E::ExpiredContext { .. } => "has expired".to_owned(),
+        E::NotValidYet | E::NotValidYetContext { .. } => "is not valid yet".to_owned(),
+        // the library has no words of its own for these two
+        E::Other(other) if format!("{other:?}").contains("UnsupportedCertVersion") => {
+            "is of X.509 version 1; sign it again as version 3 (openssl x509 -req … -extfile)".to_owned()
+        }
+        E::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "is an authority's own; sign one that is none (basicConstraints=CA:FALSE)".to_owned()
+        }
+        error => format!("cannot be used: {error}"),
     }
 }
 

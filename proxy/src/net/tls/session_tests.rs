@@ -64,8 +64,8 @@ async fn pair(node: bool) -> (Session, Raw, Peer) {
     let client = || ClientConnection::new(nodes.config(), nodes.server_name("node").unwrap()).unwrap();
     let server = || ServerConnection::new(server.config.clone()).unwrap();
     let (session, connection) = match node {
-        true => (Session::new(client().into()), Connection::from(server())),
-        false => (Session::new(server().into()), Connection::from(client())),
+        true => (Session::new(client().into(), ""), Connection::from(server())),
+        false => (Session::new(server().into(), ""), Connection::from(client())),
     };
     let raw = Raw::unix(OwnedFd::from(near)).unwrap();
     let mut peer = Peer { connection, socket: far, came: Vec::new() };
@@ -176,7 +176,7 @@ fn what_is_no_tls_is_an_error_that_says_so() {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
         let raw = Raw::unix(OwnedFd::from(near)).unwrap();
-        let session = Session::new(ServerConnection::new(made().0.config.clone()).unwrap().into());
+        let session = Session::new(ServerConnection::new(made().0.config.clone()).unwrap().into(), "");
         far.write_all(b"*1\r\n$4\r\nPING\r\n").unwrap();
         let mut buffer = [0; 64 * 1024];
         let error = poll_fn(|cx| session.poll_read(&raw, cx, &mut buffer)).await.unwrap_err();
