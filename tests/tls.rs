@@ -12,6 +12,7 @@ use ringway_proxy::stats::NodeState;
 use serde_json::json;
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::support::byte_proxy::{ByteProxy, Wire};
 use crate::support::frame::{bulk, bulk_request};
 use crate::support::harness::{named, patient};
 use crate::support::ports::free_port;
@@ -246,6 +247,53 @@ fn i4_counts_are_those_of_a_node_whose_connections_over_tls_are_cut() {
     let counted: i64 = node.call(&["GET", "count"]);
     assert!((ran..=ran + unknown).contains(&counted), "{counted} of {ran} and {unknown}");
     assert!(unknown > 0 && ran > 0);
+}
+
+#[test]
+fn a13_a_slow_wire_under_tls_is_no_reason_to_give_up() {
+    let authority = Authority::new();
+    let nodes = servers(&authority, 1, &["127.0.0.1"], &[]);
+    let behind = nodes.nodes[0].address.trim_start_matches("rediss://").to_owned();
+    let wire = ByteProxy::start(&behind);
+    let mut settings = Settings::new(named(&[("cache-1", format!("rediss://{}", wire.address()))]));
+    settings.node_tls = Some(authority.node_tls());
+    settings.timeouts.operation = Duration::from_secs(4);
+    settings.threads = 1;
+    let harness = Harness::start(settings);
+    harness.wait_usable("cache-1");
+    wire.set(Wire::Rate(50_000));
+    // what the library has taken and the kernel has not must go, though nothing more may be sent for a while
+    for len in [120_000, 130_000] {
+        let mut client = harness.client();
+        client.send_command(&["SET", "large", &"x".repeat(len)]);
+        client.send_command(&["SET", "small", "v"]);
+        assert_eq!((client.text_reply(), client.text_reply()), ("+OK\r\n".into(), "+OK\r\n".into()), "{len}");
+    }
+}
+
+#[test]
+fn c3_what_is_not_read_of_a_slow_reader_over_tls_is_not_held_against_it() {
+    let authority = Authority::new();
+    let socket = authority.socket();
+    let cluster = Cluster::start_with(1, |settings| {
+        settings.tls = Some(socket);
+        settings.limits.authentication = Duration::from_secs(1);
+        settings.limits.command_incomplete = Duration::from_secs(1);
+    });
+    let large = vec![b'x'; 40 << 20];
+    assert_eq!(cluster.client().call(&[&b"SET"[..], b"large", &large]), b"+OK\r\n");
+    let mut client = client(tls_address(&cluster), &authority.client(None, false));
+    let mut writer = client.sender();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut commands = bulk_request(&["GET", "large"]);
+            (0..400).for_each(|_| commands.extend(bulk_request(&["SET", "k", &"y".repeat(1000)])));
+            writer.write_all(&commands).expect("it is taken");
+        });
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(client.reply() == bulk(&large));
+        (0..400).for_each(|_| assert_eq!(client.text_reply(), "+OK\r\n"));
+    });
 }
 
 #[test]

@@ -43,20 +43,31 @@ impl Way {
         match self {
             Self::Plain(redis) => redis.connect().await,
             Self::Tls(host, port, login, control) => {
-                // certificates may have been renewed since the last one
-                let tls = control.node_tls().ok_or_else(|| io::Error::other("node_tls is not set up"))?;
-                let name = tls.server_name(host)?;
-                let socket = TcpStream::connect((host.as_str(), *port)).await?;
-                let stream = TlsConnector::from(tls.config()).connect(name, socket).await?;
-                let (connection, driver) =
-                    MultiplexedConnection::new_with_config(login, stream, AsyncConnectionConfig::default())
-                        .await?;
-                // ends with its last connection
-                tokio::spawn(driver);
-                Ok(connection)
+                // nobody else would end an attempt that is answered by silence
+                let attempt = over_tls(host, *port, login, control);
+                let late = || io::Error::from(io::ErrorKind::TimedOut);
+                tokio::time::timeout(limits::NODE_CONNECT_TIME, attempt).await.map_err(|_| late())?
             }
         }
     }
+}
+
+async fn over_tls(
+    host: &str,
+    port: u16,
+    login: &RedisConnectionInfo,
+    control: &Control,
+) -> Result<MultiplexedConnection, RedisError> {
+    // certificates may have been renewed since the last one
+    let tls = control.node_tls().ok_or_else(|| io::Error::other("node_tls is not set up"))?;
+    let name = tls.server_name(host)?;
+    let socket = TcpStream::connect((host, port)).await?;
+    let stream = TlsConnector::from(tls.config()).connect(name, socket).await?;
+    let (connection, driver) =
+        MultiplexedConnection::new_with_config(login, stream, AsyncConnectionConfig::default()).await?;
+    // ends with its last connection
+    tokio::spawn(driver);
+    Ok(connection)
 }
 
 /// Connects, and tells those who wait why it cannot: bb8 itself lets them wait for their time limit and then knows

@@ -21,8 +21,8 @@ impl Client {
             Some(ClosedFor::UnreadReplies)
         } else if over(inner.incomplete_since, limits.command_incomplete) {
             Some(ClosedFor::IncompleteCommand)
-        } else if self.greets_too_long(now) {
-            Some(ClosedFor::NoHandshake)
+        } else if let Some(why) = self.is_in_part(&inner, now) {
+            Some(why)
         } else if over(inner.session.stranger_since(), limits.authentication) {
             Some(ClosedFor::NoAuthentication)
         } else {
@@ -54,14 +54,27 @@ impl Client {
         inner.reading = Reading::Refused;
     }
 
-    /// Whether its TLS handshake, or a record that has begun, does not come to its end.
-    fn greets_too_long(&self, now: Instant) -> bool {
-        // a large command comes in many records, and one of them is always incomplete
-        let waits = self.stream.is_shaking_hands() || self.stream.has_incomplete() && !self.active.get();
-        let since = waits.then(|| self.greets_since.get().unwrap_or(now));
-        self.greets_since.set(since);
-        let limit = self.worker.shared.settings.limits.authentication;
-        since.is_some_and(|since| now.saturating_duration_since(since) > limit)
+    /// Why it is closed whose TLS handshake, or a record that has begun, does not come to its end in time.
+    fn is_in_part(&self, inner: &Inner, now: Instant) -> Option<ClosedFor> {
+        let limits = &self.worker.shared.settings.limits;
+        let (why, limit) = if self.stream.is_shaking_hands() {
+            (ClosedFor::NoHandshake, limits.authentication)
+        } else if self.stream.has_incomplete()
+            // a large command comes in many records, and one of them is always incomplete
+            && !self.active.get()
+            // and nobody sends more of what is not read
+            && !inner.paused
+            && self.worker.memory.admits(self.held.get())
+            && self.may_read(inner)
+        {
+            (ClosedFor::IncompleteCommand, limits.command_incomplete)
+        } else {
+            self.in_part_since.set(None);
+            return None;
+        };
+        let since = self.in_part_since.get().unwrap_or(now);
+        self.in_part_since.set(Some(since));
+        (now.saturating_duration_since(since) > limit).then_some(why)
     }
 
     /// What was wrong with what a client sent over TLS; other errors say only that it is gone.

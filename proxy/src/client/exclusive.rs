@@ -82,7 +82,11 @@ impl Client {
         while inner.reading == Reading::Open && inner.pending.len() < READ_AHEAD_BYTES {
             match self.stream.poll_read(cx, buffer) {
                 Poll::Pending => break,
-                Poll::Ready(Err(_)) => return Err(()),
+                Poll::Ready(Err(error)) => {
+                    drop(inner);
+                    self.note_tls_error(&error);
+                    return Err(());
+                }
                 Poll::Ready(Ok(0)) if ends_with_client && !self.worker.waits.leave(inner.session.id) => {
                     return Err(());
                 }

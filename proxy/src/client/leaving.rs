@@ -49,6 +49,7 @@ impl Client {
         if in_transaction
             || self.says_no_reply.get()
             || !inner.is_between_commands()
+            || self.stream.has_incomplete()
             || self.stream.has_unread()
         {
             let written = self.stream.try_write(inner.pipeline.unwritten())?;

@@ -99,8 +99,8 @@ pub(crate) struct Client {
     lags: Cell<bool>,
     /// What is to be written may hold no reply, but what a node has said beside replies.
     says_no_reply: Cell<bool>,
-    /// Since when it makes a TLS handshake; `None` once that is over.
-    greets_since: Cell<Option<Instant>>,
+    /// Since when it makes a TLS handshake, or a record of it has not come to its end.
+    in_part_since: Cell<Option<Instant>>,
     /// When something was last read, to half a second.
     last_seen: Cell<Instant>,
 }
@@ -151,7 +151,7 @@ impl Client {
             held: Cell::new(0),
             lags: Cell::new(false),
             says_no_reply: Cell::new(false),
-            greets_since: Cell::new(stream.is_shaking_hands().then(|| worker.turn.now())),
+            in_part_since: Cell::new(stream.is_shaking_hands().then(|| worker.turn.now())),
             last_seen: Cell::new(worker.turn.now()),
             stream,
             worker,

@@ -95,6 +95,12 @@ impl Stream {
         self.session.as_ref().is_some_and(|session| session.has_incomplete())
     }
 
+    /// Whether a byte is on its way that [`Stream::try_write`] has not told yet: who has nothing more to write must come
+    /// again with that byte, the next of all that is not told.
+    pub(crate) fn owes(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.owes())
+    }
+
     /// Reads once. 0 is the end of the stream.
     #[inline]
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
@@ -110,7 +116,8 @@ impl Stream {
     }
 
     /// Writes once, if the kernel takes anything; `WouldBlock` and short counts mean: wait for
-    /// [`Stream::poll_write_ready`], then come with the rest, or with more that begins with the rest.
+    /// [`Stream::poll_write_ready`], then come with the rest, or with more that begins with the rest. A count of 0 says the
+    /// same.
     #[inline]
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.session {
@@ -134,7 +141,7 @@ impl Stream {
 
     /// Whether bytes have come that nobody has read.
     pub(crate) fn has_unread(&self) -> bool {
-        self.has_incomplete() || self.raw.has_unread()
+        self.raw.has_unread()
     }
 
     /// Ready when a write may succeed again.

@@ -119,10 +119,10 @@ impl Raw {
     }
 
     /// As [`Raw::send`], of several pieces.
-    pub(super) fn send_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn send_vectored(&self, pieces: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
         let sent = || {
             let socket = either!(self, stream => stream.as_fd());
-            rustix::net::sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+            rustix::net::sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), flags)
         };
         self.send_with(pieces.iter().map(|piece| piece.len()).sum(), sent)
     }

@@ -258,12 +258,15 @@ impl<T: ReplyTo + 'static> Link<T> {
         let stream = self.stream.borrow();
         let mut exchange = self.exchange.borrow_mut();
         let Some(stream) = stream.as_ref().filter(|_| !exchange.unwritten().is_empty()) else { return };
-        let bytes = exchange.sendable();
-        let waiting = bytes.len();
+        let mut waiting = exchange.sendable().len();
+        if waiting == 0 && stream.owes() {
+            // it goes whatever may be sent: the node waits for it to answer what it belongs to
+            waiting = 1;
+        }
         if waiting == 0 {
             return;
         }
-        match stream.try_write(bytes) {
+        match stream.try_write(&exchange.unwritten()[..waiting]) {
             Ok(written) => {
                 self.stats.bytes_out.add(written as u64);
                 exchange.wrote(written, self.context.turn.now());

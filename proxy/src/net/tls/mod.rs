@@ -296,7 +296,7 @@ impl Tls {
     pub(super) fn greet_node(&self, host: &str) -> io::Result<Session> {
         let tls = self.nodes().ok_or_else(|| io::Error::other("TLS to nodes is not set up; add node_tls"))?;
         let connection = ClientConnection::new(tls.config(), tls.server_name(host)?);
-        Ok(Session::new(connection.map_err(io::Error::other)?.into(), tls.trusts))
+        Ok(Session::with_node(connection.map_err(io::Error::other)?, tls.trusts))
     }
 }
 

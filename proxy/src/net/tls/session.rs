@@ -18,7 +18,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::SendFlags;
-use rustls::{CertificateError, Connection};
+use rustls::{CertificateError, ClientConnection, Connection};
 
 use super::record::Unfinished;
 use crate::net::raw::Raw;
@@ -28,6 +28,19 @@ const RECORD_BYTES: usize = 18 * 1024;
 /// What is read at once where the caller's buffer cannot hold a record beside it, in bytes: with the rest of a record it
 /// is never more than the library takes.
 const LITTLE_BYTES: usize = 1024;
+/// Records this short on average are read a few at a time: to change keys takes a record of 27 bytes and as long as many
+/// commands, and a client may ask for it as often as it likes.
+const SHORT_RECORD: usize = 64;
+/// How many bytes are read at once otherwise; a caller's buffer may have room for less.
+const MOST_READ: usize = 1 << 20;
+/// How many bytes of such records are read at once.
+const SHORT_READ: usize = 2048;
+/// Most bytes that the library keeps of messages of its own, which may be many records long.
+const KEPT_BYTES: usize = 64 * 1024;
+/// So many bytes of such messages are worth a look at how long they take; two tickets or a change of keys are fewer.
+const QUIET_BYTES: usize = 1024;
+/// Most plain bytes for a node that are encrypted and not sent: what a slow link takes of them is seen by nobody.
+const NODE_UNSENT_BYTES: usize = 16 * 1024;
 
 /// See the head of this file.
 pub(in crate::net) struct Session(Mutex<Inner>);
@@ -39,6 +52,10 @@ struct Inner {
     /// Bytes that were encrypted last and that the kernel has not taken yet, no more than so many.
     unsent: usize,
     unfinished: Unfinished,
+    /// Bytes that came since the last of which a plain byte came out.
+    quiet: usize,
+    /// How many bytes may be read at once: few after short records, more with each read of longer ones.
+    most: usize,
     /// Whose certificates are trusted, in words.
     trusts: &'static str,
 }
@@ -53,7 +70,15 @@ impl Session {
     /// `trusts` says in words whose certificates are trusted.
     pub(super) fn new(connection: Connection, trusts: &'static str) -> Self {
         let unfinished = Unfinished::default();
-        Self(Mutex::new(Inner { connection, owes: false, unsent: 0, unfinished, trusts }))
+        let (owes, unsent, quiet, most) = (false, 0, 0, SHORT_READ);
+        Self(Mutex::new(Inner { connection, owes, unsent, unfinished, quiet, most, trusts }))
+    }
+
+    /// As [`Session::new`], for one with a node.
+    pub(super) fn with_node(connection: ClientConnection, trusts: &'static str) -> Self {
+        let mut connection = Connection::from(connection);
+        connection.set_buffer_limit(Some(NODE_UNSENT_BYTES));
+        Self::new(connection, trusts)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -67,12 +92,18 @@ impl Session {
     /// Bytes of what is not whole yet, in both directions.
     pub(in crate::net) fn held_bytes(&self) -> usize {
         let inner = self.inner();
-        inner.unfinished.len() + inner.unsent
+        inner.unfinished.len().max(inner.quiet.min(KEPT_BYTES)) + inner.unsent
     }
 
-    /// Whether a record has begun to come.
+    /// Whether a record, or a long message of the library's, has begun to come.
     pub(in crate::net) fn has_incomplete(&self) -> bool {
-        self.inner().unfinished.len() > 0
+        let inner = self.inner();
+        inner.unfinished.len() > 0 || inner.quiet > QUIET_BYTES
+    }
+
+    /// Whether the caller must come again with a byte that is on its way.
+    pub(in crate::net) fn owes(&self) -> bool {
+        self.inner().owes
     }
 
     /// Makes the handshake with a node.
@@ -90,7 +121,7 @@ impl Session {
     fn poll_hands(&self, raw: &Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let inner = &mut *self.inner();
         loop {
-            inner.flush(raw)?;
+            inner.flush(raw, SendFlags::NOSIGNAL)?;
             if inner.connection.wants_write() {
                 ready!(raw.poll_write_ready(cx))?;
             } else if !inner.connection.is_handshaking() {
@@ -120,7 +151,7 @@ impl Session {
             }
             // words of the library's own; what is owed must wait for its writer, who is told of it
             if inner.connection.wants_write() && !inner.owes {
-                inner.flush(raw)?;
+                inner.flush(raw, SendFlags::NOSIGNAL)?;
                 if inner.connection.wants_write()
                     && let Poll::Ready(ready) = raw.poll_write_ready(cx)
                 {
@@ -130,7 +161,8 @@ impl Session {
             }
             if buffer.len() >= 2 * RECORD_BYTES {
                 // plain bytes are never more than the encrypted ones, but for the beginning of a record that came before
-                let read = ready!(raw.poll_read(cx, &mut buffer[RECORD_BYTES..]))?;
+                let end = buffer.len().min(RECORD_BYTES + inner.most);
+                let read = ready!(raw.poll_read(cx, &mut buffer[RECORD_BYTES..end]))?;
                 let plain = inner.take_in_place(raw, buffer, read)?;
                 if plain > 0 {
                     return Poll::Ready(Ok(plain));
@@ -145,20 +177,49 @@ impl Session {
 
     /// As [`Raw::send`]; see the head of this file.
     pub(in crate::net) fn try_write(&self, raw: &Raw, bytes: &[u8]) -> io::Result<usize> {
+        self.inner().write(raw, bytes, SendFlags::NOSIGNAL)
+    }
+
+    /// As [`Session::try_write`]; if all of it goes, so does the word that nothing more comes, and the kernel keeps both
+    /// for the end of the stream.
+    pub(in crate::net) fn try_write_last(&self, raw: &Raw, bytes: &[u8]) -> io::Result<usize> {
         let inner = &mut *self.inner();
+        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
+        let written = inner.write(raw, bytes, flags)?;
+        if written == bytes.len() {
+            inner.say_goodbye(raw, flags);
+        }
+        Ok(written)
+    }
+
+    /// Says that nothing more comes, if the kernel takes it.
+    pub(in crate::net) fn say_goodbye(&self, raw: &Raw) {
+        self.inner().say_goodbye(raw, SendFlags::NOSIGNAL);
+    }
+}
+
+impl Inner {
+    /// See the head of this file.
+    fn write(&mut self, raw: &Raw, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
+        let inner = self;
         if bytes.is_empty() {
             return Ok(0);
         }
-        inner.flush(raw)?;
+        inner.flush(raw, flags)?;
         if inner.connection.wants_write() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut taken = usize::from(std::mem::take(&mut inner.owes));
         while taken < bytes.len() {
-            let len = inner.connection.writer().write(&bytes[taken..])?;
+            let len = match inner.connection.writer().write(&bytes[taken..]) {
+                Ok(len) => len,
+                // what went before is told; what is wrong comes again with the next call
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error),
+            };
             taken += len;
             inner.unsent = len;
-            if inner.flush(raw).is_err() {
+            if inner.flush(raw, flags).is_err() {
                 // some of it may have gone; what is wrong comes again with the next call
                 break;
             }
@@ -173,30 +234,21 @@ impl Session {
         Ok(taken)
     }
 
-    /// As [`Session::try_write`]; if all of it goes, so does the word that nothing more comes.
-    pub(in crate::net) fn try_write_last(&self, raw: &Raw, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.try_write(raw, bytes)?;
-        if written == bytes.len() {
-            self.say_goodbye(raw);
-        }
-        Ok(written)
-    }
-
-    /// Says that nothing more comes, if the kernel takes it.
-    pub(in crate::net) fn say_goodbye(&self, raw: &Raw) {
-        let inner = &mut *self.inner();
-        if !inner.owes {
-            inner.connection.send_close_notify();
-            let _ = inner.flush(raw);
+    /// What is owed is no end.
+    fn say_goodbye(&mut self, raw: &Raw, flags: SendFlags) {
+        if !self.owes {
+            self.connection.send_close_notify();
+            let _ = self.flush(raw, flags);
         }
     }
-}
 
-impl Inner {
     /// Plain bytes that are here already; `Some(0)` at the end of the stream.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.connection.reader().read(buffer) {
-            Ok(read) => Ok(Some(read)),
+            Ok(read) => {
+                self.quiet = 0;
+                Ok(Some(read))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             // closed without a word: commands and replies say themselves where they end
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Some(0)),
@@ -206,7 +258,7 @@ impl Inner {
 
     /// Takes encrypted bytes; none are the end of the stream.
     fn take(&mut self, raw: &Raw, mut bytes: &[u8]) -> io::Result<()> {
-        self.unfinished.follow(bytes);
+        self.follow(bytes);
         if bytes.is_empty() {
             return self.take_one(raw, bytes).map(drop);
         }
@@ -225,7 +277,7 @@ impl Inner {
     /// answers how many they are.
     fn take_in_place(&mut self, raw: &Raw, buffer: &mut [u8], read: usize) -> io::Result<usize> {
         let (mut at, end, mut plain) = (RECORD_BYTES, RECORD_BYTES + read, 0);
-        self.unfinished.follow(&buffer[at..end]);
+        self.follow(&buffer[at..end]);
         loop {
             let taken = self.take_one(raw, &buffer[at..end])?;
             at += taken;
@@ -236,21 +288,32 @@ impl Inner {
         }
     }
 
+    /// Keeps account of what comes.
+    fn follow(&mut self, bytes: &[u8]) {
+        self.unfinished.follow(bytes);
+        let shortest = SHORT_RECORD * self.unfinished.take_whole();
+        self.most = if bytes.len() < shortest { SHORT_READ } else { (2 * self.most).min(MOST_READ) };
+        self.quiet = if self.connection.is_handshaking() { bytes.len() } else { self.quiet + bytes.len() };
+    }
+
     /// Takes as many of the encrypted bytes as the library will at once.
     fn take_one(&mut self, raw: &Raw, mut bytes: &[u8]) -> io::Result<usize> {
         let taken = self.connection.read_tls(&mut bytes)?;
         if let Err(error) = self.connection.process_new_packets() {
-            // the other end is told what is wrong, if the kernel takes it
-            let _ = self.flush(raw);
+            // the other end is told what is wrong, if the kernel takes it; not behind what is owed, which would go and
+            // never be told
+            if !self.owes {
+                let _ = self.flush(raw, SendFlags::NOSIGNAL);
+            }
             return Err(io::Error::new(io::ErrorKind::InvalidData, told(&error, self.trusts)));
         }
         Ok(taken)
     }
 
     /// Writes what is encrypted, as far as the kernel takes it.
-    fn flush(&mut self, raw: &Raw) -> io::Result<()> {
+    fn flush(&mut self, raw: &Raw, flags: SendFlags) -> io::Result<()> {
         while self.connection.wants_write() {
-            match self.connection.write_tls(&mut Sink(raw)) {
+            match self.connection.write_tls(&mut Sink(raw, flags)) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -294,17 +357,17 @@ pub(super) fn about_certificate(error: &CertificateError, trusts: &str) -> Strin
 }
 
 /// Where records go.
-struct Sink<'a>(&'a Raw);
+struct Sink<'a>(&'a Raw, SendFlags);
 
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.send(bytes, SendFlags::NOSIGNAL)
+        self.0.send(bytes, self.1)
     }
 
     fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match pieces {
             [one] => self.write(one),
-            pieces => self.0.send_vectored(pieces),
+            pieces => self.0.send_vectored(pieces, self.1),
         }
     }
 

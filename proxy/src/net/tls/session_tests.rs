@@ -44,10 +44,14 @@ impl Peer {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => panic!("{error}"),
             }
-            self.connection.process_new_packets().unwrap();
+            // an alert of this end comes behind what it has sent
+            let goes_on = self.connection.process_new_packets().is_ok();
             let mut plain = [0; 4096];
             while let Ok(read @ 1..) = self.connection.reader().read(&mut plain) {
                 self.came.extend_from_slice(&plain[..read]);
+            }
+            if !goes_on {
+                break;
             }
         }
     }
@@ -168,6 +172,56 @@ fn what_comes_is_read_whole_however_it_is_cut_and_whatever_the_buffer() {
             assert!(matches!(end, Ok(0)) && !session.has_incomplete());
         });
     }
+}
+
+#[test]
+fn i4_what_is_owed_does_not_go_when_the_other_end_breaks_the_rules() {
+    for len in [12_000, 14_000, 16_000] {
+        run(async {
+            let (session, raw, mut peer) = pair(true).await;
+            let bytes = vec![b'x'; len];
+            let told = session.try_write(&raw, &bytes).unwrap();
+            assert!(told + 1 == len && session.owes());
+            // what is no record; then there is room
+            peer.socket
+                .write_all(&[
+                    23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+                ])
+                .unwrap();
+            let mut came = peer;
+            came.step(usize::MAX);
+            tokio::task::yield_now().await;
+            let mut buffer = [0; 64 * 1024];
+            let read = poll_fn(|cx| session.poll_read(&raw, cx, &mut buffer)).await;
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::InvalidData);
+            came.step(usize::MAX);
+            assert!(came.came.len() <= told, "{} came, {told} were told", came.came.len());
+        });
+    }
+}
+
+#[test]
+fn short_records_are_read_a_few_at_a_time() {
+    run(async {
+        let (session, raw, mut peer) = pair(false).await;
+        let mut buffer = [0; 64 * 1024];
+        let mut read = |session: &Session, raw: &Raw| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            while let Poll::Ready(read) = session.poll_read(raw, &mut cx, &mut buffer) {
+                read.unwrap();
+            }
+            session.inner().most
+        };
+        for (len, most) in [(4000, true), (1, false), (4000, true)] {
+            for _ in 0..20 {
+                assert_eq!(peer.connection.writer().write(&vec![b'x'; len]).unwrap(), len);
+                peer.step(0);
+                tokio::task::yield_now().await;
+                read(&session, &raw);
+            }
+            assert_eq!(read(&session, &raw) > SHORT_READ, most, "{len}");
+        }
+    });
 }
 
 #[test]
