@@ -66,6 +66,48 @@ BUGS = (
         ("test", "-p", "ringway-proxy", "--lib", "window"),
     ),
     Bug(
+        "what TLS has taken and the kernel has not is told as written in whole",
+        "proxy/src/net/tls/session.rs",
+        "                    inner.owes = true;\n                    taken -= 1;\n",
+        "",
+        ("test", "-p", "ringway-proxy", "--lib", "tls"),
+    ),
+    Bug(
+        "what is owed goes before an alert and is never told",
+        "proxy/src/net/tls/session.rs",
+        "            if !self.owes {\n                let _ = self.flush(raw, SendFlags::NOSIGNAL);",
+        "            if true {\n                let _ = self.flush(raw, SendFlags::NOSIGNAL);",
+        ("test", "-p", "ringway-proxy", "--lib", "tls"),
+    ),
+    Bug(
+        "a node whose certificate somebody else has signed is trusted",
+        "proxy/src/net/tls/any_name.rs",
+        """        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+""",
+        """        let _ = verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        );
+""",
+        end_to_end("a_node_that_is_not_trusted"),
+    ),
+    Bug(
+        "who has unsubscribed is counted until nodes have confirmed it",
+        "proxy/src/client/hub.rs",
+        "        self.tell_fewer(subject);\n",
+        "",
+        end_to_end("who_has_left_is_not_counted"),
+    ),
+    Bug(
         "a connection of a server is taken for one of the server before",
         "proxy/src/upstream/greeting.rs",
         "self.server == server",

@@ -126,11 +126,17 @@ fn clients_must_show_a_certificate_when_it_is_asked_for() {
     let (authority, strangers) = (Authority::new(), Authority::new());
     let asked = ServerTls::new(authority.issue(&["localhost"]).identity(), Some(authority.pem().as_bytes()));
     let socket = TlsSocket { listen: "127.0.0.1:0".into(), tls: asked.expect("certificates") };
-    let cluster = Cluster::start_with(1, |settings| settings.tls = Some(socket));
+    let cluster = Cluster::start_with(1, |settings| {
+        settings.tls = Some(socket);
+        settings.limits.command_incomplete = Duration::from_secs(1);
+    });
     let address = tls_address(&cluster);
     for old in [false, true] {
-        let own = authority.issue(&["an application"]);
+        let names: Vec<String> = (0..60).map(|n| format!("application-{n}.example.internal")).collect();
+        let own = authority.issue(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let mut welcome = client(address, &authority.client(Some(&own), old));
+        // a long certificate is no command that has begun
+        std::thread::sleep(Duration::from_millis(2500));
         assert_eq!(welcome.text(&["ECHO", "here"]), "$4\r\nhere\r\n");
         let stranger = strangers.issue(&["an application"]);
         for refused in [authority.client(None, old), authority.client(Some(&stranger), old)] {

@@ -28,11 +28,11 @@ const RECORD_BYTES: usize = 18 * 1024;
 /// What is read at once where the caller's buffer cannot hold a record beside it, in bytes: with the rest of a record it
 /// is never more than the library takes.
 const LITTLE_BYTES: usize = 1024;
+/// How many bytes are read at once after records of usual length; a caller's buffer may have room for less.
+const MOST_READ: usize = 1 << 20;
 /// Records this short on average are read a few at a time: to change keys takes a record of 27 bytes and as long as many
 /// commands, and a client may ask for it as often as it likes.
 const SHORT_RECORD: usize = 64;
-/// How many bytes are read at once otherwise; a caller's buffer may have room for less.
-const MOST_READ: usize = 1 << 20;
 /// How many bytes of such records are read at once.
 const SHORT_READ: usize = 2048;
 /// Most bytes that the library keeps of messages of its own, which may be many records long.
@@ -52,7 +52,9 @@ struct Inner {
     /// Bytes that were encrypted last and that the kernel has not taken yet, no more than so many.
     unsent: usize,
     unfinished: Unfinished,
-    /// Bytes that came since the last of which a plain byte came out.
+    /// The handshake is not over.
+    greets: bool,
+    /// Bytes that came since the handshake was over, or since the last of which a plain byte came out.
     quiet: usize,
     /// How many bytes may be read at once: few after short records, more with each read of longer ones.
     most: usize,
@@ -70,8 +72,8 @@ impl Session {
     /// `trusts` says in words whose certificates are trusted.
     pub(super) fn new(connection: Connection, trusts: &'static str) -> Self {
         let unfinished = Unfinished::default();
-        let (owes, unsent, quiet, most) = (false, 0, 0, SHORT_READ);
-        Self(Mutex::new(Inner { connection, owes, unsent, unfinished, quiet, most, trusts }))
+        let (owes, unsent, greets, quiet, most) = (false, 0, true, 0, SHORT_READ);
+        Self(Mutex::new(Inner { connection, owes, unsent, unfinished, greets, quiet, most, trusts }))
     }
 
     /// As [`Session::new`], for one with a node.
@@ -293,7 +295,7 @@ impl Inner {
         self.unfinished.follow(bytes);
         let shortest = SHORT_RECORD * self.unfinished.take_whole();
         self.most = if bytes.len() < shortest { SHORT_READ } else { (2 * self.most).min(MOST_READ) };
-        self.quiet = if self.connection.is_handshaking() { bytes.len() } else { self.quiet + bytes.len() };
+        self.quiet += bytes.len();
     }
 
     /// Takes as many of the encrypted bytes as the library will at once.
@@ -306,6 +308,9 @@ impl Inner {
                 let _ = self.flush(raw, SendFlags::NOSIGNAL);
             }
             return Err(io::Error::new(io::ErrorKind::InvalidData, told(&error, self.trusts)));
+        }
+        if self.greets && !self.connection.is_handshaking() {
+            (self.greets, self.quiet) = (false, self.unfinished.len());
         }
         Ok(taken)
     }
