@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::exclusive;
+use super::session::refuse;
 use super::{Client, Inner, SlotRef};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
@@ -38,9 +39,14 @@ pub(super) fn begin(
         return false;
     }
     let topology = Arc::clone(&client.worker.routes().topology);
+    let Some(permit) = exclusive::permits(&client.worker, topology.nodes().len()) else {
+        refuse(client, inner, command, exclusive::TOO_MANY);
+        return true;
+    };
     let request: Arc<[u8]> = args.frame().into();
     let protocol = inner.session.protocol;
     exclusive::run(client, inner, args.frame().len(), false, |to| async move {
+        let _permit = permit;
         let nodes = topology.nodes();
         let said = ask_all(&to, nodes, &request, protocol).await;
         let joined =
