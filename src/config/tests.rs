@@ -148,7 +148,11 @@ fn nodes_must_be_a_list_of_maps() {
 fn nodes_are_checked_one_by_one() {
     expect("nodes:\n  - name: a\n", 2, "nodes[0].address is missing");
     expect("nodes:\n  - address: h:1\n", 2, "nodes[0].name is missing");
-    expect("nodes:\n  - name: a\n    address: h\n", 3, "is neither host:port nor the absolute path");
+    expect(
+        "nodes:\n  - name: a\n    address: h\n",
+        3,
+        "is neither host:port nor rediss://host:port (over TLS) nor the absolute path",
+    );
     expect(
         "nodes:\n  - name: a\n    address: unix:/run/redis.sock\n",
         3,
