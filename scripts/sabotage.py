@@ -68,7 +68,7 @@ BUGS = (
     Bug(
         "what TLS has taken and the kernel has not is told as written in whole",
         "proxy/src/net/tls/session.rs",
-        "                    inner.owes = true;\n                    taken -= 1;\n",
+        "                    self.owes = true;\n                    taken -= 1;\n",
         "",
         ("test", "-p", "ringway-proxy", "--lib", "tls"),
     ),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use ringway_proxy::control::Control;
 use ringway_proxy::listen::Endpoint;
-use ringway_proxy::settings::{Settings, TopologySpec};
+use ringway_proxy::settings::{NodeSpec, Settings, TopologySpec};
 
 use super::keeper::Keeper;
 use super::running::{Running, Signals, block_on};
@@ -176,9 +176,7 @@ fn warn_of_expiry(config: &Config) {
 /// made over HTTP and not in the file would be undone without anybody knowing.
 fn warn_of_plain_nodes(serving: &TopologySpec, wanted: &TopologySpec) {
     for node in wanted.nodes.iter().filter(|node| !config::tls::is_over_tls(node)) {
-        let was = |known: &&ringway_proxy::settings::NodeSpec| {
-            known.name == node.name && config::tls::is_over_tls(known)
-        };
+        let was = |known: &&NodeSpec| known.name == node.name && config::tls::is_over_tls(known);
         if let Some(before) = serving.nodes.iter().find(was) {
             tracing::warn!(
                 node = node.name,

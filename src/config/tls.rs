@@ -1,4 +1,5 @@
-//! The sections `tls` (clients) and `node_tls` (nodes): which files, and what is made of them.
+//! The sections `tls` (clients), `admin.tls` (operators) and `node_tls` (nodes): which files, what is made of them, and when
+//! it expires.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};

@@ -203,31 +203,30 @@ impl Session {
 impl Inner {
     /// See the head of this file.
     fn write(&mut self, raw: &Raw, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
-        let inner = self;
         if bytes.is_empty() {
             return Ok(0);
         }
-        inner.flush(raw, flags)?;
-        if inner.connection.wants_write() {
+        self.flush(raw, flags)?;
+        if self.connection.wants_write() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut taken = usize::from(std::mem::take(&mut inner.owes));
+        let mut taken = usize::from(std::mem::take(&mut self.owes));
         while taken < bytes.len() {
-            let len = match inner.connection.writer().write(&bytes[taken..]) {
+            let len = match self.connection.writer().write(&bytes[taken..]) {
                 Ok(len) => len,
                 // what went before is told; what is wrong comes again with the next call
                 Err(_) if taken > 0 => break,
                 Err(error) => return Err(error),
             };
             taken += len;
-            inner.unsent = len;
-            if inner.flush(raw, flags).is_err() {
+            self.unsent = len;
+            if self.flush(raw, flags).is_err() {
                 // some of it may have gone; what is wrong comes again with the next call
                 break;
             }
-            if inner.connection.wants_write() {
+            if self.connection.wants_write() {
                 if taken == bytes.len() {
-                    inner.owes = true;
+                    self.owes = true;
                     taken -= 1;
                 }
                 break;
