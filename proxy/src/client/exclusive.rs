@@ -61,8 +61,11 @@ fn ends_with_client(inner: &Inner) -> Option<bool> {
     match &inner.session.running {
         // once it is answered only the rest of its reply is to be taken
         Some(running) => Some(running.ends_with_client && !inner.pipeline.is_empty()),
-        // the end of a pause is awaited for its own sake once all before it is answered
-        None => inner.session.is(Unusual::Held).then(|| inner.pipeline.is_empty()),
+        // the end of a pause is awaited for its own sake once all before it is answered and the answers are written
+        None => {
+            let answered = || inner.pipeline.is_empty() && inner.pipeline.unwritten().is_empty();
+            inner.session.is(Unusual::Held).then(answered)
+        }
     }
 }
 
