@@ -260,7 +260,7 @@ fn a13_a_slow_wire_under_tls_is_no_reason_to_give_up() {
     let authority = Authority::new();
     let nodes = servers(&authority, 1, &["127.0.0.1"], &[]);
     let behind = nodes.nodes[0].address.trim_start_matches("rediss://").to_owned();
-    let wire = ByteProxy::start(&behind);
+    let wire = ByteProxy::start_narrow(&behind);
     let mut settings = Settings::new(named(&[("cache-1", format!("rediss://{}", wire.address()))]));
     settings.node_tls = Some(authority.node_tls());
     settings.timeouts.operation = Duration::from_secs(4);
@@ -268,7 +268,7 @@ fn a13_a_slow_wire_under_tls_is_no_reason_to_give_up() {
     let harness = Harness::start(settings);
     harness.wait_usable("cache-1");
     wire.set(Wire::Rate(50_000));
-    // what the library has taken and the kernel has not must go, though nothing more may be sent for a while
+    // the kernel takes a part of what the library has taken
     for len in [120_000, 130_000] {
         let mut client = harness.client();
         client.send_command(&["SET", "large", &"x".repeat(len)]);

@@ -60,7 +60,18 @@ pub(crate) struct ByteProxy {
 impl ByteProxy {
     /// A plain wire to `target` (`127.0.0.1:port`).
     pub(crate) fn start(target: &str) -> Self {
+        Self::start_on(TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind"), target)
+    }
+
+    /// As [`ByteProxy::start`]; the kernel keeps little of what the wire has not passed on, so that its sender feels it.
+    pub(crate) fn start_narrow(target: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind");
+        // those that are accepted have it from the listener
+        SockRef::from(&listener).set_recv_buffer_size(16 * 1024).expect("a small buffer");
+        Self::start_on(listener, target)
+    }
+
+    fn start_on(listener: TcpListener, target: &str) -> Self {
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             wire: Mutex::new(Wire::Plain),
