@@ -2,7 +2,8 @@
 //!
 //! A turn is what the runtime does between two looks at the kernel: every ready connection is read, commands
 //! and replies pile up, and then one task, which the first of them woke and which therefore runs after all
-//! that were ready, writes each node and each client once. The clock is read once per turn as well.
+//! that were ready, writes each node and each client once. What is better written together with what comes next is
+//! left for the end of the next turn, which then follows at once. The clock is read once per turn as well.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -65,8 +66,9 @@ impl Turn {
         }
     }
 
-    /// Runs `end` at the end of every turn, for ever.
-    pub(crate) async fn run(&self, mut end: impl FnMut()) {
+    /// Runs `end` at the end of every turn, for ever. It answers whether it has left something for the end of the next
+    /// one, which then comes as soon as the kernel has been looked at, whether or not anything has happened.
+    pub(crate) async fn run(&self, mut end: impl FnMut() -> bool) {
         poll_fn(|cx| {
             let mut waker = self.waker.borrow_mut();
             if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -74,9 +76,13 @@ impl Turn {
             }
             drop(waker);
             if self.scheduled.replace(false) {
-                end();
+                let left = end();
                 self.now.set(None);
                 self.costly.set(0);
+                if left {
+                    self.scheduled.set(true);
+                    go_on_in_the_next(cx);
+                }
             }
             Poll::<()>::Pending
         })
@@ -115,5 +121,37 @@ mod tests {
             reader.await.expect("no panic").expect("it is readable");
         });
         assert!(turns.get() < 5, "others waited while it went on {} times", turns.get());
+    }
+
+    #[test]
+    fn what_is_left_is_done_at_the_end_of_the_next_turn_though_nothing_happens() {
+        let runtime = crate::worker::runtime().expect("a runtime");
+        let turn = Rc::new(Turn::default());
+        let ends = Rc::new(Cell::new(0));
+        let (ending, counted) = (Rc::clone(&turn), Rc::clone(&ends));
+        runtime.block_on(async move {
+            let (done, awaited) = tokio::sync::oneshot::channel();
+            let mut done = Some(done);
+            tokio::task::spawn_local(async move {
+                ending
+                    .run(|| {
+                        counted.set(counted.get() + 1);
+                        if counted.get() == 2 {
+                            done.take().map(|done| done.send(()));
+                        }
+                        counted.get() < 2
+                    })
+                    .await;
+            });
+            tokio::task::yield_now().await;
+            turn.schedule();
+            // nothing else wakes this runtime
+            let limit = std::time::Duration::from_secs(10);
+            tokio::time::timeout(limit, awaited).await.expect("a second end").expect("it is told");
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(ends.get(), 2, "nothing was left the second time");
     }
 }

@@ -291,18 +291,29 @@ impl Worker {
         }
     }
 
-    /// Writes each node once, then each client once.
-    fn end_turn(&self) {
+    /// Writes each node once, then each client once, but for those for whom more is on its way: whether there are such.
+    fn end_turn(&self) -> bool {
         // what writing makes dirty again is written in the next turn
         let mut links = std::mem::take(&mut *self.links.dirty.borrow_mut());
         links.drain(..).for_each(|link| link.flush());
-        let mut clients = std::mem::take(&mut *self.dirty_clients.borrow_mut());
-        clients.drain(..).for_each(|client| client.flush());
         keep_longer(&self.links.dirty, links);
-        keep_longer(&self.dirty_clients, clients);
+        let mut clients = std::mem::take(&mut *self.dirty_clients.borrow_mut());
+        clients.retain(|client| {
+            let waits = client.waits_for_more();
+            if !waits {
+                client.flush();
+            }
+            waits
+        });
+        let wait = !clients.is_empty();
+        let mut dirty = self.dirty_clients.borrow_mut();
+        clients.append(&mut dirty);
+        *dirty = clients;
+        drop(dirty);
         if self.memory.is_over() {
             self.mind_memory(self.turn.now());
         }
+        wait
     }
 
     /// A client's task has panicked: what it had begun and not ended must not become part of another's command.

@@ -90,6 +90,8 @@ pub(crate) struct Client {
     inner: RefCell<Inner>,
     waker: RefCell<Option<Waker>>,
     dirty: Cell<bool>,
+    /// What it is to be sent has waited a turn for more, and goes now.
+    has_waited: Cell<bool>,
     closed: Cell<bool>,
     /// Whether anything was read since someone looked.
     active: Cell<bool>,
@@ -146,6 +148,7 @@ impl Client {
             }),
             waker: RefCell::default(),
             dirty: Cell::new(false),
+            has_waited: Cell::new(false),
             closed: Cell::new(false),
             active: Cell::new(true),
             held: Cell::new(0),

@@ -1,5 +1,9 @@
 //! The writing side of a client: what waits for it is written once, at the end of the turn.
 //!
+//! A client that awaits more replies is written to at the end of the next turn instead: the nodes that its commands went
+//! to answer one after the other, and a write costs more than all that is done for a reply. When nothing else happens
+//! that turn comes at once.
+//!
 //! Large replies are written from where they were read, when it is their turn. What the kernel does not take waits until it
 //! does; who leaves too much is closed (law I6).
 
@@ -8,7 +12,25 @@ use std::io;
 use super::{CAUGHT_UP_BYTES, Client, Inner, Reading};
 use crate::stats::ClosedFor;
 
+/// A write of so many bytes is not made better by waiting for more.
+const FULL_WRITE_BYTES: usize = 32 * 1024;
+
 impl Client {
+    /// Whether it is written to a turn later, together with the replies that may come by then. Never twice in a row.
+    pub(crate) fn waits_for_more(&self) -> bool {
+        if self.has_waited.take() || self.closed.get() || self.worker.leaving.get() {
+            return false;
+        }
+        let inner = self.inner.borrow();
+        let waits = !inner.pipeline.is_empty()
+            && (1..FULL_WRITE_BYTES).contains(&inner.pipeline.unwritten().len())
+            && !inner.blocked
+            && !inner.paused
+            && inner.reading == Reading::Open;
+        self.has_waited.set(waits);
+        waits
+    }
+
     /// Writes what waits, once; called at the end of the turn.
     pub(crate) fn flush(&self) {
         self.dirty.set(false);
