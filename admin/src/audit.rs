@@ -38,6 +38,8 @@ enum Ended {
     Left,
     /// It was a dry run.
     Planned,
+    /// Something that takes its time was begun, or told to end.
+    Begun(String),
     Refused {
         status: StatusCode,
         code: &'static str,
@@ -84,6 +86,11 @@ impl Attempt {
         *self.ended() = Ended::Planned;
     }
 
+    /// The topology stays; something that takes its time was begun, or told to end.
+    pub(crate) fn begun(&self, what: String) {
+        *self.ended() = Ended::Begun(what);
+    }
+
     /// The topology was changed.
     pub(crate) fn done(&self, what: &str, change: &Change) {
         *self.ended() = Ended::Done {
@@ -113,6 +120,9 @@ impl Drop for Inner {
         let (token, call) = (self.token.label(), self.call.as_str());
         match self.ended.get_mut().unwrap_or_else(PoisonError::into_inner) {
             Ended::Planned => {}
+            Ended::Begun(what) => {
+                tracing::info!(peer, token, call, result = "done", work = what.as_str(), "begun over HTTP");
+            }
             Ended::Done { what, from_epoch, to_epoch, moved_percent } => tracing::info!(
                 peer,
                 token,

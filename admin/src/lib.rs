@@ -9,6 +9,7 @@
 //!     routes   read (topology, route, history, stats, health) · change (plan, PUT, nodes, rollback)
 //!       wish   JSON body -> edits -> the wished list      precondition   If-Match -> expected epoch
 //!       sample  keys the nodes really hold, over `pools` (redis + bb8, never the data path)
+//!       strays  keys that lie where they are not looked for: counted, moved, deleted
 //!       report  Change -> movement report, as JSON and as text
 //! ```
 //!
@@ -40,6 +41,7 @@ mod sample;
 mod server;
 mod settings;
 mod stats;
+mod strays;
 mod wish;
 
 pub use server::{Admin, Sockets};

@@ -42,6 +42,20 @@ pub const SAMPLE_KEYS: u64 = 1_000_000;
 pub const SAMPLE_TIME: Duration = Duration::from_secs(30);
 /// `COUNT` of one `SCAN`: a node is busy for about a quarter of a millisecond with it.
 pub const SCAN_COUNT: usize = 500;
+/// Strays that are moved or deleted within a second, unless the caller says otherwise.
+pub const STRAYS_PER_SECOND: u32 = 2_000;
+/// See [`STRAYS_PER_SECOND`]; what a caller may ask for.
+pub const STRAYS_PER_SECOND_MOST: u32 = 1_000_000;
+/// Strays that are dealt with at once.
+pub const STRAYS_AT_ONCE: usize = 32;
+/// Bytes of values that are copied at once, but for a single one that is larger.
+pub const STRAYS_BYTES: usize = 4 << 20;
+/// A larger value is not moved: both nodes would stand still for some tenths of a second.
+pub const STRAY_BYTES: usize = 64 << 20;
+/// For a node's answer to work on strays.
+pub const STRAYS_ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Beyond the operation timeout, until what was sent by an earlier topology has ended.
+pub const STRAYS_SETTLE_TIME: Duration = Duration::from_millis(100);
 /// Nodes that are asked at the same time.
 pub const NODES_AT_ONCE: usize = 16;
 /// Connections of the control plane to one node.

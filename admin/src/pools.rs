@@ -1,7 +1,7 @@
 //! Connections of the control plane to the nodes: a small pool for each, opened on demand, closed when idle.
 //!
-//! They carry `DBSIZE`, `SCAN` and `INFO` and nothing else, and share nothing with the data path: a node that is slow
-//! to answer here delays no client.
+//! They carry `DBSIZE`, `SCAN` and `INFO` and nothing else (work on strays has connections that are in no pool), and share
+//! nothing with the data path: a node that is slow to answer here delays no client.
 
 use std::collections::HashMap;
 use std::io;
@@ -143,7 +143,22 @@ impl Pools {
     }
 }
 
-fn open(node: &NodeSpec, control: &Control) -> Result<Pool, String> {
+/// A connection that is in no pool, for one piece of work.
+///
+/// # Errors
+/// Why there is none, in words.
+pub(crate) async fn alone(pools: &Pools, node: &NodeSpec) -> Result<MultiplexedConnection, String> {
+    let connected = tokio::time::timeout(limits::NODE_CONNECT_TIME, async {
+        way(node, &pools.control)?.connect().await.map_err(|error| told(&error))
+    });
+    connected.await.map_err(|_| no_connection())?
+}
+
+fn no_connection() -> String {
+    format!("no connection within {} s", limits::NODE_CONNECT_TIME.as_secs())
+}
+
+fn way(node: &NodeSpec, control: &Control) -> Result<Way, String> {
     let mut login = RedisConnectionInfo::default();
     if let Some(username) = &node.credentials.username {
         login = login.set_username(username);
@@ -160,7 +175,11 @@ fn open(node: &NodeSpec, control: &Control) -> Result<Pool, String> {
         NodeAddress::Unix(path) => plain(ConnectionAddr::Unix(path.to_owned()), login),
         NodeAddress::Tls(host, port) => Ok(Way::Tls(host.to_owned(), port, login, control.clone())),
     };
-    let way = way.map_err(|error: RedisError| error.to_string())?;
+    way.map_err(|error: RedisError| error.to_string())
+}
+
+fn open(node: &NodeSpec, control: &Control) -> Result<Pool, String> {
+    let way = way(node, control)?;
     let (sender, failed) = watch::channel(String::new());
     let pool = bb8::Pool::builder()
         .max_size(limits::NODE_CONNECTIONS)
@@ -182,13 +201,13 @@ pub(crate) async fn connection(pool: &Pool) -> Result<PooledConnection<'_, Conne
     tokio::select! {
         got = pool.pool.get() => got.map_err(|error| match error {
             RunError::User(error) => told(&error),
-            RunError::TimedOut => format!("no connection within {} s", limits::NODE_CONNECT_TIME.as_secs()),
+            RunError::TimedOut => no_connection(),
         }),
         Ok(()) = failed.changed() => Err(failed.borrow().clone()),
     }
 }
 
-/// A node's error in one line. Redis's texts name no password, and only keyless commands are sent.
+/// A node's error in one line. Redis's texts name no password, and no key of the commands that are sent.
 pub(crate) fn told(error: &RedisError) -> String {
     error.to_string().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

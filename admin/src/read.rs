@@ -103,7 +103,7 @@ pub(crate) async fn history(State(api): State<Api>, uri: Uri) -> Result<Response
 }
 
 /// RFC 3339 in UTC with milliseconds.
-fn timestamp(at: std::time::SystemTime) -> String {
+pub(crate) fn timestamp(at: std::time::SystemTime) -> String {
     match jiff::Timestamp::try_from(at) {
         Ok(at) => format!("{at:.3}"),
         Err(_) => String::new(),

@@ -15,7 +15,8 @@ use crate::metrics::Metrics;
 use crate::pools::Pools;
 use crate::sample::Sampler;
 use crate::settings::AdminSettings;
-use crate::{change, commands, read, stats};
+use crate::strays::Strays;
+use crate::{change, commands, read, stats, strays};
 
 /// What every handler can reach; cheap to clone.
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub(crate) struct Api {
     pub(crate) guard: Arc<Guard>,
     pub(crate) pools: Arc<Pools>,
     pub(crate) sampler: Arc<Sampler>,
+    pub(crate) strays: Arc<Strays>,
     pub(crate) metrics: Arc<Metrics>,
     /// Who builds rings now.
     pub(crate) turn: Arc<Semaphore>,
@@ -44,6 +46,7 @@ pub(crate) fn routers(settings: &AdminSettings, control: Control) -> Routers {
     let api = Api {
         guard: Arc::new(Guard::new(settings, Arc::clone(&refusals))),
         sampler: Arc::new(Sampler::new(Arc::clone(&pools))),
+        strays: Arc::new(Strays::new(control.clone(), Arc::clone(&pools))),
         metrics: Arc::new(Metrics::new(control.clone(), Arc::clone(&refusals))),
         turn: Arc::new(Semaphore::new(1)),
         pools,
@@ -61,6 +64,7 @@ fn api_router(api: Api) -> Router {
         .route("/v1/nodes", post(change::add_node))
         .route("/v1/nodes/{name}", patch(change::patch_node).delete(change::remove_node))
         .route("/v1/route", get(read::route))
+        .route("/v1/strays", get(strays::status).post(strays::begin).delete(strays::stop))
         .route("/v1/stats", get(stats::stats))
         .route("/v1/commands", get(commands::commands));
     answered(calls).layer(from_fn_with_state(api.clone(), guard)).with_state(api)

@@ -87,7 +87,7 @@ fn one() -> u32 {
 
 impl Checked for NodeBody {
     fn check(&self) -> Result<(), ApiError> {
-        check_unknown("", &self.unknown, &NODE_FIELDS)
+        self.check_in("")
     }
 }
 
@@ -138,7 +138,7 @@ impl Checked for PlanBody {
 
 fn check_list(field: &str, nodes: &[NodeBody]) -> Result<(), ApiError> {
     for (at, node) in nodes.iter().enumerate() {
-        check_unknown(&format!("{field}[{at}]: "), &node.unknown, &NODE_FIELDS)?;
+        node.check_in(&format!("{field}[{at}]: "))?;
     }
     Ok(())
 }
@@ -237,7 +237,13 @@ fn edited(
 }
 
 impl NodeBody {
-    fn spec(&self, known: Option<&Credentials>) -> NodeSpec {
+    /// Refuses unknown fields; `place` says where it stands.
+    pub(crate) fn check_in(&self, place: &str) -> Result<(), ApiError> {
+        check_unknown(place, &self.unknown, &NODE_FIELDS)
+    }
+
+    /// The node, with what is known of its credentials where the caller says nothing.
+    pub(crate) fn spec(&self, known: Option<&Credentials>) -> NodeSpec {
         let mut credentials = known.cloned().unwrap_or_default();
         change_credentials(&mut credentials, &self.username, &self.password);
         NodeSpec { name: self.name.clone(), address: self.address.clone(), weight: self.weight, credentials }

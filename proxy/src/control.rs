@@ -395,6 +395,11 @@ impl Control {
         })
     }
 
+    /// The topology before the last change, which a rollback would bring back.
+    pub fn previous(&self) -> Option<Arc<Topology>> {
+        self.shared.changes().previous.clone()
+    }
+
     /// Past changes, newest first, at most [`HISTORY_LEN`].
     pub fn history(&self) -> Vec<HistoryEntry> {
         self.shared.changes().history.iter().cloned().collect()
