@@ -38,6 +38,7 @@ mod keys;
 mod large_values;
 mod lifecycle;
 mod metrics;
+mod monitor;
 mod new_commands;
 mod node_errors;
 mod pipeline;

@@ -143,7 +143,7 @@ impl Drop for Inner {
                 code = *code,
                 from_epoch = self.from_epoch,
                 to_epoch = self.control.topology().epoch(),
-                "topology change over HTTP refused"
+                "change over HTTP refused"
             ),
             Ended::Left => tracing::warn!(
                 peer,
@@ -152,7 +152,7 @@ impl Drop for Inner {
                 result = "left",
                 from_epoch = self.from_epoch,
                 to_epoch = self.control.topology().epoch(),
-                "topology change over HTTP not begun: the caller hung up"
+                "change over HTTP not begun: the caller hung up"
             ),
         }
     }

@@ -207,7 +207,9 @@ pub(crate) async fn connection(pool: &Pool) -> Result<PooledConnection<'_, Conne
     }
 }
 
-/// A node's error in one line. Redis's texts name no password, and no key of the commands that are sent.
+/// A node's error in one line. Redis's texts name no password, and no argument but where a command is not known.
 pub(crate) fn told(error: &RedisError) -> String {
-    error.to_string().chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let text = error.to_string();
+    let text = text.split(", with args beginning with").next().unwrap_or_default();
+    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

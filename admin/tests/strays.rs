@@ -196,6 +196,8 @@ async fn a_node_that_has_left_is_emptied_by_its_name() {
     let moved = setup.work(json!({"action": "move", "from": [old]})).await;
     assert_eq!((count(&moved["moved"]), count(&moved["superseded"])), (1, 1), "{moved}");
     assert_eq!(found(&mut client, 1..2).await, 1, "what the owner has is not overwritten");
+    let there: String = run(&mut setup.node(3, 0).await, &["GET", "user:1"]).await;
+    assert_eq!(there, "an old value", "nobody knows which one is newer: both stay");
     assert_eq!(run::<String>(&mut client, &["GET", "only here"]).await, "x");
     let (status, unknown) =
         setup.call("POST", "/v1/strays", Some(json!({"action": "count", "from": ["x"]}))).await;
@@ -234,6 +236,7 @@ async fn what_is_written_to_a_stray_meanwhile_is_not_lost() {
     for round in 0..3 {
         // another client goes on to use the old node, as a proxy with an older ring would
         let (mut writer, mut owner) = (setup.node(0, 0).await, setup.node(3, 0).await);
+        let mut moved = 0;
         for key in &keys {
             run::<()>(&mut writer, &["SET", key, "0"]).await;
             run::<()>(&mut owner, &["DEL", key]).await;
@@ -255,16 +258,19 @@ async fn what_is_written_to_a_stray_meanwhile_is_not_lost() {
             }
         }
         assert_eq!(ended["state"], "done", "{ended}");
-        for (key, written) in keys.iter().zip(written) {
-            let there: Option<i64> = run(&mut writer, &["GET", key]).await;
-            let here: Option<i64> = run(&mut owner, &["GET", key]).await;
-            // all of it stayed, or what was written until it moved is at the owner
-            let (there, here) = (there.unwrap_or(0), here.unwrap_or(0));
-            assert!(
-                there == written || there + here == written,
-                "round {round}: {there} {here} {written} {ended}"
-            );
+        for again in [false, true] {
+            for (key, written) in keys.iter().zip(&written) {
+                let there: Option<i64> = run(&mut writer, &["GET", key]).await;
+                let here: Option<i64> = run(&mut owner, &["GET", key]).await;
+                // nothing counts twice and nothing is lost, whether or not it has moved, and moved again
+                let (there, here) = (there.unwrap_or(0), here.unwrap_or(0));
+                assert_eq!(there + here, *written, "round {round}, again {again}: {there} {here} {ended}");
+                moved += u32::from(here > 0);
+            }
+            // now nobody writes any more
+            ended = setup.work(json!({"action": "move", "keys_per_second": 1_000_000})).await;
         }
+        assert!(moved > 0, "{ended}");
     }
 }
 
@@ -318,6 +324,16 @@ async fn one_work_at_a_time_which_can_be_ended() {
         (json!({"action": "move", "keys_per_second": 0}), "keys_per_second"),
         (json!({"action": "move", "from": []}), "names no node"),
         (json!({"action": "move", "from": ["cache-1", "cache-1"]}), "twice"),
+        (json!({"action": "move", "from": [1]}), "from[0]: give a node's name"),
+        (json!({"action": "move", "from": ["cache-1", {"name": "x"}]}), "from[1]: missing field `address`"),
+        (
+            json!({"action": "move", "from": [{"name": "x", "adress": "h:1", "address": "h:1"}]}),
+            "did you mean `address`?",
+        ),
+        (
+            json!({"action": "move", "from": [{"name": "cache-1", "address": "h:1"}]}),
+            "name it by its name alone",
+        ),
         (json!({}), "action"),
     ] {
         let (status, refused) = setup.call("POST", "/v1/strays", Some(wish.clone())).await;
@@ -376,4 +392,106 @@ async fn what_the_owner_does_not_take_and_what_is_too_large_stays() {
     assert_eq!(run::<String>(&mut holder, &["GET", &small]).await, "x");
     run::<()>(&mut owner, &["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(count(&setup.work(json!({"action": "move"})).await["moved"]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_joins_again_destroys_nothing_that_is_newer() {
+    let setup = Setup::new().await;
+    let mut client = setup.client(0).await;
+    setup.join_fourth().await;
+    let keys: Vec<String> = (0..600).map(|at| format!("k:{at}")).collect();
+    let write = async |client: &mut MultiplexedConnection, value: &str| {
+        for key in &keys {
+            run::<()>(client, &["SET", key, value]).await;
+        }
+    };
+    write(&mut client, "old").await;
+    assert_eq!(setup.call("POST", "/v1/topology/rollback", None).await.0, 200);
+    write(&mut client, "new").await;
+    setup.join_fourth().await;
+    let moved = setup.work(json!({"action": "move", "keys_per_second": 1_000_000})).await;
+    assert!(count(&moved["superseded"]) > 50 && count(&moved["moved"]) == 0, "{moved}");
+    assert_eq!(setup.call("POST", "/v1/topology/rollback", None).await.0, 200);
+    for key in &keys {
+        assert_eq!(run::<String>(&mut client, &["GET", key]).await, "new");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_does_not_allow_is_told_before_anything_is_touched_and_tells_no_key() {
+    for renamed in ["MULTI", "RESTORE"] {
+        let servers: Vec<Node> = (0..2).map(|_| Node::start(&["--rename-command", renamed, ""])).collect();
+        let (_proxy, admin) = start(vec![servers[0].spec("a"), servers[1].spec("b")]).await;
+        let mut holder = connect(servers[0].port, 0).await;
+        set_many(&mut holder, 0..100).await;
+        assert_eq!(call(&admin, "POST", "/v1/strays", Some(json!({"action": "move"}))).await.0, 202);
+        let ended = loop {
+            let (_, now) = call(&admin, "GET", "/v1/strays", None).await;
+            if now["state"] != "running" {
+                break now;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let why = ended["why"].as_str().unwrap().to_lowercase();
+        let says = format!("unknown command '{}'", renamed.to_lowercase());
+        assert!(why.contains(&says) && !why.contains("user:"), "{ended}");
+        assert_eq!(count(&ended["moved"]), 0, "{ended}");
+        assert_eq!(run::<u64>(&mut holder, &["DBSIZE"]).await, 100, "{ended}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_looks_small_is_measured() {
+    let setup = Setup::new().await;
+    setup.join_fourth().await;
+    let mut holder = setup.node(0, 0).await;
+    let key = (0..).map(|at| format!("key:{at}")).find(|key| setup.owner(key) == 3).unwrap();
+    let (small, large) = ("s".repeat(9000), "l".repeat(20 << 20));
+    for value in [&small, &small, &small, &small, &small, &small, &large, &large, &large, &large] {
+        run::<()>(&mut holder, &["RPUSH", &key, value]).await;
+    }
+    let estimate: u64 = run(&mut holder, &["MEMORY", "USAGE", &key]).await;
+    assert!(estimate < 1 << 20, "{estimate}");
+    let ended = setup.work(json!({"action": "move"})).await;
+    assert!(count(&ended["left"]) == 1 && ended["why"].as_str().unwrap().contains("64 MiB"), "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_no_node_of_its_own() {
+    let setup = Setup::new().await;
+    let mut client = setup.client(0).await;
+    set_many(&mut client, 0..300).await;
+    let mut replica = setup.node(3, 0).await;
+    run::<()>(&mut replica, &["REPLICAOF", "127.0.0.1", &setup.servers[0].port.to_string()]).await;
+    let from = json!([{"name": "old", "address": setup.spec(3).address}]);
+    let ended = setup.work(json!({"action": "delete", "from": from})).await;
+    assert!(
+        ended["state"] == "failed" && ended["why"].as_str().unwrap().contains("it is a replica"),
+        "{ended}"
+    );
+    assert_eq!(found(&mut client, 0..300).await, 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stalled_node_was_sent_last_is_fenced_before_the_next_work() {
+    let setup = Setup::new().await;
+    let mut client = setup.client(0).await;
+    set_many(&mut client, 0..3000).await;
+    setup.join_fourth().await;
+    let slow = json!({"action": "move", "keys_per_second": 300});
+    assert_eq!(setup.call("POST", "/v1/strays", Some(slow)).await.0, 202);
+    tokio::time::sleep(Duration::from_millis(1600)).await;
+    let signal = |signal: &str| {
+        let pid = setup.servers[0].id().to_string();
+        assert!(std::process::Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    };
+    signal("-STOP");
+    let ended = setup.ended().await;
+    signal("-CONT");
+    assert!(ended["state"] == "failed" && ended["why"].as_str().unwrap().contains("'cache-1'"), "{ended}");
+    let ended = setup.work(json!({"action": "move", "keys_per_second": 1_000_000})).await;
+    assert_eq!(ended["state"], "done", "{ended}");
+    let stats: String = run(&mut setup.node(0, 0).await, &["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_client|kill:calls=1,"), "{stats}");
+    assert_eq!(found(&mut client, 0..3000).await, 3000);
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::client::{Client, Hub, Parts, Pause, SlotRef, Spare, Waits, caches_follow};
+use crate::client::{Client, Hub, Monitors, Parts, Pause, SlotRef, Spare, Waits, caches_follow};
 use crate::control::Shared;
 use crate::essential::Essential;
 use crate::learn;
@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) waits: Waits,
     /// Who listens to what.
     pub(crate) hub: Rc<Hub>,
+    /// Who is shown what clients ask.
+    pub(crate) monitors: Monitors,
     /// What `CLIENT PAUSE` asked for, until it ends.
     pub(crate) pause: Cell<Option<Pause>>,
     pub(crate) memory: Memory,
@@ -169,6 +171,7 @@ impl Worker {
             topology: RefCell::new(arc_swap::Cache::new(TopologyOf(Arc::clone(&shared)))),
             routes: RefCell::new(Routes { topology, nodes: Vec::new() }),
             hub: Hub::new(&shared, &stats),
+            monitors: Monitors::default(),
             scratch: RefCell::new(Scratch::new(shared.settings.limits.databases)),
             shared,
             stats,
@@ -274,6 +277,7 @@ impl Worker {
     /// Unties what holds each other, so that everything ends with the runtime.
     fn let_go(&self) {
         self.hub.let_go();
+        self.monitors.let_go();
         self.clients.borrow_mut().clear();
         self.dirty_clients.borrow_mut().clear();
         self.links.dirty.borrow_mut().clear();
@@ -292,7 +296,8 @@ impl Worker {
     }
 
     /// Writes each node once, then each client once, but for those for whom more is on its way: whether there are such.
-    fn end_turn(&self) -> bool {
+    fn end_turn(self: &Rc<Self>) -> bool {
+        Monitors::show(self);
         // what writing makes dirty again is written in the next turn
         let mut links = std::mem::take(&mut *self.links.dirty.borrow_mut());
         links.drain(..).for_each(|link| link.flush());

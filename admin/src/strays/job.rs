@@ -15,7 +15,7 @@ use ringway_proxy::topology::{NodeIndex, Owner, Topology};
 use tokio::sync::watch;
 
 use super::batch::{Batch, Fate, Stray};
-use super::servers::Servers;
+use super::servers::{Doubts, Servers};
 use super::{Action, Counts, Flow, NodeStatus, Phase, Status, shown};
 use crate::limits;
 use crate::pools::{Pools, told};
@@ -55,6 +55,8 @@ struct Progress {
     names: Vec<String>,
 }
 
+const TOLD: &str = "it was told to end";
+
 /// Why work ends before its end.
 pub(super) enum Break {
     /// It was told to, or the topology is another one.
@@ -75,6 +77,7 @@ impl Job {
         topology: Arc<Topology>,
         control: Control,
         pools: Arc<Pools>,
+        doubts: Arc<Doubts>,
     ) -> Arc<Self> {
         let node = |(node, _): &(NodeSpec, Option<usize>)| NodeStatus {
             name: node.name.clone(),
@@ -107,7 +110,7 @@ impl Job {
         let running = Arc::clone(&job);
         tokio::spawn(async move {
             let ending = Ending(Arc::clone(&running));
-            let walk = Walk { job: running, order, others, topology, control };
+            let walk = Walk { job: running, order, others, topology, control, doubts };
             let end = walk.all(&pools).await;
             ending.with(end);
         });
@@ -165,6 +168,7 @@ impl Ending {
             Err(Break::Failed(why)) => (Phase::Failed, Some(why)),
         };
         progress.phase = phase;
+        progress.ended_at = Some(SystemTime::now());
         progress.why = why.or(progress.why.take());
     }
 }
@@ -175,8 +179,8 @@ impl Drop for Ending {
         if progress.phase == Phase::Running {
             progress.phase = Phase::Failed;
             progress.why = Some("it broke off; the log knows more".to_owned());
+            progress.ended_at = Some(SystemTime::now());
         }
-        progress.ended_at = Some(SystemTime::now());
         let Counts { keys, strays, moved, superseded, deleted, gone, left } = progress.counts;
         let (action, why) = (self.0.action.name(), progress.why.as_deref().unwrap_or_default());
         let phase = format!("{:?}", progress.phase).to_lowercase();
@@ -206,6 +210,7 @@ struct Walk {
     others: Vec<NodeSpec>,
     topology: Arc<Topology>,
     control: Control,
+    doubts: Arc<Doubts>,
 }
 
 impl Walk {
@@ -213,7 +218,19 @@ impl Walk {
         // what was sent by the topology before has ended by then
         let settled = self.control.timeouts().operation + limits::STRAYS_SETTLE_TIME;
         self.rest(settled).await?;
-        let mut servers = Servers::connect(&self.topology, &self.others, pools).await?;
+        let mut stop = self.job.stop.subscribe();
+        let mut servers = tokio::select! {
+            servers = Servers::connect(&self.topology, &self.others, pools, &self.doubts) => servers?,
+            _ = stop.wait_for(|stop| *stop) => return Err(Break::Stopped(TOLD.to_owned())),
+        };
+        let end = self.nodes(&mut servers).await;
+        if matches!(end, Err(Break::Failed(_))) {
+            servers.doubt(&self.doubts);
+        }
+        end
+    }
+
+    async fn nodes(&self, servers: &mut Servers) -> Result<(), Break> {
         let mut beyond = self.topology.nodes().len();
         for (at, (_, place)) in self.order.sources.iter().enumerate() {
             let source = place.unwrap_or_else(|| {
@@ -221,7 +238,7 @@ impl Walk {
                 beyond - 1
             });
             for database in servers.at(source).databases().await? {
-                self.database(&mut servers, at, source, database).await?;
+                self.database(servers, at, source, database).await?;
             }
             self.job.progress().nodes[at].done = true;
         }
@@ -330,7 +347,7 @@ impl Walk {
         let mut stop = self.job.stop.subscribe();
         let told = tokio::time::timeout(time, stop.wait_for(|stop| *stop)).await;
         if told.is_ok() || *self.job.stop.borrow() {
-            return Err(Break::Stopped("it was told to end".to_owned()));
+            return Err(Break::Stopped(TOLD.to_owned()));
         }
         still(&self.topology, &self.control)
     }

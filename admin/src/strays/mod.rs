@@ -25,6 +25,7 @@ use ringway_proxy::control::Control;
 use ringway_proxy::settings::NodeSpec;
 use ringway_proxy::topology::Topology;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::audit::Attempt;
 use crate::body::{self, Checked, Unknown, check_unknown};
@@ -36,6 +37,7 @@ use crate::read::timestamp;
 use crate::routes::Api;
 use crate::wish::NodeBody;
 use job::Job;
+use servers::Doubts;
 
 /// What is to become of strays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -66,7 +68,7 @@ struct StraysBody {
     /// A pattern as SCAN takes it; other keys are left alone.
     r#match: Option<String>,
     /// The nodes to look at; all of the topology when absent.
-    from: Option<Vec<From>>,
+    from: Option<Vec<Value>>,
     /// Strays that are moved or deleted within a second at most.
     #[serde(default = "usual_pace")]
     keys_per_second: u32,
@@ -75,8 +77,7 @@ struct StraysBody {
 }
 
 /// A node to look at.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 enum From {
     /// One of the topology, or of the one before its last change.
     Name(String),
@@ -91,10 +92,8 @@ fn usual_pace() -> u32 {
 impl Checked for StraysBody {
     fn check(&self) -> Result<(), ApiError> {
         check_unknown("", &self.unknown, &["action", "match", "from", "keys_per_second"])?;
-        for (at, from) in self.from.iter().flatten().enumerate() {
-            if let From::Node(node) = from {
-                node.check_in(&format!("from[{at}]: "))?;
-            }
+        if self.from.as_ref().is_some_and(|from| from.len() > limits::NODES) {
+            return Err(ApiError::bad_request(format!("`from` names more than {} nodes", limits::NODES)));
         }
         if self.from.as_ref().is_some_and(Vec::is_empty) {
             return Err(ApiError::bad_request("`from` names no node; leave it out to look at all"));
@@ -113,12 +112,13 @@ pub(crate) struct Strays {
     control: Control,
     pools: Arc<Pools>,
     last: Mutex<Option<Arc<Job>>>,
+    doubts: Arc<Doubts>,
 }
 
 impl Strays {
     /// Nothing yet.
     pub(crate) fn new(control: Control, pools: Arc<Pools>) -> Self {
-        Self { control, pools, last: Mutex::default() }
+        Self { control, pools, last: Mutex::default(), doubts: Arc::default() }
     }
 
     fn last(&self) -> Option<Arc<Job>> {
@@ -140,9 +140,25 @@ impl Strays {
             keys_per_second: wish.keys_per_second,
             sources,
         };
-        let job = Job::begin(order, topology, self.control.clone(), Arc::clone(&self.pools));
+        let (pools, doubts) = (Arc::clone(&self.pools), Arc::clone(&self.doubts));
+        let job = Job::begin(order, topology, self.control.clone(), pools, doubts);
         *last = Some(Arc::clone(&job));
         Ok(job)
+    }
+}
+
+/// What an entry of `from` means.
+fn read_from(at: usize, value: Value) -> Result<From, ApiError> {
+    match value {
+        Value::String(name) => Ok(From::Name(name)),
+        Value::Object(_) => {
+            let node: NodeBody = serde_json::from_value(value)
+                .map_err(|error| ApiError::bad_request(format!("from[{at}]: {error}")))?;
+            node.check_in(&format!("from[{at}]: ")).map(|()| From::Node(node))
+        }
+        _ => Err(ApiError::bad_request(format!(
+            "from[{at}]: give a node's name, or {{\"name\", \"address\"}} of one that is not in the topology"
+        ))),
     }
 }
 
@@ -150,12 +166,16 @@ impl Strays {
 fn sources(
     control: &Control,
     topology: &Topology,
-    from: Option<Vec<From>>,
+    from: Option<Vec<Value>>,
 ) -> Result<Vec<(NodeSpec, Option<usize>)>, ApiError> {
-    let all = || topology.nodes().iter().map(|node| From::Name(node.name.clone())).collect();
+    let all = || topology.nodes().iter().map(|node| Value::String(node.name.clone())).collect();
     let mut found: Vec<(NodeSpec, Option<usize>)> = Vec::new();
-    for from in from.unwrap_or_else(all) {
-        let source = match from {
+    for (at, from) in from.unwrap_or_else(all).into_iter().enumerate() {
+        let source = match read_from(at, from)? {
+            From::Node(node) if topology.nodes().iter().any(|known| known.name == node.name) => {
+                let why = "that is a node of the topology: name it by its name alone";
+                return Err(ApiError::bad_request(format!("from[{at}]: {why}, or choose another name")));
+            }
             From::Node(node) => (node.spec(None), None),
             From::Name(name) => match topology.nodes().iter().position(|node| node.name == name) {
                 Some(at) => ((*topology.nodes()[at]).clone(), Some(at)),
@@ -212,7 +232,7 @@ struct Counts {
     strays: u64,
     /// Strays that are at their owner now.
     moved: u64,
-    /// Strays that were deleted because the owner has a key of this name, which stays as it is.
+    /// Strays whose owner has a key of this name with another value: both stay.
     superseded: u64,
     /// Strays that were deleted because that was asked for.
     deleted: u64,

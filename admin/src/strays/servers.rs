@@ -1,10 +1,14 @@
 //! Connections of work on strays: one to each server that it concerns, for this work alone.
+//!
+//! When a server fails, what it was sent last may still run when nobody expects it any more, and delete a key that is at
+//! home again by then. So its connection is remembered as a [`Doubt`], and no further work begins at that server before
+//! it has closed it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bb8_redis::redis::aio::MultiplexedConnection;
-use bb8_redis::redis::cmd;
+use bb8_redis::redis::{RedisError, Value, cmd};
 use futures_util::stream::{self, StreamExt};
 use ringway_proxy::settings::NodeSpec;
 use ringway_proxy::topology::Topology;
@@ -19,6 +23,34 @@ pub(super) struct Server {
     database: u32,
     /// What it calls itself since its start.
     run_id: String,
+    /// What it calls this connection.
+    id: i64,
+}
+
+/// A connection on which a server may yet run something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Doubt {
+    run_id: String,
+    id: i64,
+}
+
+/// Those that no server has closed for certain.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(Mutex<Vec<Doubt>>);
+
+impl Doubts {
+    /// Has a server close those that it knows.
+    async fn settle(&self, server: &mut Server) -> Result<(), String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for doubt in known.iter().filter(|doubt| doubt.run_id == server.run_id) {
+            let mut kill = cmd("CLIENT");
+            kill.arg("KILL").arg("ID").arg(doubt.id);
+            let killed = kill.query_async::<()>(&mut server.connection).await;
+            killed.map_err(|error| server.named(&told(&error)))?;
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known != doubt);
+        }
+        Ok(())
+    }
 }
 
 /// Those of the topology first, in its order, then others.
@@ -34,6 +66,7 @@ impl Servers {
         topology: &Topology,
         others: &[NodeSpec],
         pools: &Arc<Pools>,
+        doubts: &Doubts,
     ) -> Result<Self, String> {
         let specs: Vec<NodeSpec> = topology.nodes().iter().map(|node| (**node).clone()).collect();
         let all = specs.into_iter().chain(others.iter().cloned());
@@ -50,7 +83,16 @@ impl Servers {
             return Err(errors.join("; "));
         }
         tell_apart(&servers)?;
+        for server in &mut servers {
+            doubts.settle(server).await?;
+        }
         Ok(Self(servers))
+    }
+
+    /// Remembers that each may yet run something of this work.
+    pub(super) fn doubt(&self, doubts: &Doubts) {
+        let all = self.0.iter().map(|server| Doubt { run_id: server.run_id.clone(), id: server.id });
+        doubts.0.lock().unwrap_or_else(PoisonError::into_inner).extend(all);
     }
 
     /// The one at a place.
@@ -102,11 +144,19 @@ fn named(node: &NodeSpec, why: &str) -> String {
 async fn open(spec: NodeSpec, pools: &Arc<Pools>) -> Result<Server, String> {
     let mut connection = alone(pools, &spec).await.map_err(|why| named(&spec, &why))?;
     connection.set_response_timeout(limits::STRAYS_ANSWER_TIME);
-    let info = cmd("INFO").arg("server").query_async::<String>(&mut connection).await;
-    let info = info.map_err(|error| named(&spec, &told(&error)))?;
-    let run_id =
-        info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim().to_owned();
-    Ok(Server { spec, connection, database: 0, run_id })
+    let failed = |error: RedisError| named(&spec, &told(&error));
+    let id = cmd("CLIENT").arg("ID").query_async::<i64>(&mut connection).await.map_err(failed)?;
+    // what it may not do is told before anything is touched
+    for word in ["MULTI", "EXEC"] {
+        cmd(word).query_async::<Value>(&mut connection).await.map_err(failed)?;
+    }
+    let info = cmd("INFO").query_async::<String>(&mut connection).await.map_err(failed)?;
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    if field("role:") == "slave" {
+        return Err(named(&spec, "it is a replica, whose keys are another server's as well"));
+    }
+    let run_id = field("run_id:").to_owned();
+    Ok(Server { spec, connection, database: 0, run_id, id })
 }
 
 fn tell_apart(servers: &[Server]) -> Result<(), String> {

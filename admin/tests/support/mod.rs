@@ -34,7 +34,6 @@ impl Node {
     }
 
     /// Its process.
-    #[allow(dead_code, reason = "not every file of tests stops a node")]
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

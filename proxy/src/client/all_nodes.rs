@@ -40,8 +40,7 @@ pub(super) fn send(
     join: Join,
     args: Args<'_>,
 ) -> bool {
-    if let Some(why) = command.guarded.filter(|_| !client.worker.shared.settings.allows(command)) {
-        refuse(client, inner, command, &guarded(command, why));
+    if is_refused(client, inner, command) {
         return true;
     }
     if let Some(setting) = command::access_setting(command, &args) {
@@ -140,12 +139,18 @@ fn locked_out(setting: &str) -> String {
     )
 }
 
-fn guarded(command: &Command, why: &str) -> String {
-    format!(
+/// Whether the settings do not allow a command that is guarded; then it is answered.
+pub(super) fn is_refused(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bool {
+    let Some(why) = command.guarded.filter(|_| !client.worker.shared.settings.allows(command)) else {
+        return false;
+    };
+    let text = format!(
         "ERR {} is refused: {why}; the operator allows it in ringway.yaml with  commands: {{ allow: [{}] }}",
         command.full_name.to_ascii_uppercase().replace('|', " "),
         command.full_name
-    )
+    );
+    refuse(client, inner, command, &text);
+    true
 }
 
 /// Whether a command for the nodes of `topology` may be sent now: as with keys, not before its client's commands for

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::client_commands::ReplyMode;
 use super::session::{Mode, Session, Unusual};
-use super::{Client, Inner, client_commands, subscriptions, tracking};
+use super::{Client, Inner, client_commands, monitor, subscriptions, tracking};
 use crate::command::{Command, Local, describe};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
@@ -68,6 +68,7 @@ fn write_answer(
         Local::Select => return select(worker, session, argument(1), out),
         Local::Reset => {
             subscriptions::leave_all(client, session);
+            monitor::leave(worker, session);
             reset(worker, session, out);
         }
         Local::Time => time(out),

@@ -23,6 +23,7 @@ mod large_values;
 mod leaving;
 mod local;
 mod messages;
+mod monitor;
 mod new_commands;
 pub(crate) mod pipeline;
 mod running_scripts;
@@ -54,6 +55,7 @@ pub(crate) use blocking::Waits;
 use bounds::Leave;
 pub(crate) use client_commands::Pause;
 pub(crate) use hub::Hub;
+pub(crate) use monitor::Monitors;
 use pipeline::Pipeline;
 pub(crate) use pipeline::Spare;
 use session::{Session, Unusual};
@@ -178,6 +180,7 @@ impl Client {
     fn hears_no_more(&self) {
         let session = &mut self.inner.borrow_mut().session;
         subscriptions::leave_all(self, session);
+        monitor::leave(&self.worker, session);
         session.track(None);
     }
 

@@ -12,7 +12,8 @@ use super::subscriptions::{self, Subscriptions};
 use super::tracking::{self, Tracking};
 use super::transaction::{self, Transaction};
 use super::{
-    Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, new_commands, running_scripts,
+    Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, monitor, new_commands,
+    running_scripts,
 };
 use crate::command::{self, ClientCommand, Command, Flags, Local, Route};
 use crate::error::{self, Failure, Fate};
@@ -54,6 +55,8 @@ pub(super) struct Session {
     pub(super) subscriptions: Option<Box<Subscriptions>>,
     /// How nodes tell it of keys that change, if they do.
     pub(super) tracking: Option<Box<Tracking>>,
+    /// Whether it is shown what clients ask.
+    pub(super) monitors: bool,
     pub(super) name: Option<Box<[u8]>>,
     pub(super) library: Option<Box<[u8]>>,
     pub(super) library_version: Option<Box<[u8]>>,
@@ -93,6 +96,8 @@ pub(super) enum Unusual {
     Penalized = 16,
     /// `CLIENT CACHING` said something of the next command.
     Caching = 32,
+    /// Somebody is shown what clients ask (`MONITOR`).
+    Watched = 64,
 }
 
 impl Session {
@@ -108,6 +113,7 @@ impl Session {
             running: None,
             subscriptions: None,
             tracking: None,
+            monitors: false,
             name: None,
             library: None,
             library_version: None,
@@ -123,6 +129,7 @@ impl Session {
             wrong_passwords: 0,
         };
         session.set(Unusual::Paused, worker.pause.get().is_some());
+        session.set(Unusual::Watched, worker.monitors.are_there());
         session
     }
 
@@ -293,6 +300,9 @@ fn unusual(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     if inner.session.is(Unusual::Paused) && client_commands::is_held(client, inner, args) {
         return false;
     }
+    if inner.session.is(Unusual::Watched) {
+        return monitor::serve(client, inner, args);
+    }
     tracking::serve(client, inner, args)
 }
 
@@ -342,6 +352,10 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
             true
         }
         Route::Local(Local::ClientUnblock) => blocking::unblock(client, inner, command, args),
+        Route::Local(Local::Monitor) => {
+            monitor::begin(client, inner, command, args);
+            true
+        }
         Route::Client(ClientCommand::Tracking) => tracking::begin(client, inner, command, args),
         Route::Client(what) => {
             client_commands::answer(client, inner, command, what, args);

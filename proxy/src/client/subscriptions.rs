@@ -371,7 +371,7 @@ impl Client {
         self.note_no_reply(inner);
         write(&inner.session, &mut inner.pipeline);
         // whoever has not chosen to listen is bounded by what all replies may take up
-        let listens = inner.session.subscriptions.is_some();
+        let listens = inner.session.subscriptions.is_some() || inner.session.monitors;
         if listens && inner.pipeline.reply_bytes() > self.worker.shared.settings.limits.subscriber_bytes {
             self.worker.stats.subscribers_cut.add(1);
             tracing::warn!(client = inner.session.id, "closed: it left too many messages unread");

@@ -164,6 +164,7 @@ pub enum Local {
     Lolwut,
     AclWhoami,
     ClientUnblock,
+    Monitor,
     CommandAll,
     CommandCount,
     CommandDocs,

@@ -175,6 +175,7 @@ fn flags(inner: &Inner) -> String {
     let session = &inner.session;
     let waits = session.running.as_ref().is_some_and(|running| running.ends_with_client);
     let known = [
+        ('O', session.monitors),
         ('U', session.peer.path().is_some()),
         ('P', session.subscriptions.is_some()),
         ('t', session.tracking.is_some()),

@@ -58,7 +58,10 @@ pub(super) const ROWS: &[Command] = &[
     ROW.local("lolwut", -1, Local::Lolwut, "5.0.0", "Draws a picture and names the version").reads().fast(),
     ROW.container("memory", "4.0.0", "Commands about memory", MEMORY),
     ROW.container("module", "4.0.0", "Commands about modules", MODULE),
-    ROW.refused("monitor", 1, rules::MONITOR, "1.0.0", "Shows every command as it arrives").admin().session(),
+    ROW.local("monitor", 1, Local::Monitor, "1.0.0", "Shows every command as it arrives")
+        .admin()
+        .session()
+        .guarded(rules::MONITOR),
     ROW.refused("psync", -3, rules::REPLICATION, "2.8.0", "Starts or resumes replication")
         .admin()
         .noscript()
