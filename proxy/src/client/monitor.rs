@@ -169,8 +169,8 @@ fn write_arguments(args: &Args<'_>, out: &mut String) {
     let secret = if name.eq_ignore_ascii_case(b"auth") {
         1..usize::MAX
     } else if name.eq_ignore_ascii_case(b"hello") {
-        let auth = args.iter().position(|word| word.eq_ignore_ascii_case(b"auth")).unwrap_or(usize::MAX - 2);
-        auth + 1..auth + 3
+        let auth = args.iter().position(|word| word.eq_ignore_ascii_case(b"auth"));
+        auth.map_or(0..0, |auth| auth + 1..auth + 3)
     } else {
         0..0
     };
