@@ -196,7 +196,7 @@ fn lists_tell_what_works() {
         names.contains("get")
             && names.contains("xgroup|create")
             && names.contains("subscribe")
-            && !names.contains("monitor")
+            && !names.contains("migrate")
     );
     let all = Request::new(&["COMMAND"]).described(Protocol::Resp3);
     let count = Request::new(&["COMMAND", "COUNT"]).described(Protocol::Resp2);

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use bb8_redis::redis::aio::MultiplexedConnection;
-use bb8_redis::redis::{RedisResult, cmd, pipe};
+use bb8_redis::redis::{RedisResult, Value, cmd, pipe};
 use ringway_proxy::control::Control;
 use ringway_proxy::topology::{Owner, Topology};
 
@@ -148,12 +148,10 @@ impl Batch<'_> {
         open().for_each(|passage| {
             asks.cmd("PTTL").arg(&passage.stray.key).cmd("DUMP").arg(&passage.stray.key);
         });
-        let answers =
-            asks.ignore_errors().query_async::<Vec<RedisResult<bb8_redis::redis::Value>>>(holder).await;
+        let answers = asks.ignore_errors().query_async::<Vec<RedisResult<Value>>>(holder).await;
         let answers = self.of_holder(servers, answers)?;
         let open = passages.iter_mut().filter(|passage| passage.fate.is_none());
         for (passage, answer) in open.zip(answers.chunks(2)) {
-            use bb8_redis::redis::Value;
             match answer {
                 [Ok(_), Ok(Value::Nil)] => passage.fate = Some(Fate::Gone),
                 [Ok(Value::Int(ttl_ms)), Ok(Value::BulkString(dump))] => {

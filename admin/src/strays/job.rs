@@ -16,9 +16,10 @@ use tokio::sync::watch;
 
 use super::batch::{Batch, Fate, Stray};
 use super::servers::{Doubts, Servers};
-use super::{Action, Counts, Flow, NodeStatus, Phase, Status, shown};
+use super::{Action, Counts, Flow, NodeStatus, Phase, Status};
 use crate::limits;
 use crate::pools::{Pools, told};
+use crate::read::timestamp;
 
 /// What is to be done.
 pub(super) struct Order {
@@ -143,8 +144,8 @@ impl Job {
             state: progress.phase,
             why: progress.why.clone(),
             epoch: self.epoch,
-            started_at: shown(self.started_at),
-            ended_at: progress.ended_at.map(shown),
+            started_at: timestamp(self.started_at),
+            ended_at: progress.ended_at.map(timestamp),
             counts: progress.counts,
             nodes: progress.nodes.clone(),
             flows,

@@ -15,7 +15,6 @@ mod job;
 mod servers;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::{Extension, Request, State};
@@ -33,7 +32,6 @@ use crate::error::ApiError;
 use crate::limits;
 use crate::pools::Pools;
 use crate::query::Query;
-use crate::read::timestamp;
 use crate::routes::Api;
 use crate::wish::NodeBody;
 use job::Job;
@@ -78,7 +76,7 @@ struct StraysBody {
 
 /// A node to look at.
 #[derive(Debug)]
-enum From {
+enum Source {
     /// One of the topology, or of the one before its last change.
     Name(String),
     /// Any other.
@@ -148,13 +146,13 @@ impl Strays {
 }
 
 /// What an entry of `from` means.
-fn read_from(at: usize, value: Value) -> Result<From, ApiError> {
+fn read_source(at: usize, value: Value) -> Result<Source, ApiError> {
     match value {
-        Value::String(name) => Ok(From::Name(name)),
+        Value::String(name) => Ok(Source::Name(name)),
         Value::Object(_) => {
             let node: NodeBody = serde_json::from_value(value)
                 .map_err(|error| ApiError::bad_request(format!("from[{at}]: {error}")))?;
-            node.check_in(&format!("from[{at}]: ")).map(|()| From::Node(node))
+            node.check_in(&format!("from[{at}]: ")).map(|()| Source::Node(node))
         }
         _ => Err(ApiError::bad_request(format!(
             "from[{at}]: give a node's name, or {{\"name\", \"address\"}} of one that is not in the topology"
@@ -171,13 +169,13 @@ fn sources(
     let all = || topology.nodes().iter().map(|node| Value::String(node.name.clone())).collect();
     let mut found: Vec<(NodeSpec, Option<usize>)> = Vec::new();
     for (at, from) in from.unwrap_or_else(all).into_iter().enumerate() {
-        let source = match read_from(at, from)? {
-            From::Node(node) if topology.nodes().iter().any(|known| known.name == node.name) => {
+        let source = match read_source(at, from)? {
+            Source::Node(node) if topology.nodes().iter().any(|known| known.name == node.name) => {
                 let why = "that is a node of the topology: name it by its name alone";
                 return Err(ApiError::bad_request(format!("from[{at}]: {why}, or choose another name")));
             }
-            From::Node(node) => (node.spec(None), None),
-            From::Name(name) => match topology.nodes().iter().position(|node| node.name == name) {
+            Source::Node(node) => (node.spec(None), None),
+            Source::Name(name) => match topology.nodes().iter().position(|node| node.name == name) {
                 Some(at) => ((*topology.nodes()[at]).clone(), Some(at)),
                 None => {
                     let before = control.previous();
@@ -220,6 +218,7 @@ enum Phase {
     Done,
     /// It was told to end, or the topology changed.
     Stopped,
+    /// A server failed or refused it.
     Failed,
 }
 
@@ -258,10 +257,6 @@ struct Flow {
     from: String,
     to: String,
     keys: u64,
-}
-
-fn shown(at: SystemTime) -> String {
-    timestamp(at)
 }
 
 /// `POST /v1/strays`.

@@ -25,13 +25,13 @@ fn size(client: &mut Connection) -> Value {
 #[test]
 fn they_are_refused_by_default_and_the_refusal_says_how_to_allow_them() {
     let names: Vec<&str> = command::guarded().map(|row| row.full_name).collect();
-    let server = ["bgrewriteaof", "bgsave", "flushall", "flushdb", "save", "swapdb"];
+    let server = ["bgrewriteaof", "bgsave", "flushall", "flushdb", "monitor", "save", "swapdb"];
     let below = ["config|resetstat", "config|rewrite", "config|set"];
     assert_eq!(names, [&["keys"][..], &server, &below].concat());
     let cluster = Cluster::start(2);
     cluster.fill(10);
     for mut client in cluster.both() {
-        for request in [&["KEYS", "*"][..], &["FLUSHALL"], &["flushdb", "ASYNC"]] {
+        for request in [&["KEYS", "*"][..], &["FLUSHALL"], &["flushdb", "ASYNC"], &["MONITOR"]] {
             let refusal = client.call(request).text();
             let name = request[0].to_lowercase();
             let begin = format!("ERR {} is refused: it ", name.to_uppercase());

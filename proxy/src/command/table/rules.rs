@@ -16,7 +16,7 @@ pub(super) const REPLICATION: &str = "replication is a matter between servers";
 /// ACL.
 pub(super) const USERS: &str = "users belong to each server; connect to the node";
 /// MONITOR.
-pub(super) const MONITOR: &str = "would show the commands of other clients";
+pub(super) const MONITOR: &str = "it would show the commands of other clients";
 /// DEBUG and other tools for developers.
 pub(super) const DEBUG: &str = "a tool for developers of the server";
 /// Everything an operator does to one server.
