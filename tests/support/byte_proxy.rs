@@ -60,12 +60,12 @@ pub(crate) struct ByteProxy {
 impl ByteProxy {
     /// A plain wire to `target` (`127.0.0.1:port`).
     pub(crate) fn start(target: &str) -> Self {
-        Self::start_on(TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind"), target)
+        Self::start_on(super::ports::listener(), target)
     }
 
     /// As [`ByteProxy::start`]; the kernel keeps little of what the wire has not passed on, so that its sender feels it.
     pub(crate) fn start_narrow(target: &str) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind");
+        let listener = super::ports::listener();
         // those that are accepted have it from the listener
         SockRef::from(&listener).set_recv_buffer_size(16 * 1024).expect("a small buffer");
         Self::start_on(listener, target)

@@ -104,7 +104,7 @@ impl FakeRedis {
     }
 
     fn launch(script: Box<Script>, greeting: Option<Vec<Act>>, answers_greeting: bool) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", super::ports::free_port())).expect("bind");
+        let listener = super::ports::listener();
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             script,
