@@ -2,7 +2,8 @@
 //!
 //! Worst case held at once: [`CONNECTIONS`] × ([`BODY_BYTES`] + [`HEAD_BYTES`]) = 272 MiB, and only by clients that
 //! passed the guard; a connection that has not sent a whole head holds at most [`HEAD_BYTES`]. The listener for metrics
-//! reads no body: 4 MiB more.
+//! reads no body: 4 MiB more. Work on strays holds the values in hand, [`STRAYS_BYTES`] or one of [`STRAY_BYTES`], as they
+//! were read and as they are written.
 
 use std::time::Duration;
 

@@ -92,11 +92,16 @@ impl Passage<'_> {
 }
 
 impl Batch<'_> {
-    /// Deals with the first of `strays`, one at least: with as many as their sizes allow. Returns their fates.
+    /// Deals with the first of `strays`, one at least: with as many as their sizes allow. Returns their fates, and whether
+    /// the work goes on.
     ///
     /// # Errors
     /// The work cannot go on. When a server failed, some of these strays may be at their owner and at the holder as well.
-    pub(super) async fn run(&self, servers: &mut Servers, strays: &[Stray]) -> Result<Vec<Fate>, Break> {
+    pub(super) async fn run(
+        &self,
+        servers: &mut Servers,
+        strays: &[Stray],
+    ) -> Result<(Vec<Fate>, Result<(), Break>), Break> {
         let mut holder = servers.at(self.source).in_database(self.database).await?;
         self.of_holder(servers, watch(&mut holder, strays.iter().map(|stray| &*stray.key)).await)?;
         let passage = |stray| Passage { stray, copy: None, fate: None };
@@ -114,8 +119,8 @@ impl Batch<'_> {
                 self.alone(servers, &mut holder, passage).await?;
             }
         }
-        self.put_back(servers, &passages).await?;
-        Ok(passages.into_iter().map_while(|passage| passage.fate).collect())
+        let goes_on = self.put_back(servers, &passages).await;
+        Ok((passages.into_iter().map_while(|passage| passage.fate).collect(), goes_on))
     }
 
     fn of_holder<T>(&self, servers: &mut Servers, answer: RedisResult<T>) -> Result<T, String> {

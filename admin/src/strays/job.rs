@@ -317,8 +317,9 @@ impl Walk {
                 topology: &self.topology,
                 control: &self.control,
             };
-            let fates = batch.run(servers, some).await?;
+            let (fates, goes_on) = batch.run(servers, some).await?;
             self.count(&fates);
+            goes_on?;
             rest = &rest[fates.len()..];
             let due = Duration::from_secs(fates.len() as u64) / self.order.keys_per_second;
             self.rest(due.saturating_sub(began.elapsed())).await?;
