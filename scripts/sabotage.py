@@ -258,6 +258,62 @@ BUGS = (
         "if !self.exchange.borrow().is_stalled(now, limit * 1000) {",
         end_to_end("a3_a_stalled"),
     ),
+    Bug(
+        "a key on its way counts as arrived",
+        "proxy/src/route/mod.rs",
+        "Owner::Moving { to, .. } if scratch.arrived.has(topology, key) => Placed::Node(to),",
+        "Owner::Moving { to, .. } => Placed::Node(to),",
+        end_to_end("moving::f1_a_node_joins"),
+    ),
+    Bug(
+        "keys are carried before what was sent by the topology before is answered",
+        "proxy/src/worker.rs",
+        "            if !awaits {\n                let fences",
+        "            if !awaits || true {\n                let fences",
+        end_to_end("moving_faults::i3_nothing_is_carried"),
+    ),
+    Bug(
+        "keys are called back by the rule for keys that set out",
+        "proxy/src/control/moving.rs",
+        "former_is_right: !former.is_right() };",
+        "former_is_right: former.is_right() };",
+        end_to_end("moving_faults::i4_what_was_not_carried"),
+    ),
+    Bug(
+        "a copy that may have arrived late is forgotten",
+        "proxy/src/movement/batch.rs",
+        "            self.uncertain.borrow_mut().insert((database, parcel.key.key.clone()));\n            if was_sent {",
+        "            if was_sent {",
+        end_to_end("moving_faults::i3_a_copy"),
+    ),
+    Bug(
+        "what nobody carries any more counts as arrived",
+        "proxy/src/client/moving.rs",
+        "Err(_) => tokio::time::sleep(ASK_AGAIN).await,",
+        "Err(_) => return Ok(()),",
+        end_to_end("moving_faults::i4_whoever_waits"),
+    ),
+    Bug(
+        "keys in databases beside the first stay behind",
+        "proxy/src/movement/carrier.rs",
+        "lines().filter_map(number).collect())",
+        "lines().filter_map(number).take(1).collect())",
+        end_to_end("moving::f1_what_waits", "moving_faults::f1_commands_of_every_kind"),
+    ),
+    Bug(
+        "a node that was started again is believed as before",
+        "proxy/src/movement/batch.rs",
+        "self.former_is_right && !self.server.was_replaced()",
+        "self.former_is_right",
+        end_to_end("moving_faults::f3_a_node"),
+    ),
+    Bug(
+        "whoever hands over does not wait for what it has sent",
+        "proxy/src/movement/engine.rs",
+        "    if topology.former().is_some() {\n        let limit",
+        "    if false {\n        let limit",
+        end_to_end("moving_faults::f4_who_hands_over"),
+    ),
 )
 
 

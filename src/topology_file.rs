@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ringway_proxy::settings::{Credentials, NodeSpec, Secret, TopologySpec};
+use ringway_proxy::settings::{Credentials, NodeSpec, Origin, Secret, TopologySpec};
 use ringway_proxy::topology::Topology;
 use ringway_ring::{HashTag, KeyHash, Placement, RingConfig};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,18 @@ const FORMAT: u32 = 1;
 struct Kept {
     format: u32,
     epoch: u64,
+    ring: KeptRing,
+    nodes: Vec<KeptNode>,
+    /// Only while keys are on their way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<KeptOrigin>,
+}
+
+/// Where keys come from that are on their way.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptOrigin {
+    former_is_right: bool,
     ring: KeptRing,
     nodes: Vec<KeptNode>,
 }
@@ -77,6 +89,8 @@ pub(crate) fn known(nodes: &[NodeSpec]) -> Known {
 pub(crate) struct Restored {
     /// Placement and nodes.
     pub(crate) spec: TopologySpec,
+    /// Where keys come from that were on their way.
+    pub(crate) origin: Option<Origin>,
     /// Where epochs go on after a restart (law I8).
     pub(crate) epoch: u64,
 }
@@ -101,28 +115,29 @@ pub(crate) fn read(path: &Path, known: &Known) -> Result<Option<Restored>, Probl
         Problems::new(&file, vec![Problem { line: error.line(), text: format!("{what}; {mend}") }])
     })?;
     let epoch = kept.epoch;
-    let spec = restore(kept, known).map_err(|why| Problems::of_file(&file, format!("{why}; {mend}")))?;
-    Topology::build(epoch, spec.clone()).map_err(|why| Problems::of_file(&file, format!("{why}; {mend}")))?;
-    Ok(Some(Restored { spec, epoch }))
+    let refused = |why: String| Problems::of_file(&file, format!("{why}; {mend}"));
+    if kept.format != FORMAT {
+        return Err(refused(format!("the topology has format {}, this version reads {FORMAT}", kept.format)));
+    }
+    let spec = restore(kept.ring, kept.nodes, known).map_err(refused)?;
+    let origin = kept.origin.map(|KeptOrigin { former_is_right, ring, nodes }| {
+        restore(ring, nodes, known).map(|former| Origin { former, former_is_right })
+    });
+    let origin = origin.transpose().map_err(refused)?;
+    Topology::build_moving(epoch, spec.clone(), origin.clone()).map_err(|why| refused(why.to_string()))?;
+    Ok(Some(Restored { spec, origin, epoch }))
 }
 
-fn restore(kept: Kept, known: &Known) -> Result<TopologySpec, String> {
-    if kept.format != FORMAT {
-        return Err(format!("the topology has format {}, this version reads {FORMAT}", kept.format));
-    }
-    let key_hash = kept
-        .ring
-        .key_hash
-        .map(|name| name.parse::<KeyHash>())
-        .transpose()
-        .map_err(|error| error.to_string())?;
+fn restore(ring: KeptRing, nodes: Vec<KeptNode>, known: &Known) -> Result<TopologySpec, String> {
+    let key_hash =
+        ring.key_hash.map(|name| name.parse::<KeyHash>()).transpose().map_err(|error| error.to_string())?;
     let ring = RingConfig {
-        placement: Placement::from_name(&kept.ring.placement, key_hash).map_err(|error| error.to_string())?,
-        points: kept.ring.points,
-        seed: kept.ring.seed,
-        hash_tag: HashTag::parse(&kept.ring.hash_tag).map_err(|error| error.to_string())?,
+        placement: Placement::from_name(&ring.placement, key_hash).map_err(|error| error.to_string())?,
+        points: ring.points,
+        seed: ring.seed,
+        hash_tag: HashTag::parse(&ring.hash_tag).map_err(|error| error.to_string())?,
     };
-    let nodes = kept.nodes.into_iter().map(|node| restore_node(node, known)).collect::<Result<_, _>>()?;
+    let nodes = nodes.into_iter().map(|node| restore_node(node, known)).collect::<Result<_, _>>()?;
     Ok(TopologySpec { ring, nodes })
 }
 
@@ -164,25 +179,29 @@ pub(crate) fn write(path: &Path, topology: &Topology, known: &Known) -> Result<(
 }
 
 fn kept(topology: &Topology, known: &Known) -> Kept {
-    let TopologySpec { ring, nodes } = topology.spec();
+    let (ring, nodes) = kept_spec(topology.spec(), known);
+    let origin = topology.origin().map(|Origin { former, former_is_right }| {
+        let (ring, nodes) = kept_spec(&former, known);
+        KeptOrigin { former_is_right, ring, nodes }
+    });
+    Kept { format: FORMAT, epoch: topology.epoch(), ring, nodes, origin }
+}
+
+fn kept_spec(TopologySpec { ring, nodes }: &TopologySpec, known: &Known) -> (KeptRing, Vec<KeptNode>) {
     let node = |node: &NodeSpec| KeptNode {
         name: node.name.clone(),
         address: node.address.clone(),
         weight: node.weight,
         credentials: kept_credentials(node, known),
     };
-    Kept {
-        format: FORMAT,
-        epoch: topology.epoch(),
-        ring: KeptRing {
-            placement: ring.placement.name().to_owned(),
-            key_hash: ring.placement.key_hash().map(|hash| hash.to_string()),
-            points: ring.points,
-            seed: ring.seed,
-            hash_tag: ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default(),
-        },
-        nodes: nodes.iter().map(node).collect(),
-    }
+    let ring = KeptRing {
+        placement: ring.placement.name().to_owned(),
+        key_hash: ring.placement.key_hash().map(|hash| hash.to_string()),
+        points: ring.points,
+        seed: ring.seed,
+        hash_tag: ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default(),
+    };
+    (ring, nodes.iter().map(node).collect())
 }
 
 fn kept_credentials(node: &NodeSpec, known: &Known) -> KeptCredentials {
@@ -237,6 +256,24 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains("from-config") && text.contains("only-here"), "{text}");
+    }
+
+    #[test]
+    fn where_keys_come_from_is_kept_while_they_are_on_their_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let plain = topology();
+        let known = config_knows(&plain);
+        let former = TopologySpec { nodes: plain.spec().nodes[..2].to_vec(), ..plain.spec().clone() };
+        let origin = Some(Origin { former, former_is_right: false });
+        let moving = Topology::build_moving(8, plain.spec().clone(), origin.clone()).unwrap();
+        write(&path, &moving, &known).unwrap();
+        let restored = read(&path, &known).unwrap().unwrap();
+        assert_eq!((&restored.spec, restored.origin, restored.epoch), (moving.spec(), origin, 8));
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("from-config"));
+        write(&path, &plain, &known).unwrap();
+        assert_eq!(read(&path, &known).unwrap().unwrap().origin, None);
+        assert!(!std::fs::read_to_string(&path).unwrap().contains("origin"));
     }
 
     #[test]

@@ -5,13 +5,15 @@
 //!   new  stands by: serves what the file says, follows it, takes no changes ──► has the lock ──► reads it once more
 //! ```
 //! So no change is lost between the two and no epoch is given twice (law I8). The lock is the kernel's (`flock` on a
-//! file beside the topology file): it ends with its process, however that ends.
+//! file beside the topology file): it ends with its process, however that ends. A second one, which all have together, says
+//! how long a process still answers clients by that file.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The lock file of one topology file, locked or not.
 #[derive(Debug)]
@@ -26,13 +28,7 @@ impl TopologyLock {
     /// # Errors
     /// The file cannot be created or locked at all.
     pub(crate) fn open(topology_file: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(beside(topology_file))?;
-        let mut lock = Self { file, held: false };
+        let mut lock = Self { file: open(&beside(topology_file, ".lock"))?, held: false };
         lock.take()?;
         Ok(lock)
     }
@@ -58,17 +54,80 @@ impl TopologyLock {
     }
 }
 
-fn beside(topology_file: &Path) -> PathBuf {
+/// That this process answers clients by a topology file, for as long as it lives.
+#[derive(Debug, Clone)]
+pub(crate) struct Serving(Arc<File>);
+
+/// That no other process answers clients by that file; one that begins to waits until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Alone(Serving);
+
+impl Serving {
+    /// Says so to all other processes.
+    ///
+    /// # Errors
+    /// The file cannot be created or locked.
+    pub(crate) fn by(topology_file: &Path) -> io::Result<Self> {
+        let file = open(&beside(topology_file, ".serving"))?;
+        file.lock_shared()?;
+        Ok(Self(Arc::new(file)))
+    }
+
+    /// Keeps others from beginning; `None` when there is another process.
+    ///
+    /// # Errors
+    /// The system cannot tell.
+    pub(crate) fn alone(&self) -> io::Result<Option<Alone>> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(Some(Alone(self.clone()))),
+            Err(TryLockError::WouldBlock) => {
+                // a lock that is not granted may have cost the one that was there
+                self.0.lock_shared()?;
+                Ok(None)
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.0.lock_shared() {
+            tracing::warn!(%error, "other processes are not told any more that this one answers clients");
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)
+}
+
+fn beside(topology_file: &Path, ending: &str) -> PathBuf {
     // one lock for one file, whatever links lead to it
     let path = std::fs::canonicalize(topology_file).unwrap_or_else(|_| topology_file.to_path_buf());
     let mut name = OsString::from(path);
-    name.push(".lock");
+    name.push(ending);
     name.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_serves_knows_whether_others_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let first = Serving::by(&path).unwrap();
+        let alone = first.alone().unwrap();
+        assert!(alone.is_some());
+        drop(alone);
+        let second = Serving::by(&path).unwrap();
+        assert!(first.alone().unwrap().is_none() && second.alone().unwrap().is_none());
+        assert!(first.alone().unwrap().is_none());
+        drop(first);
+        assert!(second.alone().unwrap().is_some());
+    }
 
     #[test]
     fn one_at_a_time_and_the_next_when_it_is_gone() {

@@ -7,7 +7,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringway_proxy::settings::{NodeSpec, TopologySpec};
-use ringway_proxy::topology::Owner;
 
 use crate::blocking::{popped, wait_until_waiting, waiter};
 use crate::support::harness::specs;
@@ -24,7 +23,7 @@ fn moving(cluster: &Cluster, nodes: &[NodeSpec], from: &str, to: &str, count: us
     let ring = cluster.control().topology().spec().ring.clone();
     let planned = cluster.control().plan(TopologySpec { ring, nodes: nodes.to_vec() }).expect("a plan").to;
     let owner = |key: &str| {
-        let Owner::Node(index) = planned.owner(key.as_bytes());
+        let index = planned.owner(key.as_bytes()).home();
         planned.node(index).expect("a node").name.clone()
     };
     cluster.keys_of(from, "moving:").filter(|key| owner(key) == to).take(count).collect()

@@ -1,7 +1,5 @@
 //! Keys really lie where the ring's shares say.
 
-use ringway_proxy::topology::Owner;
-
 use crate::support::Cluster;
 use crate::support::frame::bulk_request;
 use crate::support::harness::node_name;
@@ -36,7 +34,7 @@ fn written_as_predicted(nodes: usize) {
         let mut batch = Vec::new();
         for _ in 0..1000 {
             let key = format!("{:016x}:{written}", random.next());
-            let Owner::Node(owner) = cluster.control().topology().owner(key.as_bytes());
+            let owner = cluster.control().topology().owner(key.as_bytes()).home();
             expected_here[usize::from(owner.0)] += 1;
             batch.extend(bulk_request(&["SET", &key, ""]));
             written += 1;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringway_proxy::settings::{NodeSpec, TopologySpec};
-use ringway_proxy::topology::{Owner, Topology};
+use ringway_proxy::topology::Topology;
 
 use crate::support::frame::{bulk, bulk_request};
 use crate::support::harness::node_name;
@@ -252,7 +252,7 @@ fn soak(duration: Duration) {
     let topologies: Vec<Topology> = POOL.iter().map(build).collect();
     cluster.apply(specs(&cluster.nodes, &POOL[0]));
     let owner = |topology: &Topology, key: &str| {
-        let Owner::Node(index) = topology.owner(key.as_bytes());
+        let index = topology.owner(key.as_bytes()).home();
         topology.node(index).expect("a node").name.clone()
     };
     let (stop, counts) = (AtomicBool::new(false), Counts::default());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ringway_proxy::control::{ApplyError, Change};
 use ringway_proxy::settings::{NodeSpec, TopologySpec};
-use ringway_proxy::topology::{Owner, Topology};
+use ringway_proxy::topology::Topology;
 
 use crate::support::frame::bulk_request;
 use crate::support::harness::specs;
@@ -14,7 +14,7 @@ use crate::support::{Cluster, Harness, RedisServer};
 const KEYS: usize = 200_000;
 
 fn owner<'t>(topology: &'t Topology, key: &str) -> &'t str {
-    let Owner::Node(index) = topology.owner(key.as_bytes());
+    let index = topology.owner(key.as_bytes()).home();
     &topology.node(index).expect("an owner is a node").name
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringway_proxy::settings::{NodeSpec, TopologySpec};
-use ringway_proxy::topology::{Owner, Topology};
+use ringway_proxy::topology::Topology;
 
 use crate::support::frame::{bulk, bulk_request};
 use crate::support::random::Random;
@@ -39,7 +39,7 @@ fn nodes(cluster: &Cluster, list: &[(usize, u32)]) -> Vec<NodeSpec> {
 }
 
 fn owner_name(topology: &Topology, key: &str) -> String {
-    let Owner::Node(index) = topology.owner(key.as_bytes());
+    let index = topology.owner(key.as_bytes()).home();
     topology.node(index).expect("a node").name.clone()
 }
 

@@ -35,17 +35,20 @@ use crate::wish::{self, Edit, ListBody, NodeBody, PatchBody, PlanBody};
 struct Mode {
     precondition: Precondition,
     dry_run: bool,
+    /// Whether the keys move with the ring.
+    move_keys: bool,
     sample: Option<u64>,
 }
 
 impl Mode {
     fn of(request: &Request) -> Result<Self, ApiError> {
-        let query = Query::parse(request.uri().query(), &["dry_run", "sample"])?;
-        let dry_run = query.flag("dry_run")?;
+        let query = Query::parse(request.uri().query(), &["dry_run", "move_keys", "sample"])?;
+        let (dry_run, move_keys) = (query.flag("dry_run")?, query.flag("move_keys")?);
         if dry_run && let Some(attempt) = request.extensions().get::<Attempt>() {
             attempt.planned();
         }
-        Ok(Self { precondition: Precondition::of(request.headers())?, dry_run, sample: query.sample()? })
+        let precondition = Precondition::of(request.headers())?;
+        Ok(Self { precondition, dry_run, move_keys, sample: query.sample()? })
     }
 }
 
@@ -64,7 +67,7 @@ pub(crate) async fn plan(
 ) -> Result<Response, ApiError> {
     let query = Query::parse(request.uri().query(), &["sample"])?;
     let precondition = Precondition::of(request.headers())?;
-    let mode = Mode { precondition, dry_run: true, sample: query.sample()? };
+    let mode = Mode { precondition, dry_run: true, move_keys: false, sample: query.sample()? };
     let edit = body::read::<PlanBody>(request.into_body()).await?.into();
     perform(&api, tried, mode, edit, StatusCode::OK).await
 }
@@ -122,15 +125,21 @@ pub(crate) async fn rollback(
     uri: Uri,
     request: Request,
 ) -> Result<Response, ApiError> {
-    Query::parse(uri.query(), &[])?;
+    let move_keys = Query::parse(uri.query(), &["move_keys"])?.flag("move_keys")?;
     let precondition = Precondition::of(request.headers())?;
     body::none(request.into_body()).await?;
     let epoch = api.control.topology().epoch();
     precondition.check(epoch)?;
+    begin_alone(&api, move_keys)?;
     let expected = precondition.is_some().then_some(epoch);
     let control = api.control.clone();
+    let runtime = tokio::runtime::Handle::current();
     let change = on_blocking_thread(&api, move || {
-        let done = control.rollback(expected);
+        // what is on its way is called back, and so is what arrives in this very moment
+        let done = match move_keys || control.topology().former().is_some() {
+            true => runtime.block_on(control.rollback_and_move(expected)),
+            false => control.rollback(expected),
+        };
         if let Ok(change) = &done {
             note(tried.as_ref(), |attempt| attempt.done("rollback", change));
         }
@@ -161,7 +170,8 @@ async fn perform(
                 return Ok((etag(report.from_epoch), Json(report)).into_response());
             }
         }
-        match apply(api, tried.clone(), &current, spec).await? {
+        begin_alone(api, mode.move_keys)?;
+        match apply(api, tried.clone(), &current, spec, mode.move_keys).await? {
             Ok(change) => {
                 let report = MovementReport { sample, ..MovementReport::from(&change) };
                 return Ok((changed, etag(report.to_epoch), Json(report)).into_response());
@@ -189,17 +199,31 @@ async fn sampled(api: &Api, planned: &Change, keys: Option<u64>) -> Result<Optio
     }
 }
 
+/// Nobody else moves keys while a movement begins, nor begins to before it is known to have begun.
+fn begin_alone(api: &Api, move_keys: bool) -> Result<(), ApiError> {
+    if move_keys && api.strays.are_dealt_with() {
+        let message = "work on strays goes on: it would carry keys to where they no longer belong; DELETE /v1/strays ends it";
+        return Err(ApiError::conflict("strays_busy", message));
+    }
+    Ok(())
+}
+
 async fn apply(
     api: &Api,
     tried: Tried,
     current: &Arc<Topology>,
     spec: TopologySpec,
+    move_keys: bool,
 ) -> Result<Result<Change, ApplyError>, ApiError> {
     let (control, current): (Control, Arc<Topology>) = (api.control.clone(), Arc::clone(current));
     let runtime = tokio::runtime::Handle::current();
     on_blocking_thread(api, move || {
         let what = wish::describe(current.spec(), &spec);
-        let done = runtime.block_on(control.apply(spec, Some(current.epoch()), &what));
+        let expected = Some(current.epoch());
+        let done = match move_keys {
+            true => runtime.block_on(control.apply_and_move(spec, expected, &what)),
+            false => runtime.block_on(control.apply(spec, expected, &what)),
+        };
         if let Ok(change) = &done {
             note(tried.as_ref(), |attempt| attempt.done(&what, change));
         }

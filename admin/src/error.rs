@@ -81,6 +81,9 @@ impl From<ApplyError> for ApiError {
             }
             ApplyError::NoTls { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_node_tls", message),
             ApplyError::NothingToUndo => Self::conflict("nothing_to_undo", message),
+            ApplyError::StillMoving(_) => Self::conflict("still_moving", message),
+            ApplyError::NothingMoves => Self::conflict("nothing_moves", message),
+            ApplyError::CannotMove(_) => Self::conflict("cannot_move", message),
             ApplyError::Held(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", message),
             ApplyError::NotKept(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", message),
         }

@@ -9,6 +9,7 @@
 //!     routes   read (topology, route, history, stats, health) · change (plan, PUT, nodes, rollback)
 //!       wish   JSON body -> edits -> the wished list      precondition   If-Match -> expected epoch
 //!       sample  keys the nodes really hold, over `pools` (redis + bb8, never the data path)
+//!       movement  keys on their way after a change: how far they are, and their end
 //!       strays  keys that lie where they are not looked for: counted, moved, deleted
 //!       report  Change -> movement report, as JSON and as text
 //! ```
@@ -30,6 +31,7 @@ mod guard;
 mod http_tests;
 pub mod limits;
 mod metrics;
+mod movement;
 mod places;
 mod pools;
 mod precondition;

@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use ringway_proxy::control::Control;
+use ringway_proxy::control::{Control, MovementStatus};
 use ringway_proxy::stats::{ClosedFor, CommandCount, LATENCY_BOUNDS_US, NodeSnapshot, NodeState, Snapshot};
 use ringway_proxy::topology::Topology;
 
@@ -79,6 +79,7 @@ impl Metrics {
             "Part of the hash space that the last change of topology moved, 0 to 1.",
             self.control.last_moved(),
         ));
+        families.extend(movement_families(self.control.movement().as_ref()));
         families.push(self.bytes(&snapshot));
         families.extend(subscription_families(&snapshot));
         families.extend(guard_families(&snapshot, self.control.memory_limit()));
@@ -133,6 +134,28 @@ impl NodeBytes {
 }
 
 /// What the proxy's bounds hold and whom they hit.
+/// Keys on their way, if any ever were.
+fn movement_families(movement: Option<&MovementStatus>) -> [MetricFamily; 3] {
+    let of = |value: fn(&MovementStatus) -> u64| movement.map_or(0.0, |movement| value(movement) as f64);
+    [
+        gauge(
+            "ringway_keys_moving",
+            "Whether keys are on their way after a change.",
+            of(|one| one.is_running().into()),
+        ),
+        gauge(
+            "ringway_keys_moved",
+            "Keys that the last movement has brought to their nodes.",
+            of(|one| one.moved),
+        ),
+        gauge(
+            "ringway_keys_left",
+            "Keys that it could not move when they were last tried.",
+            of(|one| one.left),
+        ),
+    ]
+}
+
 fn guard_families(snapshot: &Snapshot, memory_limit: usize) -> Vec<MetricFamily> {
     let counter =
         |name: &str, help: &str, value: u64| family(name, help, MetricType::COUNTER, vec![count(&[], value)]);

@@ -28,6 +28,8 @@ struct TopologyAnswer {
     points: u32,
     seed: u64,
     hash_tag: String,
+    /// Whether keys are on their way to these nodes.
+    moving: bool,
     nodes: Vec<NodeAnswer>,
 }
 
@@ -67,6 +69,7 @@ pub(crate) async fn topology(State(api): State<Api>, uri: Uri) -> Result<Respons
         points: config.points,
         seed: config.seed,
         hash_tag: config.hash_tag.as_ref().map(ToString::to_string).unwrap_or_default(),
+        moving: topology.former().is_some(),
         nodes: topology.nodes().iter().zip(&shares).map(node).collect(),
     };
     Ok((etag(topology.epoch()), Json(&answer)).into_response())
@@ -118,6 +121,9 @@ struct RouteAnswer<'a> {
     node: &'a str,
     address: &'a str,
     epoch: u64,
+    /// The node that held it before, while keys are on their way: it may still be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moving_from: Option<&'a str>,
 }
 
 /// `GET /v1/route?key=` or `?key_base64=`.
@@ -129,20 +135,31 @@ pub(crate) async fn route(State(api): State<Api>, uri: Uri) -> Result<Response, 
         _ => return Err(ApiError::bad_request("give either `key` or `key_base64`")),
     };
     let topology = api.control.topology();
-    let node = node_of(&topology, topology.owner(&key))?;
+    let owner = topology.owner(&key);
+    let node = node_of(&topology, owner)?;
+    let moving_from = match owner {
+        Owner::Node(_) => None,
+        Owner::Moving { from, .. } => topology
+            .former()
+            .and_then(|former| former.nodes().get(usize::from(from.0)))
+            .map(|node| &*node.name),
+    };
     let answer = RouteAnswer {
         key: base64_param::Bytes::new(&key, topology.ring().hashed_part(&key)),
         hash: format!("{:016x}", topology.ring().hash(&key)),
         node: &node.name,
         address: &node.address,
         epoch: topology.epoch(),
+        moving_from,
     };
     Ok((etag(topology.epoch()), Json(&answer)).into_response())
 }
 
 fn node_of(topology: &Topology, owner: Owner) -> Result<&NodeSpec, ApiError> {
-    let Owner::Node(index) = owner;
-    topology.node(index).map(|node| &**node).ok_or_else(|| ApiError::internal("the ring named no node"))
+    topology
+        .node(owner.home())
+        .map(|node| &**node)
+        .ok_or_else(|| ApiError::internal("the ring named no node"))
 }
 
 /// `GET /metrics`.

@@ -21,7 +21,7 @@ use bb8_redis::redis::cmd;
 use futures_util::stream::{self, StreamExt};
 use ringway_proxy::control::Change;
 use ringway_proxy::settings::NodeSpec;
-use ringway_proxy::topology::{Owner, Topology};
+use ringway_proxy::topology::Topology;
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
@@ -125,7 +125,7 @@ impl Drawn {
 
 /// Index and name of the key's owner.
 fn owner<'t>(topology: &'t Topology, key: &[u8]) -> (usize, &'t str) {
-    let Owner::Node(index) = topology.owner(key);
+    let index = topology.owner(key).home();
     (usize::from(index.0), topology.node(index).map_or("", |node| node.name.as_str()))
 }
 

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use bb8_redis::redis;
 use ringway_proxy::control::Control;
 use ringway_proxy::settings::{Credentials, Secret};
-use ringway_proxy::topology::Owner;
 use serde_json::json;
 use support::{Node, call, count, start};
 
@@ -18,7 +17,7 @@ async fn fill(control: &Control, keys: std::ops::Range<u32>) -> std::collections
     let mut batches = std::collections::BTreeMap::<String, (String, redis::Pipeline, u64)>::new();
     for key in keys {
         let key = format!("user:{key}");
-        let Owner::Node(index) = topology.owner(key.as_bytes());
+        let index = topology.owner(key.as_bytes()).home();
         let node = topology.node(index).unwrap();
         let batch =
             batches.entry(node.name.clone()).or_insert_with(|| (node.address.clone(), redis::pipe(), 0));
@@ -62,7 +61,7 @@ async fn a_sample_of_real_keys_agrees_with_the_exact_share() {
     spec.nodes.push(servers[3].spec("cache-4"));
     let planned = control.plan(spec).unwrap();
     let owner = |topology: &ringway_proxy::topology::Topology, key: u32| {
-        let Owner::Node(index) = topology.owner(format!("user:{key}").as_bytes());
+        let index = topology.owner(format!("user:{key}").as_bytes()).home();
         topology.node(index).unwrap().name.clone()
     };
     let moved =

@@ -11,7 +11,6 @@ use bb8_redis::redis::aio::MultiplexedConnection;
 use ringway_admin::Admin;
 use ringway_proxy::Proxy;
 use ringway_proxy::settings::NodeSpec;
-use ringway_proxy::topology::Owner;
 use serde_json::{Value, json};
 use support::{Node, call, count, start};
 
@@ -75,7 +74,7 @@ impl Setup {
     /// The place of the owner of a key.
     fn owner(&self, key: &str) -> usize {
         let topology = self.proxy.control().topology();
-        let Owner::Node(index) = topology.owner(key.as_bytes());
+        let index = topology.owner(key.as_bytes()).home();
         let node = topology.node(index).unwrap();
         (0..4).find(|at| name(*at) == node.name).unwrap()
     }

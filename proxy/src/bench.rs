@@ -41,7 +41,7 @@ impl Router {
     pub fn place(&mut self, command: &Command, args: &Args<'_>) -> Option<u16> {
         match route::place(&self.topology, command, args, &mut self.scratch) {
             Placed::Node(node) => Some(node.0),
-            Placed::Split(_) | Placed::Computed(_) | Placed::Refused(_) => None,
+            Placed::Split(_) | Placed::Computed(_) | Placed::OnTheWay | Placed::Refused(_) => None,
         }
     }
 }

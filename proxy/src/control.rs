@@ -3,6 +3,8 @@
 //! All changes go through [`Control::apply`], one at a time: epochs never go back (law I8), a change that
 //! cannot be kept is refused before it is seen by anyone, and nobody else writes the topology.
 
+mod moving;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +19,8 @@ use tokio::sync::watch;
 
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
+use crate::movement::{Movement, Order};
+pub use crate::movement::{MovementPhase, MovementStatus, SourceStatus};
 use crate::net::{Endpoint, Tls};
 use crate::pubsub::Registry;
 use crate::reports;
@@ -104,12 +108,26 @@ pub enum ApplyError {
     /// The topology file could not be written, so the change was not made.
     #[error("the topology could not be kept, so nothing was changed: {0}")]
     NotKept(String),
+    /// Keys are on their way by an earlier change.
+    #[error(
+        "keys are still on their way to the nodes of epoch {0}: wait until they have moved (GET /v1/movement), go back by \
+         a rollback, or leave them where they are (DELETE /v1/movement)"
+    )]
+    StillMoving(u64),
+    /// No keys are on their way.
+    #[error("no keys are on their way")]
+    NothingMoves,
+    /// Keys cannot be moved between these nodes, so nothing was changed.
+    #[error("keys cannot be moved, so nothing was changed: {0}")]
+    CannotMove(String),
     /// Another process makes the changes now.
     #[error("this process takes no changes now: {0}")]
     Held(String),
 }
 
 type Keep = Box<dyn Fn(&Topology) -> Result<(), String> + Send + Sync>;
+
+type MayMove = Box<dyn Fn() -> Result<Box<dyn Send>, String> + Send + Sync>;
 
 type Count = Box<dyn Fn() -> u64 + Send + Sync>;
 
@@ -138,8 +156,13 @@ pub(crate) struct Shared {
     pub(crate) failed: Failed,
     /// When a client was last closed for want of memory; held by the worker that decides about it.
     pub(crate) memory_closed_at: Mutex<Option<Instant>>,
+    /// Keys on their way after a change.
+    pub(crate) movement: Movement,
+    /// Whether this process makes no changes now, as [`Changes::held`] says: for those who must not wait for a change.
+    is_held: AtomicBool,
     changes: Mutex<Changes>,
     keep: Mutex<Option<Keep>>,
+    may_move: Mutex<Option<MayMove>>,
     dropped_log_lines: Mutex<Option<Count>>,
 }
 
@@ -182,6 +205,9 @@ impl Shared {
         workers: Vec<WorkerHandle>,
         endpoints: Vec<Endpoint>,
     ) -> Self {
+        let movement = Movement::of(&topology);
+        let is_held = AtomicBool::new(settings.held.is_some());
+        let changes = Changes { held: settings.held.clone(), ..Changes::default() };
         Self {
             tls: Arc::new(Tls::new(
                 settings.tls.as_ref().map(|socket| socket.tls.clone()),
@@ -201,10 +227,18 @@ impl Shared {
             started: Instant::now(),
             failed: Failed::new(None),
             memory_closed_at: Mutex::default(),
-            changes: Mutex::default(),
+            movement,
+            is_held,
+            changes: Mutex::new(changes),
             keep: Mutex::default(),
+            may_move: Mutex::default(),
             dropped_log_lines: Mutex::default(),
         }
+    }
+
+    /// Whether this process makes no changes now.
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Relaxed)
     }
 
     fn changes(&self) -> MutexGuard<'_, Changes> {
@@ -265,47 +299,23 @@ impl Control {
         // everything that needs no lock is refused before the resolver is asked
         Topology::build(0, spec.clone())?;
         self.check_addresses(&spec).await?;
-        self.swap(&mut self.shared.changes(), spec, expected, change)
+        self.swap(&mut self.shared.changes(), (spec, None), expected, change)
     }
 
-    /// Back to the topology before the last change, as a new epoch. Twice in a row is where one began.
-    ///
-    /// # Errors
-    /// [`ApplyError::NothingToUndo`] before the first change, [`ApplyError::Epoch`], [`ApplyError::NotKept`].
-    pub fn rollback(&self, expected: Option<u64>) -> Result<Change, ApplyError> {
-        let mut changes = self.shared.changes();
-        let previous = changes.previous.clone().ok_or(ApplyError::NothingToUndo)?;
-        let change = format!("rollback to the topology of epoch {}", previous.epoch());
-        self.swap(&mut changes, previous.spec().clone(), expected, &change)
-    }
-
-    fn swap(
-        &self,
-        changes: &mut Changes,
-        spec: TopologySpec,
-        expected: Option<u64>,
-        change: &str,
-    ) -> Result<Change, ApplyError> {
-        if let Some(why) = &changes.held {
-            return Err(ApplyError::Held(why.clone()));
-        }
-        self.check_epoch(expected)?;
-        let planned = self.plan(spec)?;
-        if let Some(keep) = &*self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) {
-            keep(&planned.to).map_err(ApplyError::NotKept)?;
-        }
-        self.publish(changes, &planned, change);
-        Ok(planned)
-    }
-
-    fn publish(&self, changes: &mut Changes, done: &Change, change: &str) {
+    fn publish(&self, changes: &mut Changes, done: &Change, change: &str, phase: MovementPhase) {
+        MovementStatus::follow(&mut self.shared.movement.status(), &done.from, &done.to, phase);
         self.shared.topology.store(Arc::clone(&done.to));
         for worker in &self.shared.workers {
             // a worker that has ended needs no topology
             let _ = worker.sender.send(ToWorker::TopologyChanged);
         }
-        changes.previous = Some(Arc::clone(&done.from));
-        changes.last_moved = done.diff.moved;
+        self.shared.movement.order(Order::Look);
+        // that keys have arrived is nothing to go back from
+        let arrives = done.from.former().is_some() && done.from.spec() == done.to.spec();
+        if !arrives {
+            changes.previous = Some(Arc::clone(&done.from));
+            changes.last_moved = done.diff.moved;
+        }
         changes.history.push_front(HistoryEntry {
             epoch: done.to.epoch(),
             at: SystemTime::now(),
@@ -318,24 +328,11 @@ impl Control {
     /// Refuses every change from now on and says why, or with `None` takes them again. Returns when a change that has
     /// begun is done.
     pub fn hold(&self, why: Option<&str>) {
-        self.shared.changes().held = why.map(str::to_owned);
-    }
-
-    /// Takes over a topology that another process made, under its epoch; `None` when that epoch is not later than the
-    /// one that holds here. It is not kept anew, and [`Control::hold`] does not stop it.
-    ///
-    /// # Errors
-    /// [`ApplyError::Topology`] when there can be no such topology.
-    pub fn adopt(&self, epoch: u64, spec: TopologySpec, change: &str) -> Result<Option<Change>, ApplyError> {
         let mut changes = self.shared.changes();
-        let from = self.topology();
-        if epoch <= from.epoch() {
-            return Ok(None);
-        }
-        let to = Topology::build(epoch, spec)?;
-        let done = Change { diff: diff(from.ring(), to.ring()), from, to: Arc::new(to) };
-        self.publish(&mut changes, &done, change);
-        Ok(Some(done))
+        changes.held = why.map(str::to_owned);
+        self.shared.is_held.store(why.is_some(), Ordering::Relaxed);
+        drop(changes);
+        self.shared.movement.order(Order::Look);
     }
 
     fn check_epoch(&self, expected: Option<u64>) -> Result<(), ApplyError> {

@@ -17,6 +17,7 @@ mod learn;
 pub mod limits;
 pub mod listen;
 mod memory;
+mod movement;
 mod net;
 #[cfg(test)]
 mod panic_tests;

@@ -97,6 +97,14 @@ pub const LEARNED_COMMANDS: usize = 2048;
 pub const LEARNED_BYTES: usize = 1 << 20;
 /// Longest reply to COMMAND that is read, in bytes; that of a server with all of Redis's modules has about 500 KB.
 pub const COMMAND_REPLY_BYTES: usize = 8 << 20;
+/// Bytes of values that are carried at once from each node whose keys move, but for a single one that is larger.
+pub const CARRIED_BYTES: usize = 4 << 20;
+/// A larger value is not carried: its nodes would stand still for some tenths of a second, and it is held here.
+pub const LARGEST_CARRIED_BYTES: usize = 128 << 20;
+/// Keys that are carried at once.
+pub const CARRIED_KEYS: usize = 64;
+/// Keys that a node whose keys move is to look at for one `SCAN`.
+pub const CARRIED_SCAN_COUNT: usize = 500;
 /// Longest inline command or header line, in bytes (Redis: `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES: usize = 64 * 1024;
 /// Longest single argument, in bytes (Redis: default of `proto-max-bulk-len`).

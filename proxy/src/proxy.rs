@@ -86,7 +86,8 @@ impl Proxy {
     /// # Errors
     /// As [`Proxy::start`].
     pub fn start_on(settings: Settings, listeners: Vec<Listener>) -> Result<Self, StartError> {
-        let topology = Topology::build(settings.first_epoch.max(1), settings.topology.clone())?;
+        let first = settings.first_epoch.max(1);
+        let topology = Topology::build_moving(first, settings.topology.clone(), settings.origin.clone())?;
         let endpoints: Vec<Endpoint> = listeners.iter().map(|listener| listener.endpoint().clone()).collect();
         let open = |listener: Listener| {
             let address = listener.endpoint().to_string();

@@ -73,6 +73,16 @@ pub struct TopologySpec {
     pub nodes: Vec<NodeSpec>,
 }
 
+/// Where keys come from that are on their way to the nodes of another topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The topology that they leave.
+    pub former: TopologySpec,
+    /// Whether a value that is still there is the right one where its new node has one too; else the new node's is. The
+    /// former side is right when keys set out, the new one when they are called back.
+    pub former_is_right: bool,
+}
+
 /// How long the proxy waits for a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -147,6 +157,10 @@ pub struct Settings {
     pub threads: usize,
     /// The first topology.
     pub topology: TopologySpec,
+    /// Where its keys come from, if the movement of a change was not at its end when the process before ended.
+    pub origin: Option<Origin>,
+    /// Why no change is taken and no key is moved at first, until [`crate::control::Control::hold`] says otherwise.
+    pub held: Option<String>,
     /// The epoch of the first topology; more than 1 for one that was kept over a restart, so that epochs never go
     /// back.
     pub first_epoch: u64,
@@ -180,6 +194,8 @@ impl Settings {
             reuse_port: false,
             threads: 0,
             topology: TopologySpec { ring: RingConfig::default(), nodes },
+            origin: None,
+            held: None,
             first_epoch: 1,
             timeouts: Timeouts::default(),
             limits: Limits::default(),

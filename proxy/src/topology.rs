@@ -1,9 +1,10 @@
 //! The topology: ring + node addresses + epoch, immutable, swapped whole (law I8).
 //!
-//! A command asks one snapshot once. [`Owner`] is an enum so that a key on its way between two nodes can
-//! become a state of its own and the compiler lists every place that must know.
+//! A command asks one snapshot once. [`Owner`] is an enum, since a key on its way between two nodes is a state of its
+//! own: the compiler lists every place that must know.
 
 mod address;
+mod former;
 mod scan_order;
 
 use std::sync::Arc;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use ringway_ring::{Member, Ring, RingError};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::settings::{NodeSpec, TopologySpec};
+use crate::settings::{NodeSpec, Origin, TopologySpec};
 pub use address::{NodeAddress, SOCKET_PATH_BYTES, socket_path, split_address};
+pub use former::Former;
 pub(crate) use scan_order::{PLACE_BITS, ScanOrder};
 
 /// Position of a node in [`Topology::nodes`].
@@ -24,6 +26,23 @@ pub struct NodeIndex(pub u16);
 pub enum Owner {
     /// One node holds it.
     Node(NodeIndex),
+    /// It is on its way, or has arrived; whoever moves keys knows.
+    Moving {
+        /// The node that held it, as a position in [`Former::nodes`].
+        from: NodeIndex,
+        /// The node that is to hold it.
+        to: NodeIndex,
+    },
+}
+
+impl Owner {
+    /// The node that holds the key, or is to hold it.
+    #[inline]
+    pub fn home(self) -> NodeIndex {
+        match self {
+            Owner::Node(node) | Owner::Moving { to: node, .. } => node,
+        }
+    }
 }
 
 /// Why a wished topology is refused. Each text says what is wrong and where.
@@ -67,6 +86,8 @@ pub struct Topology {
     nodes: Box<[Arc<NodeSpec>]>,
     fingerprint: u64,
     scan_order: ScanOrder,
+    /// What held before, as long as its nodes may have keys that are others' now.
+    former: Option<Box<Former>>,
 }
 
 impl Topology {
@@ -82,7 +103,36 @@ impl Topology {
         let nodes = spec.nodes.iter().cloned().map(Arc::new).collect();
         let fingerprint = fingerprint(&ring, &spec.nodes);
         let scan_order = ScanOrder::new(&spec.nodes);
-        Ok(Self { epoch, spec, ring, nodes, fingerprint, scan_order })
+        Ok(Self { epoch, spec, ring, nodes, fingerprint, scan_order, former: None })
+    }
+
+    /// As [`Topology::build`]; the keys of the topology in `origin` are on their way to this one, if there is one and any of
+    /// its keys are another server's now.
+    ///
+    /// # Errors
+    /// As [`Topology::build`], for either of them.
+    pub fn build_moving(
+        epoch: u64,
+        spec: TopologySpec,
+        origin: Option<Origin>,
+    ) -> Result<Self, TopologyError> {
+        let mut built = Self::build(epoch, spec)?;
+        if let Some(Origin { former, former_is_right }) = origin {
+            let before = Self::build(epoch, former)?;
+            let former = Former::new(before, &built, former_is_right);
+            built.former = former.gives_any().then(|| Box::new(former));
+        }
+        Ok(built)
+    }
+
+    /// What held before, as long as keys are on their way from there.
+    pub fn former(&self) -> Option<&Former> {
+        self.former.as_deref()
+    }
+
+    /// Where keys come from, as long as some are on their way.
+    pub fn origin(&self) -> Option<Origin> {
+        self.former().map(Former::origin)
     }
 
     /// Number of this topology; grows by one with each change.
@@ -113,7 +163,17 @@ impl Topology {
     /// Who answers for `key`; constant time in the number of nodes.
     #[inline]
     pub fn owner(&self, key: &[u8]) -> Owner {
-        Owner::Node(NodeIndex(self.ring.owner(key) as u16))
+        let node = self.home(key);
+        match &self.former {
+            None => Owner::Node(node),
+            Some(former) => former.owner(key, node),
+        }
+    }
+
+    /// The node that holds `key`, or is to hold it.
+    #[inline]
+    pub(crate) fn home(&self, key: &[u8]) -> NodeIndex {
+        NodeIndex(self.ring.owner(key) as u16)
     }
 
     /// How SCAN walks over the nodes.
@@ -189,8 +249,8 @@ mod tests {
         let two = Topology::build(1, spec(&[("c", "h:3"), ("a", "h:1"), ("b", "h:2")])).unwrap();
         assert_eq!(one.fingerprint(), two.fingerprint());
         for key in 0..1000u32 {
-            let Owner::Node(left) = one.owner(&key.to_le_bytes());
-            let Owner::Node(right) = two.owner(&key.to_le_bytes());
+            let left = one.owner(&key.to_le_bytes()).home();
+            let right = two.owner(&key.to_le_bytes()).home();
             assert_eq!(one.node(left).unwrap().name, two.node(right).unwrap().name);
         }
     }

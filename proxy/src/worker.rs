@@ -17,14 +17,15 @@ use crate::control::Shared;
 use crate::essential::Essential;
 use crate::learn;
 use crate::memory::Memory;
+use crate::movement::{self, Epochs};
 use crate::net::{Accepted, Endpoint, Stream};
 use crate::resp::Span;
 use crate::route::Scratch;
 use crate::seldom::{Seldom, SeldomSaid};
 use crate::stats::WorkerStats;
-use crate::topology::{NodeIndex, Topology};
+use crate::topology::{NodeAddress, NodeIndex, Topology};
 use crate::turn::Turn;
-use crate::upstream::{Lane, Link, LinkContext, Node, Trackers};
+use crate::upstream::{Fences, Identity, Lane, Link, LinkContext, Node, Trackers};
 
 /// How often waiting is checked against its bounds.
 const TICK: Duration = Duration::from_millis(20);
@@ -103,6 +104,8 @@ pub(crate) struct Worker {
     pub(crate) memory: Memory,
     pub(crate) said: SeldomSaid,
     pub(crate) links: Rc<LinkContext<SlotRef>>,
+    /// The topologies by which commands run on connections of their own.
+    pub(crate) epochs: Epochs,
     /// Whether a client's connection ends with its next reply after which nothing of it is open.
     pub(crate) leaving: Cell<bool>,
     topology: RefCell<arc_swap::Cache<TopologyOf, Arc<Topology>>>,
@@ -161,6 +164,7 @@ impl Worker {
             failed: shared.failed.clone(),
             trackers: Trackers::default(),
             said_busy: Seldom::default(),
+            fences: RefCell::default(),
             dirty: RefCell::default(),
             buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
         });
@@ -186,6 +190,7 @@ impl Worker {
             leaving: Cell::new(false),
             pause: Cell::new(None),
             links,
+            epochs: Epochs::default(),
             retired: RefCell::default(),
         };
         worker.connect_nodes();
@@ -253,12 +258,20 @@ impl Worker {
             let _essential = essential;
             worker.tick().await;
         });
+        if self.links.speaks
+            && let Some(orders) = self.shared.movement.inbox()
+        {
+            tokio::task::spawn_local(movement::run(Arc::clone(&self.shared), orders));
+        }
         while let Some(message) = inbox.recv().await {
             match message {
                 ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
                 ToWorker::TopologyChanged => {
                     drop(self.routes());
                     self.hub.follow(&self);
+                    if self.shared.topology.load().former().is_none() {
+                        self.scratch.borrow_mut().arrived.forget();
+                    }
                     caches_follow(&self);
                 }
                 ToWorker::Run(what) => what(&self),
@@ -319,6 +332,37 @@ impl Worker {
             self.mind_memory(self.turn.now());
         }
         wait
+    }
+
+    /// Waits until nothing is under way that was sent by a topology before that of `epoch`; the connections that were given
+    /// up, by address of the server.
+    pub(crate) async fn followed(&self, epoch: u64) -> Vec<(String, Fences)> {
+        // from here on nothing is sent by an earlier one
+        drop(self.routes());
+        let since = Instant::now();
+        loop {
+            let mut awaits = self.epochs.runs_before(epoch);
+            self.each_node(|node| node.each_link(|link| awaits |= link.awaits_since(since)));
+            if !awaits {
+                let fences = self.links.fences.borrow();
+                return fences.iter().map(|(address, fences)| (address.clone(), fences.clone())).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Has the server at `address` close connections that somebody else has given up, before it runs any command that is
+    /// sent to it from now on.
+    pub(crate) fn fence(&self, address: &str, given_up: &[Identity]) {
+        let fences = self.links.fences_of(address);
+        for identity in given_up {
+            fences.add(Some(identity.clone()), Instant::now());
+            self.each_node(|node| {
+                if NodeAddress::key(&node.spec.address) == address {
+                    node.fence_off(identity);
+                }
+            });
+        }
     }
 
     /// A client's task has panicked: what it had begun and not ended must not become part of another's command.

@@ -8,13 +8,19 @@ use ringway_proxy::settings::TopologySpec;
 
 use crate::config::Config;
 use crate::topology_file::{self, Known};
-use crate::topology_lock::TopologyLock;
+use crate::topology_lock::{Serving, TopologyLock};
+
+/// Why no keys may be moved.
+const NOT_ALONE: &str = "another process answers clients by the same topology file (it stands by, or is being stopped): wait \
+                         until it has ended";
 
 /// Writes every new topology to the topology file before it takes effect.
 pub(crate) struct Keeper {
     path: Option<PathBuf>,
     /// Without one nobody is waited for.
     lock: Option<TopologyLock>,
+    /// Taken before the file is read: nobody moves keys by a later one meanwhile.
+    serving: Option<Serving>,
     /// Passwords that the configuration file supplies, as it was read last.
     known: Arc<RwLock<Known>>,
     /// The topology that was served first or reloaded last; the one that holds now differs after a change over HTTP.
@@ -35,10 +41,19 @@ impl Keeper {
                 None
             }
         });
+        let serving = path.and_then(|path| match Serving::by(path) {
+            Ok(serving) => Some(serving),
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%error, "{path}.serving cannot be used: nobody knows how long this process serves by {path}");
+                None
+            }
+        });
         let known = topology_file::known(&configured.nodes);
         Self {
             path: path.map(Path::to_path_buf),
             lock,
+            serving,
             known: Arc::new(RwLock::new(known)),
             base: configured,
             trouble: String::new(),
@@ -50,20 +65,29 @@ impl Keeper {
         self.lock.as_ref().is_some_and(|lock| !lock.is_held())
     }
 
-    /// Keeps what `control` changes; while another process keeps the file, nothing may be changed.
-    pub(crate) fn watch(&self, control: &Control) {
-        let Some(path) = self.path.clone() else { return };
-        if self.stands_by() {
+    /// Keeps what `control` changes; while another process keeps the file, nothing may be changed. Whether one does.
+    pub(crate) fn watch(&self, control: &Control) -> bool {
+        let Some(path) = self.path.clone() else { return false };
+        let stands_by = self.stands_by();
+        if stands_by {
             tracing::info!(
                 "another process keeps {}: this one follows it and takes no changes",
                 path.display()
             );
             control.hold(Some("another process keeps the topology file; change it there, or stop that one"));
         }
+        if let Some(serving) = self.serving.clone() {
+            control.allow_moves_if(move || match serving.alone() {
+                Ok(Some(alone)) => Ok(Box::new(alone)),
+                Ok(None) => Err(NOT_ALONE.to_owned()),
+                Err(error) => Err(format!("it is not known who else serves by the topology file: {error}")),
+            });
+        }
         let known = Arc::clone(&self.known);
         control.keep_with(move |topology| {
             topology_file::write(&path, topology, &known.read().unwrap_or_else(PoisonError::into_inner))
         });
+        stands_by
     }
 
     /// Takes over what the other process wrote, and the file itself as soon as that process lets go of it.
@@ -77,7 +101,7 @@ impl Keeper {
             (Ok(_), Err(problems)) => Err(problems.to_string()),
             (Ok(_), Ok(None)) => Ok(()),
             (Ok(_), Ok(Some(found))) => control
-                .adopt(found.epoch, found.spec, &format!("taken over from {}", path.display()))
+                .adopt(found.epoch, found.spec, found.origin, &format!("taken over from {}", path.display()))
                 .map(|adopted| {
                     if let Some(change) = adopted {
                         self.base = change.to.spec().clone();

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 
-use ringway_proxy::topology::{Owner, Topology};
+use ringway_proxy::topology::Topology;
 
 use super::topology_of;
 use crate::cli::RouteArgs;
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RouteArgs) -> Result<(), Failure> {
 /// `key, hashed part, hash (16 hex digits), node, address`, separated by tabs.
 fn line(topology: &Topology, key: &[u8]) -> String {
     let ring = topology.ring();
-    let Owner::Node(index) = topology.owner(key);
+    let index = topology.owner(key).home();
     let (name, address) = topology.node(index).map_or(("", ""), |node| (&node.name, &node.address));
     let (key_text, hashed) = (escaped(key), escaped(ring.hashed_part(key)));
     format!("{key_text}\t{hashed}\t{:016x}\t{name}\t{address}\n", ring.hash(key))

@@ -26,8 +26,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Binds the listeners that were not handed in. Before the control plane answers, `prepare` may set a hook on the
-    /// control.
+    /// Binds the listeners that were not handed in. Before the control plane answers and any key is moved, `prepare` may set
+    /// a hook on the control; it says whether another process makes the changes.
     ///
     /// # Errors
     /// [`Failure::Run`] when a listener cannot bind, [`Failure::Usage`] for a topology that is none.
@@ -35,15 +35,18 @@ impl Running {
         mut settings: Settings,
         admin: AdminConfig,
         inherited: Inherited,
-        prepare: impl FnOnce(&Control),
+        prepare: impl FnOnce(&Control) -> bool,
     ) -> Result<Self, Failure> {
         raise_descriptor_limit(&mut settings);
+        settings.held = Some("it is being started".to_owned());
         let (clients, sockets) = inherited.complete(&settings, &admin).await?;
         let proxy = Proxy::start_on(settings, clients).map_err(|error| match error {
             StartError::Topology(why) => topology_failure(&why),
             other => Failure::Run(other.to_string()),
         })?;
-        prepare(&proxy.control());
+        if !prepare(&proxy.control()) {
+            proxy.control().hold(None);
+        }
         let AdminConfig { listen, tls, token, read_token, open_metrics, metrics_listen } = admin;
         let admin = AdminSettings { listen, tls, token, read_token, open_metrics, metrics_listen };
         let admin_speaks_tls = admin.tls.is_some();
@@ -114,9 +117,15 @@ impl Running {
     pub(crate) async fn drain(self, signals: &mut Signals, held: impl FnOnce()) -> Result<(), Failure> {
         tracing::info!("draining: no new clients, commands in flight are answered");
         self.control().hold(Some("it is being stopped"));
-        held();
+        let control = self.control();
+        let drained = async {
+            // whoever comes next carries on; nothing that is on its way now may arrive behind it
+            control.movement_rests().await;
+            held();
+            self.proxy.drain().await
+        };
         let drained = tokio::select! {
-            drained = self.proxy.drain() => drained,
+            drained = drained => drained,
             () = signals.stop() => return Err(Failure::Run("a second signal ended the drain".to_owned())),
         };
         self.admin.stop().await;

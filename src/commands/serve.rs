@@ -44,8 +44,8 @@ async fn serve(
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let prepare = |control: &Control| {
-        keeper.watch(control);
         control.count_dropped_log_lines_with(logs.dropped());
+        keeper.watch(control)
     };
     let running = Running::start(config.settings.clone(), config.admin.clone(), inherited, prepare).await?;
     let pid = std::process::id();
@@ -107,13 +107,22 @@ fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<(), Failur
             written.nodes.len()
         );
     }
-    if config.settings.node_tls.is_none() && restored.spec.nodes.iter().any(config::tls::is_over_tls) {
+    if config.settings.node_tls.is_none() && all_nodes(&restored).any(config::tls::is_over_tls) {
         let tls = config::tls::of_the_system();
         config.settings.node_tls = Some(tls.map_err(|why| Failure::Usage(format!("{path}: {why}")))?);
     }
+    if restored.origin.is_some() {
+        tracing::info!("keys were on their way to these nodes; they go on");
+    }
     config.settings.topology = restored.spec;
+    config.settings.origin = restored.origin;
     config.settings.first_epoch = restored.epoch;
     Ok(())
+}
+
+/// Those of the topology, and those that keys still leave.
+fn all_nodes(restored: &topology_file::Restored) -> impl Iterator<Item = &NodeSpec> {
+    restored.spec.nodes.iter().chain(restored.origin.iter().flat_map(|origin| &origin.former.nodes))
 }
 
 fn ring_text(ring: &ringway_ring::RingConfig) -> String {

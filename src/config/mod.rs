@@ -182,6 +182,8 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
         reuse_port,
         threads,
         topology,
+        origin: None,
+        held: None,
         first_epoch: 1,
         timeouts,
         limits,

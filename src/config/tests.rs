@@ -72,6 +72,8 @@ fn the_example_is_valid_and_shows_the_defaults() {
         threads,
         topology,
         first_epoch,
+        origin: _,
+        held: _,
         timeouts,
         limits,
         password,

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use ringway_admin::{Admin, AdminSettings};
 use ringway_proxy::Proxy;
-use ringway_proxy::control::Control;
+use ringway_proxy::control::{ApplyError, Change, Control};
 use ringway_proxy::listen::Endpoint;
 use ringway_proxy::settings::{NodeSpec, Settings, TopologySpec};
 use ringway_proxy::stats::{NodeSnapshot, NodeState};
-use ringway_proxy::topology::Owner;
 use tokio::runtime::Runtime;
 
 use super::http::Http;
@@ -77,10 +76,22 @@ impl Harness {
     }
 
     /// Applies a list of nodes as the next topology.
-    pub(crate) fn apply(&self, mut nodes: Vec<NodeSpec>) -> ringway_proxy::control::Change {
+    pub(crate) fn apply(&self, mut nodes: Vec<NodeSpec>) -> Change {
         over_tls(&mut nodes);
         let spec = TopologySpec { ring: self.control.topology().spec().ring.clone(), nodes };
         self.runtime.block_on(self.control.apply(spec, None, "test")).expect("the topology is applied")
+    }
+
+    /// As [`Harness::apply`]; the keys move.
+    pub(crate) fn apply_and_move(&self, mut nodes: Vec<NodeSpec>) -> Result<Change, ApplyError> {
+        over_tls(&mut nodes);
+        let spec = TopologySpec { ring: self.control.topology().spec().ring.clone(), nodes };
+        self.runtime.block_on(self.control.apply_and_move(spec, None, "test"))
+    }
+
+    /// Waits until no key is on its way.
+    pub(crate) fn wait_moved(&self) {
+        wait_for("all keys to have moved", || self.control.topology().former().is_none());
     }
 
     /// The HTTP side.
@@ -118,7 +129,7 @@ impl Harness {
     /// The name of the node that owns `key` now.
     pub(crate) fn owner(&self, key: impl AsRef<[u8]>) -> String {
         let topology = self.control.topology();
-        let Owner::Node(index) = topology.owner(key.as_ref());
+        let index = topology.owner(key.as_ref()).home();
         topology.node(index).expect("an owner is a node").name.clone()
     }
 

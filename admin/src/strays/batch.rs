@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use bb8_redis::redis::aio::MultiplexedConnection;
 use bb8_redis::redis::{RedisResult, Value, cmd, pipe};
 use ringway_proxy::control::Control;
-use ringway_proxy::topology::{Owner, Topology};
+use ringway_proxy::topology::Topology;
 
 use super::job::{Break, still};
 use super::servers::Servers;
@@ -344,7 +344,7 @@ impl Batch<'_> {
         let Err(changed) = still(self.topology, self.control) else { return Ok(()) };
         let now = self.control.topology();
         for passage in passages.iter().filter(|passage| passage.fate == Some(Fate::Moved)) {
-            let Owner::Node(index) = now.owner(&passage.stray.key);
+            let index = now.owner(&passage.stray.key).home();
             let place = now.node(index).and_then(|node| servers.place(node));
             let (Some(place), Some(Copy { dump, ttl_ms, .. })) = (place, &passage.copy) else { continue };
             if place == passage.stray.owner {

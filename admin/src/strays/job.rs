@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bb8_redis::redis::cmd;
 use ringway_proxy::control::Control;
 use ringway_proxy::settings::NodeSpec;
-use ringway_proxy::topology::{NodeIndex, Owner, Topology};
+use ringway_proxy::topology::{NodeIndex, Topology};
 use tokio::sync::watch;
 
 use super::batch::{Batch, Fate, Stray};
@@ -284,7 +284,7 @@ impl Walk {
         let mut progress = self.job.progress();
         let looked_at = keys.len() as u64;
         let stray = |key: Vec<u8>| {
-            let Owner::Node(NodeIndex(owner)) = self.topology.owner(&key);
+            let NodeIndex(owner) = self.topology.owner(&key).home();
             let owner = usize::from(owner);
             (owner != source).then_some(Stray { key, owner })
         };

@@ -123,8 +123,18 @@ impl Strays {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether work goes on.
+    pub(crate) fn are_dealt_with(&self) -> bool {
+        self.last().is_some_and(|job| job.is_running())
+    }
+
     fn begin(&self, wish: StraysBody) -> Result<Arc<Job>, ApiError> {
         let topology = self.control.topology();
+        if topology.former().is_some() {
+            let message = "keys are on their way with a change of the ring (GET /v1/movement): no node has strays of it \
+                           before that is over";
+            return Err(ApiError::conflict("still_moving", message));
+        }
         let sources = sources(&self.control, &topology, wish.from)?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_some_and(|job| job.is_running()) {

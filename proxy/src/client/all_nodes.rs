@@ -55,6 +55,9 @@ pub(super) fn send(
         return true;
     }
     let Some((topology, links)) = every_link(client, inner) else { return false };
+    if would_miss_keys(client, inner, command, &topology) {
+        return true;
+    }
     if let Some(unusable) = links.iter().find(|link| !link.is_usable()) {
         not_sent(client, inner, command, unusable);
         return true;
@@ -153,6 +156,26 @@ pub(super) fn is_refused(client: &Rc<Client>, inner: &mut Inner, command: &'stat
     true
 }
 
+/// Whether a command concerns all keys while some are on their way; then it is answered.
+pub(super) fn would_miss_keys(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    topology: &Topology,
+) -> bool {
+    const ALL_KEYS: [&str; 7] = ["dbsize", "flushall", "flushdb", "keys", "randomkey", "scan", "swapdb"];
+    if !ALL_KEYS.contains(&command.full_name) || topology.former().is_none() {
+        return false;
+    }
+    let text = format!(
+        "ERR {} is refused while keys move to other nodes, because it would miss those on their way; GET /v1/movement \
+         tells when that is over",
+        command.full_name.to_ascii_uppercase()
+    );
+    refuse(client, inner, command, &text);
+    true
+}
+
 /// Whether a command for the nodes of `topology` may be sent now: as with keys, not before its client's commands for
 /// nodes of an earlier one, or on other connections, are answered.
 fn order(inner: &mut Inner, topology: &Topology) -> bool {
@@ -215,6 +238,9 @@ pub(super) fn scan(
         let routes = client.worker.routes();
         if !order(inner, &routes.topology) {
             return false;
+        }
+        if would_miss_keys(client, inner, command, &routes.topology) {
+            return true;
         }
         let page = match scan::page(&routes.topology, args.get(1).unwrap_or_default()) {
             Ok(page) => page,

@@ -11,6 +11,7 @@
 //! its side or the proxy drains; one that resets takes its connection with it, which ends the wait as in Redis.
 
 pub(super) mod replicas;
+pub(super) mod unblock;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,16 +23,18 @@ use tokio::sync::{oneshot, watch};
 
 use super::again::Request;
 use super::exclusive::{self, Noted, Permit};
+use super::moving::{self, Gate};
 use super::session::{self, refuse};
 use super::{Client, Inner, Reading, SlotRef};
 use crate::command::{self, Command};
 use crate::error::{self, Failure, Fate};
-use crate::resp::request::parse_number;
+use crate::movement::Begun;
 use crate::resp::{Args, encode};
-use crate::route::{self, Placed};
+use crate::route::arrived::travellers;
+use crate::route::{self, Placed, Scratch};
 use crate::stats::Outcome;
 use crate::upstream::{Dedicated, Lane, Lost, Node, Patience, ReplyTo};
-use crate::worker::{ToWorker, Worker};
+use crate::worker::{Routes, Worker};
 
 /// How long a reply that must be on its way is waited for before the node is asked again: it may not have read the
 /// command yet when it is asked to end the wait.
@@ -91,24 +94,32 @@ pub(super) fn begin(
         inner.session.hold();
         return false;
     }
-    let node = match owner(&client.worker, command, &args) {
-        Ok((node, epoch)) => {
-            inner.session.follows(epoch, true);
-            node
-        }
-        Err(text) => {
-            refuse(client, inner, command, &text);
-            return true;
+    let (node, epoch) = {
+        let routes = client.worker.routes();
+        let scratch = &mut *client.worker.scratch.borrow_mut();
+        let found = match moving::gate(client, inner, &routes.topology, command, &args, scratch) {
+            Gate::Open => owner(&routes, command, &args, scratch),
+            Gate::Waits => return false,
+            Gate::Refused(text) => Err(text),
+        };
+        match found {
+            Ok(node) => (node, routes.topology.epoch()),
+            Err(text) => {
+                refuse(client, inner, command, &text);
+                return true;
+            }
         }
     };
+    inner.session.follows(epoch, true);
     let Some(permit) = exclusive::permit(client) else {
         refuse(client, inner, command, exclusive::TOO_MANY);
         return true;
     };
     let (lane, id) = (inner.session.own_lane(), inner.session.id);
+    let begun = client.worker.epochs.begin(epoch);
     let request = Request::new(args);
     exclusive::run(client, inner, args.frame().len(), true, |to| {
-        Wait::new(to, id, command, lane, request, node, permit).run()
+        Wait::new(to, id, command, lane, request, (node, begun), permit).run()
     });
     if inner.reading != Reading::Open {
         // what is there already is still answered
@@ -117,75 +128,22 @@ pub(super) fn begin(
     true
 }
 
-/// The node that all keys of a command lie on, and the epoch that says so.
-fn owner(worker: &Worker, command: &Command, args: &Args<'_>) -> Result<(Rc<Node<SlotRef>>, u64), String> {
-    let routes = worker.routes();
-    let scratch = &mut *worker.scratch.borrow_mut();
+/// The node that all keys of a command lie on, or are to lie on when they have arrived.
+fn owner(
+    routes: &Routes,
+    command: &Command,
+    args: &Args<'_>,
+    scratch: &mut Scratch,
+) -> Result<Rc<Node<SlotRef>>, String> {
+    let trusted = scratch.arrived.trust(routes.topology.epoch());
     let placed = route::place(&routes.topology, command, args, scratch);
+    scratch.arrived.trust(trusted);
     scratch.shrink();
     match placed {
-        Placed::Node(index) => Ok((routes.node(index), routes.topology.epoch())),
-        Placed::Split(_) | Placed::Computed(_) => Err(error::CROSSSLOT.into()),
+        Placed::Node(index) => Ok(routes.node(index)),
+        Placed::Split(_) | Placed::Computed(_) | Placed::OnTheWay => Err(error::CROSSSLOT.into()),
         Placed::Refused(text) => Err(text),
     }
-}
-
-/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`; false when it must wait for the commands before it.
-pub(super) fn unblock(
-    client: &Rc<Client>,
-    inner: &mut Inner,
-    command: &'static Command,
-    args: Args<'_>,
-) -> bool {
-    if !inner.pipeline.is_empty() {
-        inner.session.hold();
-        return false;
-    }
-    let (id, reason) = match wish(args) {
-        Ok(wish) => wish,
-        Err(text) => {
-            refuse(client, inner, command, text);
-            return true;
-        }
-    };
-    exclusive::run(client, inner, args.frame().len(), false, |to| async move {
-        let worker = &to.client.worker;
-        let mut awaited = Vec::new();
-        for other in &worker.shared.workers {
-            let (answer, receiver) = oneshot::channel();
-            let order = move |worker: &Rc<Worker>| {
-                worker.waits.order(id, Order::Unblock { reason, answer });
-            };
-            if other.sender.send(ToWorker::Run(Box::new(order))).is_ok() {
-                awaited.push(receiver);
-            }
-        }
-        let mut waited = false;
-        for receiver in awaited {
-            waited |= receiver.await.unwrap_or(false);
-        }
-        worker.stats.local.count(command, Outcome::Ok);
-        to.reply(if waited { b":1\r\n" } else { b":0\r\n" }, true);
-    });
-    true
-}
-
-/// What `CLIENT UNBLOCK` asks for: a client's number and how it is to be answered.
-fn wish(args: Args<'_>) -> Result<(u64, &'static str), &'static str> {
-    let reason = match args.get(3) {
-        _ if args.len() > 4 => {
-            return Err(
-                "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.",
-            );
-        }
-        None => "TIMEOUT",
-        Some(word) if word.eq_ignore_ascii_case(b"timeout") => "TIMEOUT",
-        Some(word) if word.eq_ignore_ascii_case(b"error") => "ERROR",
-        Some(_) => return Err("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
-    };
-    let id = args.get(2).and_then(parse_number).ok_or("ERR value is not an integer or out of range")?;
-    // no client has a negative number
-    Ok((u64::try_from(id).unwrap_or(u64::MAX), reason))
 }
 
 /// How the wait at one node ended.
@@ -248,6 +206,8 @@ struct Wait {
     lane: Lane,
     request: Request,
     node: Rc<Node<SlotRef>>,
+    /// The topology by which it is the keys' node; nothing while no node has the command.
+    begun: Option<Begun>,
     since: Instant,
     /// Whether any node has got the command.
     asked: bool,
@@ -262,14 +222,26 @@ impl Wait {
         command: &'static Command,
         lane: Lane,
         request: Request,
-        node: Rc<Node<SlotRef>>,
+        (node, begun): (Rc<Node<SlotRef>>, Begun),
         permit: Permit,
     ) -> Self {
         let worker = &to.client.worker;
         let listed = Listed::new(worker, id);
         let changes = worker.waits.epoch.subscribe();
-        let since = Instant::now();
-        Self { to, listed, command, lane, request, node, since, asked: false, changes, _permit: permit }
+        let (begun, since) = (Some(begun), Instant::now());
+        Self {
+            to,
+            listed,
+            command,
+            lane,
+            request,
+            node,
+            begun,
+            since,
+            asked: false,
+            changes,
+            _permit: permit,
+        }
     }
 
     async fn run(mut self) {
@@ -283,7 +255,8 @@ impl Wait {
                 Err(lost) if lost.fate == Fate::NotSent && self.has_moved() => {}
                 Err(lost) => return self.lost(&lost),
             }
-            match self.elsewhere() {
+            self.begun = None;
+            match self.elsewhere().await {
                 Ok(rest) => frame = rest,
                 Err(text) => return self.unblocked(&text),
             }
@@ -309,7 +282,12 @@ impl Wait {
                     begun?;
                     return self.pass_on(connection).await;
                 }
-                Event::Topology if !self.has_moved() => {}
+                Event::Topology if !self.has_moved() && !self.is_on_its_way() => {
+                    let epoch = self.to.client.worker.routes().topology.epoch();
+                    if let Some(begun) = &mut self.begun {
+                        begun.go_over_to(epoch);
+                    }
+                }
                 Event::Topology => {
                     let ended =
                         self.end_wait(&mut connection, "TIMEOUT", "its keys moved to another node").await?;
@@ -338,10 +316,13 @@ impl Wait {
     }
 
     /// Passes the reply on that has begun or is about to.
-    async fn pass_on(&self, mut connection: Dedicated) -> Result<End, Lost> {
+    async fn pass_on(&mut self, mut connection: Dedicated) -> Result<End, Lost> {
         let noted = Noted { to: &self.to, is_error: Cell::new(None) };
         // a node that leaves the topology answers what it has begun
         connection.outlast();
+        // with the first byte of its reply it has run, however slowly the client takes it
+        connection.begins(self.patience()).await?;
+        self.begun = None;
         connection.reply(&noted, self.patience()).await?;
         if self.command.is_read() {
             self.to.client.has_read_untracked();
@@ -369,16 +350,47 @@ impl Wait {
 
     /// Whether another node, or none alone, owns the keys now.
     fn has_moved(&self) -> bool {
-        let now = owner(&self.to.client.worker, self.command, &self.request.args());
-        !now.is_ok_and(|(node, _)| Rc::ptr_eq(&node, &self.node))
+        let worker = &self.to.client.worker;
+        let (routes, args) = (worker.routes(), self.request.args());
+        let now = owner(&routes, self.command, &args, &mut worker.scratch.borrow_mut());
+        !now.is_ok_and(|node| Rc::ptr_eq(&node, &self.node))
+    }
+
+    /// Whether one of the keys is on its way by the topology that holds now, be it to the node that has the command: what
+    /// carries it there is not to be taken for what the client waits for.
+    fn is_on_its_way(&self) -> bool {
+        let worker = &self.to.client.worker;
+        let (routes, mut keys) = (worker.routes(), Vec::new());
+        let scratch = &mut worker.scratch.borrow_mut();
+        travellers(&routes.topology, self.command, &self.request.args(), scratch, &mut keys);
+        !keys.is_empty()
     }
 
     /// Goes on at the node that owns the keys now: what to ask it, or why the wait must end.
-    fn elsewhere(&mut self) -> Result<Rc<[u8]>, String> {
-        let args = self.request.args();
-        let (node, _) = owner(&self.to.client.worker, self.command, &args)
-            .map_err(|_| "its keys lie on several nodes now".to_owned())?;
-        self.node = node;
+    async fn elsewhere(&mut self) -> Result<Rc<[u8]>, String> {
+        let (worker, args) = (Rc::clone(&self.to.client.worker), self.request.args());
+        // the topology by which the keys have arrived
+        let mut arrived = 0;
+        loop {
+            let (epoch, keys) = {
+                let (routes, mut keys) = (worker.routes(), Vec::new());
+                let scratch = &mut *worker.scratch.borrow_mut();
+                let epoch = routes.topology.epoch();
+                if arrived != epoch {
+                    travellers(&routes.topology, self.command, &args, scratch, &mut keys);
+                }
+                if keys.is_empty() {
+                    self.node = owner(&routes, self.command, &args, scratch)
+                        .map_err(|_| "its keys lie on several nodes now".to_owned())?;
+                    self.begun = Some(worker.epochs.begin(epoch));
+                    break;
+                }
+                (epoch, keys)
+            };
+            let fetched = moving::fetch(&worker, epoch, keys).await;
+            fetched.map_err(|why| format!("a key is still on its way: {why}"))?;
+            arrived = epoch;
+        }
         if !self.asked {
             return Ok(Rc::clone(&self.request.frame));
         }

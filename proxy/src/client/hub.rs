@@ -22,7 +22,7 @@ use crate::control::Shared;
 use crate::pubsub::Topic;
 use crate::settings::NodeSpec;
 use crate::stats::WorkerStats;
-use crate::topology::{NodeIndex, Owner, Topology};
+use crate::topology::{NodeIndex, Topology};
 use crate::upstream::{Audience, ListenContext, Listener, Message};
 use crate::worker::{Routes, Worker};
 
@@ -102,7 +102,7 @@ impl Subject {
 
 impl Inner {
     fn home(&self, name: &[u8]) -> Option<NodeListener> {
-        let Owner::Node(NodeIndex(at)) = self.topology.as_ref()?.owner(name);
+        let NodeIndex(at) = self.topology.as_ref()?.owner(name).home();
         self.listeners.get(usize::from(at)).cloned()
     }
 

@@ -10,17 +10,20 @@
 //! in the node's buffers, so that memory here stays flat whatever there is and however slowly it is read (law I6). A node
 //! that fails before the head makes an error, after it the end of the connection: never a part of the answer (law I4).
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::{JoinSet, yield_now};
 
+use super::all_nodes::would_miss_keys;
 use super::exclusive::{self, Permit};
 use super::session::refuse;
 use super::{Client, Inner, SlotRef};
 use crate::command::Command;
 use crate::error::{Failure, Fate};
+use crate::movement::Begun;
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::route::keyspace::is_own;
@@ -50,12 +53,16 @@ pub(super) fn begin(
         let routes = client.worker.routes();
         (Arc::clone(&routes.topology), routes.nodes())
     };
+    if would_miss_keys(client, inner, command, &topology) {
+        return true;
+    }
     let Some(permit) = exclusive::permits(&client.worker, nodes.len()) else {
         refuse(client, inner, command, exclusive::TOO_MANY);
         return true;
     };
     let settings = &client.worker.shared.settings;
     let limits = &settings.limits;
+    let begun = client.worker.epochs.begin(topology.epoch());
     let ask = Ask {
         once: args.frame().into(),
         twice: twice(args.frame()).into(),
@@ -67,7 +74,7 @@ pub(super) fn begin(
     };
     let ahead = AHEAD_BYTES.min(limits.reply_hard_bytes / 2);
     exclusive::run(client, inner, args.frame().len(), false, |to| {
-        Listing { to, command, nodes, ask, ahead, _permit: permit }.run()
+        Listing { to, command, nodes, ask, ahead, _permit: permit, begun: Cell::new(Some(begun)) }.run()
     });
     true
 }
@@ -131,6 +138,8 @@ struct Listing {
     ask: Ask,
     ahead: usize,
     _permit: Permit,
+    /// No key moves to another node before all nodes have looked.
+    begun: Cell<Option<Begun>>,
 }
 
 impl Listing {
@@ -143,6 +152,8 @@ impl Listing {
         }
         drop(counted);
         let Some(counted) = self.count(Copies::Two).await else { return };
+        // what they found then is what they tell
+        self.begun.take();
         self.to.reply(&head(&counted), false);
         for (at, counted) in counted.into_iter().enumerate() {
             if let Err(lost) = self.pass_on(at, counted).await {

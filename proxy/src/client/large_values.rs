@@ -5,10 +5,16 @@
 //! its own on, its commands go over to [`Traffic::Large`], once nothing is awaited on the connections it used before
 //! (`Session::follows`, law I2). A while after its last large value it goes back.
 
+use std::rc::Rc;
 use std::time::Instant;
 
+use super::{Client, Inner, SlotRef};
+use crate::command::Command;
 use crate::limits::{LARGE_VALUE_BYTES, LARGE_VALUE_TIME};
-use crate::upstream::Traffic;
+use crate::upstream::{Link, Traffic};
+
+/// A command of more bytes is handed over rather than copied; it was gathered in a buffer of its own.
+pub(super) const LARGE_BYTES: usize = 64 * 1024;
 
 /// What was moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +86,26 @@ impl LargeValues {
         }
         std::mem::replace(&mut self.next, traffic) != traffic
     }
+}
+
+/// Lets the link take the client's own buffer where this command fills most of it, instead of a copy. The caller of
+/// [`super::session::dispatch`] does so before anything else is handled.
+#[cold]
+pub(super) fn hand_over(
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    link: &Rc<Link<SlotRef>>,
+    len: usize,
+    command: &'static Command,
+) -> bool {
+    if len <= inner.lent / 2 || inner.lent == 0 || !link.is_usable() {
+        return false;
+    }
+    let number = inner.pipeline.wait(len);
+    link.promise(len, SlotRef { client: Rc::clone(client), number, part: 0 }, command);
+    inner.taken_by = Some((Rc::clone(link), len));
+    client.worker.stats.commands_read.add(1);
+    true
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod leaving;
 mod local;
 mod messages;
 mod monitor;
+mod moving;
 mod new_commands;
 pub(crate) mod pipeline;
 mod running_scripts;
@@ -329,7 +330,7 @@ impl Client {
         inner.pipeline.len() < limits.pipeline_commands.min(inner.pipeline.most())
             && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
             && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
-            && (!inner.session.waits() || inner.pipeline.is_empty() && !inner.session.is(Unusual::Penalized))
+            && (!inner.session.waits() || inner.session.waits_no_longer(inner.pipeline.is_empty()))
     }
 
     /// Handles bytes as they came from the kernel; what is no whole command yet stays in `pending`.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::blocking::replicas;
 use super::client_commands::{self, ReplyMode};
 use super::exclusive::Running;
-use super::large_values::{LargeValues, Value};
+use super::large_values::{LARGE_BYTES, LargeValues, Value, hand_over};
+use super::moving::{self, Fetched, Gate};
 use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
 use super::tracking::{self, Tracking};
@@ -24,9 +25,6 @@ use crate::route::{self, Placed};
 use crate::stats::Outcome;
 use crate::upstream::{Lane, Link, Sent, Traffic};
 use crate::worker::Worker;
-
-/// A command of more bytes is handed over rather than copied; it was gathered in a buffer of its own.
-const LARGE_BYTES: usize = 64 * 1024;
 
 /// What decides how commands of this client are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +76,10 @@ pub(super) struct Session {
     unusual: u8,
     /// Wrong passwords since the last right one.
     wrong_passwords: u32,
+    /// Bytes of the keys that the next command waits for.
+    pub(super) fetching: usize,
+    /// What became of them.
+    pub(super) fetched: Option<Box<Fetched>>,
 }
 
 /// Bits of [`Session::unusual`].
@@ -98,6 +100,8 @@ pub(super) enum Unusual {
     Caching = 32,
     /// Somebody is shown what clients ask (`MONITOR`).
     Watched = 64,
+    /// Nothing is handled before the keys of the next command have arrived at their nodes.
+    Fetching = 128,
 }
 
 impl Session {
@@ -127,6 +131,8 @@ impl Session {
             losses: worker.links.losses.get(),
             unusual: 0,
             wrong_passwords: 0,
+            fetching: 0,
+            fetched: None,
         };
         session.set(Unusual::Paused, worker.pause.get().is_some());
         session.set(Unusual::Watched, worker.monitors.are_there());
@@ -143,6 +149,7 @@ impl Session {
             + name(&self.name)
             + name(&self.library)
             + name(&self.library_version)
+            + self.fetching
     }
 
     #[inline]
@@ -150,10 +157,18 @@ impl Session {
         self.user.is_some()
     }
 
-    /// Whether the next command waits, for all before it or as a penalty.
+    /// Whether the next command waits: for all before it, for its keys, or as a penalty.
     #[inline]
     pub(super) fn waits(&self) -> bool {
-        self.unusual & (Unusual::Barrier as u8 | Unusual::Penalized as u8) != 0
+        const WAITS: u8 = Unusual::Barrier as u8 | Unusual::Penalized as u8 | Unusual::Fetching as u8;
+        self.unusual & WAITS != 0
+    }
+
+    /// Whether all has come that the next command waits for; `nothing_awaited` when those before it are answered.
+    #[cold]
+    pub(super) fn waits_no_longer(&self, nothing_awaited: bool) -> bool {
+        let has_keys = !self.is(Unusual::Fetching) || self.fetched.is_some();
+        has_keys && !self.is(Unusual::Penalized) && (nothing_awaited || !self.is(Unusual::Barrier))
     }
 
     /// A password was wrong.
@@ -292,6 +307,14 @@ pub(super) fn dispatch(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -
 /// [`dispatch`] when something sets the command apart.
 #[cold]
 fn unusual(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
+    if inner.session.is(Unusual::Fetching) {
+        moving::go_on(client, inner, args, other)
+    } else {
+        other(client, inner, args)
+    }
+}
+
+fn other(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
     if inner.session.is(Unusual::Barrier) {
         // whoever waited for order has waited by now
         inner.session.set(Unusual::Barrier, false);
@@ -351,7 +374,7 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
             subscriptions::unsubscribe(client, inner, command, kind, args);
             true
         }
-        Route::Local(Local::ClientUnblock) => blocking::unblock(client, inner, command, args),
+        Route::Local(Local::ClientUnblock) => blocking::unblock::unblock(client, inner, command, args),
         Route::Local(Local::Monitor) => {
             monitor::begin(client, inner, command, args);
             true
@@ -449,28 +472,12 @@ pub(super) fn send(
             emulate::send(client, inner, command, computed, args, &routes, scratch);
             scratch.shrink();
         }
+        Placed::OnTheWay => match moving::gate(client, inner, &routes.topology, command, &args, scratch) {
+            Gate::Refused(text) => refuse(client, inner, command, &text),
+            Gate::Open | Gate::Waits => return false,
+        },
         Placed::Refused(text) => refuse(client, inner, command, &text),
     }
-    true
-}
-
-/// Lets the link take the client's own buffer where this command fills most of it, instead of a copy. The caller of
-/// [`dispatch`] does so before anything else is handled.
-#[cold]
-fn hand_over(
-    client: &Rc<Client>,
-    inner: &mut Inner,
-    link: &Rc<Link<SlotRef>>,
-    len: usize,
-    command: &'static Command,
-) -> bool {
-    if len <= inner.lent / 2 || inner.lent == 0 || !link.is_usable() {
-        return false;
-    }
-    let number = inner.pipeline.wait(len);
-    link.promise(len, SlotRef { client: Rc::clone(client), number, part: 0 }, command);
-    inner.taken_by = Some((Rc::clone(link), len));
-    client.worker.stats.commands_read.add(1);
     true
 }
 

@@ -22,7 +22,6 @@ use crate::resp::{Args, Protocol, encode};
 use crate::route::counting::Counting;
 use crate::settings::NodeSpec;
 use crate::stats::Outcome;
-use crate::topology::Owner;
 use crate::upstream::{ReplyTo, Sent};
 
 /// What a subscription takes up beside its name, in bytes: the places of the topic with some nodes, when nobody else
@@ -299,7 +298,7 @@ pub(super) fn publish(
         if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {
             return false;
         }
-        let Owner::Node(index) = routes.topology.owner(channel);
+        let index = routes.topology.owner(channel).home();
         routes.link(index, inner.session.lane())
     };
     let cost = args.frame().len();

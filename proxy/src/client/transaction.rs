@@ -13,14 +13,15 @@ mod watch;
 
 use std::rc::Rc;
 
+use super::moving::{self, Gate};
 use super::session::{Mode, Session, not_sent, refuse};
-use super::{Client, Inner, SlotRef};
+use super::{Client, Inner, SlotRef, new_commands};
 use crate::command::{Command, Local, ResolveError, Route, Transaction as Step};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
 use crate::route::Scratch;
 use crate::stats::Outcome;
-use crate::topology::{NodeIndex, Owner};
+use crate::topology::NodeIndex;
 use crate::upstream::Patience;
 use crate::worker::{Routes, Worker};
 use queue::Queue;
@@ -257,6 +258,25 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
     if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {
         return false;
     }
+    if let Some(queue) =
+        inner.session.transaction.queue.as_ref().filter(|_| routes.topology.former().is_some())
+    {
+        let scratch = &mut worker.scratch.borrow_mut();
+        let gate = match queue.travellers(&routes.topology, scratch, |args| new_commands::row(client, args)) {
+            Ok(keys) => moving::gate_for(client, inner, &routes.topology, keys),
+            Err(()) => Gate::Refused(PREVIOUS_ERRORS.into()),
+        };
+        match gate {
+            Gate::Open => {}
+            Gate::Waits => return false,
+            Gate::Refused(text) => {
+                // nothing of it has run
+                end(client, &mut inner.session);
+                refuse(client, inner, command, &text);
+                return true;
+            }
+        }
+    }
     let outlook = outlook(&routes, &mut inner.session, &mut worker.scratch.borrow_mut());
     end(client, &mut inner.session);
     match outlook {
@@ -266,7 +286,9 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
             client.answer(inner, |out| out.extend_from_slice(reply.as_bytes()));
         }
         Outlook::Shared(queue, node) => send(client, inner, command, &routes, *queue, node),
-        Outlook::Own(queue, watching) => watch::exec(client, inner, command, watching, *queue),
+        Outlook::Own(queue, watching) => {
+            watch::exec(client, inner, command, watching, *queue, routes.topology.epoch());
+        }
     }
     true
 }
@@ -314,10 +336,7 @@ fn send(
     queue: Queue,
     node: Option<NodeIndex>,
 ) {
-    let node = node.unwrap_or_else(|| {
-        let Owner::Node(any) = routes.topology.owner(&inner.session.id.to_le_bytes());
-        any
-    });
+    let node = node.unwrap_or_else(|| routes.topology.owner(&inner.session.id.to_le_bytes()).home());
     let link = routes.link(node, inner.session.lane());
     if !link.is_usable() {
         return not_sent(client, inner, command, &link);

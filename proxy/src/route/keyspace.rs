@@ -4,7 +4,7 @@
 //! so they are left out here; the price is one look-up on the ring for every key of a reply.
 
 use crate::resp::{encode, reply};
-use crate::topology::{NodeIndex, Owner, Topology};
+use crate::topology::{NodeIndex, Topology};
 
 use super::scan;
 
@@ -19,8 +19,7 @@ const CURSOR_TOO_LONG: &str =
 
 /// Whether the ring gives this element of a node's reply, a bulk string, to that node.
 pub(crate) fn is_own(topology: &Topology, node: NodeIndex, element: &[u8]) -> Option<bool> {
-    let Owner::Node(owner) = topology.owner(reply::bulk(element)?);
-    Some(owner == node)
+    Some(topology.owner(reply::bulk(element)?).home() == node)
 }
 
 /// Appends the elements that are keys of `node`; returns how many.

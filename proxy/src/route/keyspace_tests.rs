@@ -10,7 +10,7 @@ fn topology() -> Topology {
 /// Some keys of a node.
 fn keys_of(topology: &Topology, node: u16, count: usize) -> Vec<String> {
     let all = (0..).map(|number| format!("key:{number}"));
-    all.filter(|key| topology.owner(key.as_bytes()) == Owner::Node(NodeIndex(node))).take(count).collect()
+    all.filter(|key| topology.owner(key.as_bytes()).home() == NodeIndex(node)).take(count).collect()
 }
 
 fn bulk(text: &str) -> String {

@@ -4,6 +4,7 @@
 //! knows a connection nor a client.
 
 mod alike;
+pub(crate) mod arrived;
 pub(crate) mod counting;
 pub(crate) mod emulate;
 pub(crate) mod info;
@@ -21,6 +22,7 @@ use crate::command::{self, Command, Computed, Keys, Route};
 use crate::error;
 use crate::resp::Args;
 use crate::topology::{NodeIndex, Owner, Topology};
+use arrived::Arrived;
 
 /// Where the keys of a command lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub(crate) enum Placed {
     /// On several nodes, for a command whose reply can be computed if the settings ask for it, and is refused if not;
     /// the owner of each key is in [`Scratch::owners`].
     Computed(Computed),
+    /// Where its keys are to be, but some of them are on their way: [`arrived::travellers`] names them.
+    OnTheWay,
     /// Nothing is executed; the reply line without its leading `-`.
     Refused(String),
 }
@@ -43,6 +47,8 @@ pub(crate) struct Scratch {
     pub(crate) keys: Vec<u32>,
     /// The owner of each key, in the order of the keys.
     pub(crate) owners: Vec<NodeIndex>,
+    /// Keys that were on their way and have arrived.
+    pub(crate) arrived: Arrived,
     /// How many databases there are.
     databases: u32,
 }
@@ -50,14 +56,14 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// For commands that may name databases below `databases`.
     pub(crate) fn new(databases: u32) -> Self {
-        Self { keys: Vec::new(), owners: Vec::new(), databases }
+        Self { keys: Vec::new(), owners: Vec::new(), arrived: Arrived::default(), databases }
     }
 
     /// Gives memory back after an unusually long command.
     pub(crate) fn shrink(&mut self) {
         const KEEP: usize = 64 * 1024;
         if self.keys.capacity() > KEEP {
-            *self = Self::new(self.databases);
+            (self.keys, self.owners) = Default::default();
         }
     }
 }
@@ -73,8 +79,11 @@ pub(crate) fn place(
     if let Keys::One(at) = command.keys
         && let Some(key) = args.get(at)
     {
-        let Owner::Node(node) = topology.owner(key);
-        return Placed::Node(node);
+        return match topology.owner(key) {
+            Owner::Node(node) => Placed::Node(node),
+            Owner::Moving { to, .. } if scratch.arrived.has(topology, key) => Placed::Node(to),
+            Owner::Moving { .. } => Placed::OnTheWay,
+        };
     }
     place_many(topology, command, args, scratch)
 }
@@ -87,14 +96,40 @@ fn place_many(topology: &Topology, command: &Command, args: &Args<'_>, scratch: 
         return Placed::Refused(error.to_string());
     }
     scratch.owners.clear();
-    for &position in &scratch.keys {
-        let Owner::Node(node) = topology.owner(args.get(position as usize).unwrap_or_default());
-        scratch.owners.push(node);
+    if topology.former().is_some() {
+        return place_moving(topology, command, args, scratch);
     }
-    let Some(&first) = scratch.owners.first() else {
+    for &position in &scratch.keys {
+        scratch.owners.push(topology.home(args.get(position as usize).unwrap_or_default()));
+    }
+    place_owned(topology, command, args, &scratch.owners)
+}
+
+/// Places a command while keys are on their way; its keys are known.
+#[cold]
+fn place_moving(topology: &Topology, command: &Command, args: &Args<'_>, scratch: &mut Scratch) -> Placed {
+    let mut on_the_way = false;
+    for &position in &scratch.keys {
+        let key = args.get(position as usize).unwrap_or_default();
+        let owner = topology.owner(key);
+        on_the_way |= matches!(owner, Owner::Moving { .. }) && !scratch.arrived.has(topology, key);
+        scratch.owners.push(owner.home());
+    }
+    match place_owned(topology, command, args, &scratch.owners) {
+        // what is refused need not wait for its keys
+        Placed::Refused(why) => Placed::Refused(why),
+        _ if on_the_way => Placed::OnTheWay,
+        placed => placed,
+    }
+}
+
+/// Places a command whose keys have these owners.
+#[inline]
+fn place_owned(topology: &Topology, command: &Command, args: &Args<'_>, owners: &[NodeIndex]) -> Placed {
+    let Some(&first) = owners.first() else {
         return Placed::Node(place_keyless(topology, command, args));
     };
-    if scratch.owners.iter().all(|owner| *owner == first) {
+    if owners.iter().all(|owner| *owner == first) {
         return match sort::patterns_lie_on(topology, command, args, first) {
             Ok(()) => Placed::Node(first),
             Err(why) => Placed::Refused(why),
@@ -117,8 +152,7 @@ fn place_keyless(topology: &Topology, command: &Command, args: &Args<'_>) -> Nod
         "eval" | "eval_ro" => hex(&Sha1::digest(what)),
         _ => what.to_ascii_lowercase(),
     };
-    let Owner::Node(node) = topology.owner(&name);
-    node
+    topology.owner(&name).home()
 }
 
 fn hex(bytes: &[u8]) -> Vec<u8> {

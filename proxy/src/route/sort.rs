@@ -8,10 +8,13 @@
 use crate::command::{self, Command, Keys};
 use crate::error;
 use crate::resp::Args;
-use crate::topology::{NodeIndex, Owner, Topology};
+use crate::topology::{NodeIndex, Topology};
 
 const NO_TAG: &str = "ERR the patterns of SORT need a hash tag before their *, such as {tag}:weight_*, because the keys \
                       that they read may lie on other nodes";
+
+const MOVING: &str = "ERR the patterns of SORT are refused while keys move to other nodes, because those that they read \
+                      may be on their way; GET /v1/movement tells when that is over";
 
 /// Whether all keys that this command reads by pattern lie on `node`; true for every command but SORT and SORT_RO.
 ///
@@ -25,7 +28,9 @@ pub(super) fn patterns_lie_on(
     node: NodeIndex,
 ) -> Result<(), String> {
     match command.keys {
-        Keys::Sort { .. } if topology.nodes().len() > 1 => all_lie_on(topology, command, args, node),
+        Keys::Sort { .. } if topology.nodes().len() > 1 || topology.former().is_some() => {
+            all_lie_on(topology, command, args, node)
+        }
         _ => Ok(()),
     }
 }
@@ -46,11 +51,14 @@ fn all_lie_on(
 }
 
 fn pattern_lies_on(topology: &Topology, pattern: &[u8], node: NodeIndex) -> Result<(), String> {
+    if topology.former().is_some() {
+        return Err(MOVING.into());
+    }
     let before = pattern.split(|byte| *byte == b'*').next().unwrap_or_default();
     let tag = topology.ring().hashed_part(before);
     if tag.len() == before.len() {
         return Err(NO_TAG.into());
     }
-    let Owner::Node(owner) = topology.owner(before);
+    let owner = topology.owner(before).home();
     if owner == node { Ok(()) } else { Err(error::CROSSSLOT.into()) }
 }

@@ -1,10 +1,11 @@
-//! Whether several commands lie on one node: what a transaction asks of every command that it queues.
+//! Whether several commands lie on one node: what a transaction asks of every command that it queues. Keys on their way
+//! count as being where they go to; that they have arrived is for whoever sends the commands to see to.
 
 use super::{Scratch, place_keyless, sort};
 use crate::command::{self, Command, Keys, NumKeysRule};
 use crate::error;
 use crate::resp::Args;
-use crate::topology::{NodeIndex, Owner, Topology};
+use crate::topology::{NodeIndex, Topology};
 
 /// The node of the commands so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Together {
     ) -> Result<(), String> {
         let mut fixed = self.fixed;
         let mut lies_with = |name: &[u8]| {
-            let Owner::Node(node) = topology.owner(name);
+            let node = topology.owner(name).home();
             if *fixed.get_or_insert(node) == node { Ok(()) } else { Err(error::CROSSSLOT.to_owned()) }
         };
         if is_publish(command) {
@@ -79,6 +80,7 @@ mod tests {
     use crate::resp::Span;
     use crate::resp::encode;
     use crate::settings::{NodeSpec, TopologySpec};
+    use crate::topology::Owner;
     use ringway_ring::RingConfig;
 
     fn topology() -> Topology {

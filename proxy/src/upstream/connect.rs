@@ -38,6 +38,7 @@ impl<T: ReplyTo + 'static> Link<T> {
             let (fences, count) = self.fences.recent(Instant::now());
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
+                name: None,
                 lane: self.lane,
                 fences: &fences,
                 scripts: &self.context.scripts.all(),

@@ -1,10 +1,12 @@
 //! What the links of a worker have in common.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::exchange::ReplyTo;
+use super::greeting::Fences;
 use super::link::Link;
 use super::pace::Paces;
 use super::tracking::Trackers;
@@ -13,6 +15,7 @@ use crate::net::Tls;
 use crate::scripts::Scripts;
 use crate::seldom::Seldom;
 use crate::settings::Timeouts;
+use crate::topology::NodeAddress;
 use crate::turn::Turn;
 
 /// What all links of a worker share.
@@ -39,8 +42,20 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     pub(crate) trackers: Trackers<T>,
     /// A node was busy for so long that commands for it were refused.
     pub(crate) said_busy: Seldom,
+    /// Connections that were given up, by the address of the server: a node that leaves and comes back, or whose keys
+    /// move away, is not to run late what it was sent before.
+    pub(crate) fences: RefCell<HashMap<String, Fences>>,
     /// Links with something to write at the end of the turn.
     pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
     /// Where all links read to: nothing stays in it between two turns.
     pub(crate) buffer: RefCell<Box<[u8]>>,
+}
+
+impl<T: ReplyTo> LinkContext<T> {
+    /// The connections to the server at `address` that were given up.
+    pub(crate) fn fences_of(&self, address: &str) -> Fences {
+        let mut known = self.fences.borrow_mut();
+        known.retain(|_, fences| fences.is_in_use());
+        known.entry(NodeAddress::key(address)).or_default().clone()
+    }
 }

@@ -57,19 +57,24 @@ pub(crate) enum Patience {
     Unlimited,
 }
 
+/// Why [`Dedicated::gather`] gives up on a reply.
+pub(crate) const TOO_LONG: &str = "its reply is too long";
+
 /// Opens the connections of one pool.
-pub(super) struct Dialer {
-    pub(super) spec: Arc<NodeSpec>,
-    pub(super) stats: Arc<NodeStats>,
-    pub(super) fences: Fences,
-    pub(super) scripts: Arc<Scripts>,
-    pub(super) tls: Arc<Tls>,
-    pub(super) timeouts: Timeouts,
-    pub(super) lane: Lane,
+pub(crate) struct Dialer {
+    pub(crate) spec: Arc<NodeSpec>,
+    pub(crate) stats: Arc<NodeStats>,
+    pub(crate) fences: Fences,
+    pub(crate) scripts: Arc<Scripts>,
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) lane: Lane,
+    /// What the node is to call the connections, if anything.
+    pub(crate) name: Option<&'static str>,
 }
 
 /// An open connection, in use or not.
-pub(super) struct Line {
+pub(crate) struct Line {
     stream: Stream,
     stats: Arc<NodeStats>,
     fences: Fences,
@@ -102,6 +107,7 @@ impl ManageConnection for Dialer {
             let (fences, _) = self.fences.recent(born);
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
+                name: self.name,
                 lane: self.lane,
                 fences: &fences,
                 scripts: &self.scripts.all(),
@@ -152,7 +158,7 @@ impl ErrorSink<String> for LastError {
 
 /// The free connections of one worker to one node in one lane.
 #[derive(Clone)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     pool: bb8::Pool<Dialer>,
     last_error: LastError,
     /// Leave to be among those for whom a connection is opened.
@@ -160,7 +166,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(dialer: Dialer) -> Self {
+    pub(crate) fn new(dialer: Dialer) -> Self {
         let last_error = LastError::default();
         let pool = bb8::Pool::builder()
             .max_size(MOST)
@@ -174,7 +180,7 @@ impl Pool {
     }
 
     /// Gives up at once when there is `trouble`, if it is told of it.
-    pub(super) async fn get(&self, mut trouble: Option<watch::Receiver<Trouble>>) -> Result<Dedicated, Lost> {
+    pub(crate) async fn get(&self, mut trouble: Option<watch::Receiver<Trouble>>) -> Result<Dedicated, Lost> {
         let not_sent = |why: String| Lost { fate: Fate::NotSent, why };
         if let Some(why) = trouble.as_mut().and_then(|trouble| trouble.borrow_and_update().clone()) {
             return Err(not_sent(why.to_string()));
@@ -360,7 +366,7 @@ impl Dedicated {
                 ReplyScan::Partial(used) => scanned += used,
             }
             if self.partial.len() > most {
-                return Err(unknown("its reply is too long".into()));
+                return Err(unknown(TOO_LONG.into()));
             }
             self.read(patience).await?;
         }

@@ -84,6 +84,11 @@ impl Fences {
         }
     }
 
+    /// Whether somebody else has them, or there are some to be named.
+    pub(super) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1 || self.newest().is_some_and(|newest| newest.elapsed() < Self::KEEP)
+    }
+
     /// When the last one was given up.
     pub(crate) fn newest(&self) -> Option<Instant> {
         self.given_up().known.back().map(|(at, _)| *at)
@@ -117,6 +122,8 @@ impl Fences {
 /// What a connection says first.
 pub(crate) struct Greeting<'a> {
     pub(crate) credentials: &'a Credentials,
+    /// What the node is to call the connection, if anything.
+    pub(crate) name: Option<&'static str>,
     pub(crate) lane: Lane,
     pub(crate) fences: &'a [Identity],
     pub(crate) scripts: &'a [Known],
@@ -138,6 +145,7 @@ pub(super) enum Step {
     Auth,
     Hello,
     Select,
+    Name,
     ClientId,
     ClientInfo,
     Fence,
@@ -197,7 +205,7 @@ pub(super) fn introduce(out: &mut Vec<u8>, protocol: Protocol, credentials: &Cre
 }
 
 fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Server>) -> Vec<Step> {
-    let Greeting { credentials, lane, fences, scripts, tracking } = *greeting;
+    let Greeting { credentials, name, lane, fences, scripts, tracking } = *greeting;
     let mut steps = Vec::from_iter(introduce(out, lane.protocol, credentials));
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
         encode::request(out, words);
@@ -208,6 +216,9 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Ser
     };
     if lane.database != 0 {
         request(Step::Select, &["SELECT", &lane.database.to_string()]);
+    }
+    if let Some(name) = name {
+        request(Step::Name, &["CLIENT", "SETNAME", name]);
     }
     request(Step::ClientId, &["CLIENT", "ID"]);
     request(Step::ClientInfo, &["CLIENT", "INFO"]);
@@ -232,7 +243,7 @@ pub(super) fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         // its disk is full, which concerns writes alone
         (Step::Ping, reply) if reply.starts_with(b"-MISCONF ") => Ok(()),
         // without them there is no fence, which only a stalled node would need
-        (Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
+        (Step::Name | Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
         // a script that is none, or that the node refuses: EVALSHA will say so; a library that the node has already
         (Step::Script, _) => Ok(()),
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
@@ -332,6 +343,7 @@ mod tests {
         let lane = Lane { database: 3, ..Lane::default() };
         let greeting = Greeting {
             credentials: &Credentials::default(),
+            name: None,
             lane,
             fences: &[fence],
             scripts: &scripts,

@@ -309,6 +309,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         }
     }
 
+    /// Whether something that was asked for by `then` is not answered.
+    pub(crate) fn awaits_since(&self, then: Instant) -> bool {
+        self.exchange.borrow().awaits_since(then)
+    }
+
     /// Bytes of memory that the connection holds; gives back what an idle one has no use for.
     pub(crate) fn held_bytes(&self) -> usize {
         self.exchange.borrow_mut().held_bytes()

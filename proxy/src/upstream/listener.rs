@@ -220,6 +220,7 @@ impl<A: Audience + 'static> Listener<A> {
             let stream = stream.map_err(|error| error.to_string())?;
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
+                name: None,
                 lane: Lane { protocol: PROTOCOL, ..Lane::default() },
                 fences: &[],
                 scripts: &[],

@@ -30,8 +30,9 @@ mod tracking;
 
 pub(crate) use block::{error_line, explained, refusal};
 pub(crate) use context::LinkContext;
-pub(crate) use dedicated::{Dedicated, Lost, Patience};
+pub(crate) use dedicated::{Dedicated, Dialer, Lost, Patience, Pool, TOO_LONG};
 pub(crate) use exchange::{ReplyTo, When};
+pub(crate) use greeting::{Fences, Identity};
 pub(crate) use hearing::Message;
 pub(crate) use link::{Link, Sent};
 pub(crate) use listener::{Audience, ListenContext, Listener};
@@ -50,8 +51,6 @@ use tokio::sync::watch;
 use crate::resp::{Protocol, encode};
 use crate::settings::NodeSpec;
 use crate::stats::NodeStats;
-use dedicated::{Dialer, Pool};
-use greeting::Fences;
 use siblings::Siblings;
 use tracking::Ear;
 
@@ -105,13 +104,14 @@ const ERRAND_BYTES: usize = 4096;
 impl<T: ReplyTo + 'static> Node<T> {
     /// Starts to connect at once, so that the first command finds a connection.
     pub(crate) fn start(spec: Arc<NodeSpec>, stats: Arc<NodeStats>, context: Rc<LinkContext<T>>) -> Self {
+        let fences = context.fences_of(&spec.address);
         let node = Self {
             spec,
             stats,
             links: RefCell::default(),
             others: RefCell::default(),
             pools: RefCell::default(),
-            fences: Fences::default(),
+            fences,
             siblings: Siblings::default(),
             trouble: watch::Sender::default(),
             errands: tokio::sync::Mutex::default(),
@@ -187,6 +187,7 @@ impl<T: ReplyTo + 'static> Node<T> {
                 tls: Arc::clone(&self.context.tls),
                 timeouts: self.context.timeouts,
                 lane,
+                name: None,
             })
         });
         pool.clone()
@@ -227,6 +228,11 @@ impl<T: ReplyTo + 'static> Node<T> {
         if let Some(words) = connection.kill_words() {
             siblings::fence(&self.siblings, &words, |_| true);
         }
+    }
+
+    /// As [`Node::fence`], for a connection that somebody else has given up.
+    pub(crate) fn fence_off(&self, identity: &Identity) {
+        siblings::fence(&self.siblings, &identity.kill_words(), |link| identity.is_known_to(link.server()));
     }
 
     /// Tells when the node becomes usable, be it again or still, and when it does no longer.

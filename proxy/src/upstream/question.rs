@@ -31,8 +31,14 @@ pub(crate) async fn ask_once<const N: usize>(
     let asked = async {
         let stream = Stream::connect(&spec.address, tls).await.map_err(|error| error.to_string())?;
         let credentials = &spec.credentials;
-        let greeting =
-            Greeting { credentials, lane: Lane::default(), fences: &[], scripts: &[], tracking: None };
+        let greeting = Greeting {
+            credentials,
+            name: None,
+            lane: Lane::default(),
+            fences: &[],
+            scripts: &[],
+            tracking: None,
+        };
         greet(&stream, &greeting).await?;
         write_all(&stream, &requests.concat()).await.map_err(|error| error.to_string())?;
         read(&stream, most).await

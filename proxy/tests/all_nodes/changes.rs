@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use ringway_proxy::settings::NodeSpec;
-use ringway_proxy::topology::Owner;
 
 use crate::cluster::Cluster;
 use crate::command_server::{Connection, Server, Value};
@@ -25,7 +24,7 @@ fn begin(client: &mut Connection, pages: usize) -> (String, BTreeSet<String>) {
 fn owners(cluster: &Cluster, count: usize) -> Vec<String> {
     let topology = cluster.control.topology();
     let name = |key: String| {
-        let Owner::Node(node) = topology.owner(key.as_bytes());
+        let node = topology.owner(key.as_bytes()).home();
         topology.node(node).expect("known").name.clone()
     };
     (0..count).map(|at| name(format!("key:{at}"))).collect()

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringway_proxy::topology::Owner;
-
 use crate::cluster::Cluster;
 use crate::command_server::Value;
 
@@ -57,7 +55,7 @@ fn randomkey_is_weighted_by_the_size_of_the_nodes() {
     cluster.fill(2000);
     let topology = cluster.control.topology();
     let owner = |key: &str| {
-        let Owner::Node(node) = topology.owner(key.as_bytes());
+        let node = topology.owner(key.as_bytes()).home();
         usize::from(node.0)
     };
     // node 0 keeps a tenth of its keys

@@ -66,7 +66,7 @@ async fn start(args: &DevArgs, nodes: &mut Nodes) -> Result<Running, Failure> {
         tls: None,
         metrics_listen: None,
     };
-    Running::start(settings, admin, Inherited::default(), |_| ()).await
+    Running::start(settings, admin, Inherited::default(), |_| false).await
 }
 
 /// Says what to try, waits for a signal, tells when a node ends before that.

@@ -5,6 +5,7 @@ use crate::command::{self, Command, Local, Route, Transaction};
 use crate::resp::request::{RequestBounds, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::route::Scratch;
+use crate::route::arrived::{Traveller, travellers};
 use crate::route::together::{Together, is_publish};
 use crate::topology::Topology;
 
@@ -86,6 +87,25 @@ impl Queue {
         Ok(together)
     }
 
+    /// Keys of the commands that are on their way by `topology`; `row` finds a command as it was found when it was queued.
+    ///
+    /// # Errors
+    /// One of the commands is no longer known, so that nobody can tell its keys.
+    pub(super) fn travellers(
+        &self,
+        topology: &Topology,
+        scratch: &mut Scratch,
+        row: impl Fn(&Args<'_>) -> Option<&'static Command>,
+    ) -> Result<Vec<Traveller>, ()> {
+        let mut keys = Vec::new();
+        each_request(&self.block[MULTI.len()..], |args| {
+            let command = row(&args).ok_or(())?;
+            travellers(topology, command, &args, scratch, &mut keys);
+            Ok(())
+        })?;
+        Ok(keys)
+    }
+
     /// A command was refused; what was queued is let go.
     pub(super) fn fail(&mut self) {
         self.failed = true;
@@ -160,8 +180,7 @@ mod tests {
     use super::*;
     use crate::error;
     use crate::resp::encode;
-    use crate::settings::{NodeSpec, TopologySpec};
-    use crate::topology::Owner;
+    use crate::settings::{NodeSpec, Origin, TopologySpec};
     use ringway_ring::RingConfig;
 
     const LIMIT: usize = 1 << 20;
@@ -182,8 +201,7 @@ mod tests {
     }
 
     fn owner(topology: &Topology, key: &str) -> u16 {
-        let Owner::Node(node) = topology.owner(key.as_bytes());
-        node.0
+        topology.owner(key.as_bytes()).home().0
     }
 
     #[test]
@@ -226,6 +244,25 @@ mod tests {
         assert_eq!(queue.place(&after, &mut Scratch::new(16)).unwrap_err(), error::CROSSSLOT);
         assert_eq!(add(&mut queue, &after, &["GET", &stays], LIMIT).unwrap_err(), error::CROSSSLOT);
         assert!(queue.place(&before, &mut Scratch::new(16)).is_ok());
+    }
+
+    #[test]
+    fn keys_of_a_command_that_only_nodes_know_are_on_their_way_too() {
+        let spec = |address: &str| TopologySpec {
+            ring: RingConfig::default(),
+            nodes: vec![NodeSpec::new("a", address)],
+        };
+        let origin = Origin { former: spec("h:1"), former_is_right: true };
+        let topology = Topology::build_moving(2, spec("h:2"), Some(origin)).unwrap();
+        let (set, scratch) = (command::find_full(b"set").unwrap(), &mut Scratch::new(16));
+        let mut frame = Vec::new();
+        encode::request(&mut frame, &["JSON.SET", "document", "$"]);
+        let mut queue = Queue::default();
+        each_request(&frame, |args| queue.add(&topology, set, &args, scratch, LIMIT).map(drop)).unwrap();
+        let learned = |args: &Args<'_>| (args.get(0) == Some(b"JSON.SET")).then_some(set);
+        let keys = queue.travellers(&topology, scratch, learned).unwrap();
+        assert_eq!(keys.iter().map(|one| &*one.key).collect::<Vec<_>>(), [b"document"]);
+        assert!(queue.travellers(&topology, scratch, |args| command::resolve(args).ok()).is_err());
     }
 
     #[test]

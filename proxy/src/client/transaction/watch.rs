@@ -14,6 +14,7 @@ use std::time::Instant;
 use super::Watch;
 use super::queue::{Queue, each_request};
 use crate::client::exclusive::{Noted, Permit, TOO_MANY, permit, run};
+use crate::client::moving::{self, Gate};
 use crate::client::session::refuse;
 use crate::client::{Client, Inner, SlotRef};
 use crate::command::{self, Command};
@@ -22,6 +23,7 @@ use crate::resp::Args;
 use crate::route::Scratch;
 use crate::route::together::Together;
 use crate::stats::Outcome;
+use crate::topology::{Owner, Topology};
 use crate::upstream::{Dedicated, Lane, Lost, Node, Patience, ReplyTo, error_line, explained, refusal};
 use crate::worker::Routes;
 
@@ -68,12 +70,29 @@ impl Watching {
             let command = command::resolve(&args).map_err(|error| error.to_string())?;
             together.add(&routes.topology, command, &args, scratch)
         });
-        let node = together.fixed().filter(|_| placed.is_ok());
+        // one that was on its way may have been written where nobody watched it, also when it is called back
+        let node =
+            together.fixed().filter(|_| placed.is_ok() && !self.is_on_its_way(&routes.topology, scratch));
         let holds = node.is_some_and(|node| Rc::ptr_eq(&routes.node(node), &self.node));
         if holds {
             self.epoch = routes.topology.epoch();
         }
         holds
+    }
+
+    /// Whether a watched key has moved, or is to move, with the change that made this topology.
+    fn is_on_its_way(&self, topology: &Topology, scratch: &mut Scratch) -> bool {
+        let mut moves = false;
+        let looked_at = each_request(&self.requests, |args| {
+            let command = command::resolve(&args).map_err(drop)?;
+            moves |= command::key_positions(command, &args, &mut scratch.keys).is_err()
+                || scratch.keys.iter().any(|at| {
+                    let key = args.get(*at as usize).unwrap_or_default();
+                    matches!(topology.owner(key), Owner::Moving { .. })
+                });
+            Ok::<(), ()>(())
+        });
+        moves || looked_at.is_err()
     }
 
     /// Whether commands that lie `together` can run on the connection that watches.
@@ -107,6 +126,18 @@ pub(super) fn watch(
     if !inner.pipeline.is_empty() {
         inner.session.hold();
         return false;
+    }
+    {
+        let routes = client.worker.routes();
+        let scratch = &mut *client.worker.scratch.borrow_mut();
+        match moving::gate(client, inner, &routes.topology, command, &args, scratch) {
+            Gate::Open => {}
+            Gate::Waits => return false,
+            Gate::Refused(text) => {
+                refuse(client, inner, command, &text);
+                return true;
+            }
+        }
     }
     let (node, epoch) = match prepare(client, inner, command, args) {
         Ok(Some(found)) => found,
@@ -211,16 +242,19 @@ fn prepare(
     Ok(Some((node, routes.topology.epoch())))
 }
 
-/// Sends a whole transaction on the connection that watches. Nothing of this client waits before it.
+/// Sends a whole transaction on the connection that watches, by the topology of `epoch`. Nothing of this client waits
+/// before it.
 pub(super) fn exec(
     client: &Rc<Client>,
     inner: &mut Inner,
     command: &'static Command,
     mut watching: Box<Watching>,
     queue: Queue,
+    epoch: u64,
 ) {
     let commands = queue.commands();
     let block = queue.into_block();
+    let running = Cell::new(Some(client.worker.epochs.begin(epoch)));
     let patience = Patience::Limited(client.worker.shared.settings.timeouts.operation);
     run(client, inner, block.len(), false, |to| async move {
         let started = Instant::now();
@@ -240,6 +274,9 @@ pub(super) fn exec(
                 let queued = connection.gather(SHORT_BYTES, patience).await?;
                 error = error.or_else(|| error_line(&queued));
             }
+            // with the first byte of its reply it has run, however slowly the client takes it
+            connection.begins(patience).await?;
+            running.take();
             if error.is_none() {
                 return connection.reply(&noted, patience).await;
             }

@@ -18,6 +18,7 @@
 //! What goes again stands before everything that was not begun, in its order.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::{Entry, Exchange, Other, ReplyTo};
 use crate::error::Fate;
@@ -96,6 +97,11 @@ impl<T: ReplyTo> Exchange<T> {
     pub(crate) fn awaits_doubtful(&self) -> bool {
         let written = self.queue.iter().take_while(|entry| entry.end <= self.out.written());
         written.into_iter().any(|entry| entry.asker().is_some() && !entry.may_repeat())
+    }
+
+    /// Whether something that was asked for by `then` is not answered, whatever became of its connection.
+    pub(crate) fn awaits_since(&self, then: Instant) -> bool {
+        self.queue.iter().any(|entry| entry.at <= then && entry.asker().is_some())
     }
 
     /// Who waits for something that was written whole and may have changed something.
