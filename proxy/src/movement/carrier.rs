@@ -18,6 +18,7 @@ use super::engine::Done;
 use super::status::{MovementStatus, SourceStatus};
 use super::wires::{Trouble, Wires, said};
 use crate::control::Shared;
+use crate::essential::Essential;
 use crate::limits::{CARRIED_KEYS, CARRIED_SCAN_COUNT};
 use crate::resp::reply::{bulk, elements};
 use crate::route::arrived::Traveller;
@@ -101,6 +102,7 @@ pub(super) struct Carrier {
 impl Carrier {
     /// Carries until it is told to stop.
     pub(super) async fn run(mut self) {
+        let _essential = Essential::new("a carrier of keys", &self.shared.failed);
         let mut stop = self.stop.clone();
         let mut rounds = Rounds::default();
         while !*stop.borrow() {
