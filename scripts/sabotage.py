@@ -287,25 +287,11 @@ BUGS = (
         end_to_end("moving_faults::i3_a_copy"),
     ),
     Bug(
-        "what nobody carries any more counts as arrived",
-        "proxy/src/client/moving.rs",
-        "Err(_) => tokio::time::sleep(ASK_AGAIN).await,",
-        "Err(_) => return Ok(()),",
-        end_to_end("moving_faults::i4_whoever_waits"),
-    ),
-    Bug(
         "keys in databases beside the first stay behind",
         "proxy/src/movement/carrier.rs",
         "lines().filter_map(number).collect())",
         "lines().filter_map(number).take(1).collect())",
         end_to_end("moving::f1_what_waits", "moving_faults::f1_commands_of_every_kind"),
-    ),
-    Bug(
-        "a node that was started again is believed as before",
-        "proxy/src/movement/batch.rs",
-        "self.former_is_right && !self.server.was_replaced()",
-        "self.former_is_right",
-        end_to_end("moving_faults::f3_a_node"),
     ),
     Bug(
         "whoever hands over does not wait for what it has sent",
