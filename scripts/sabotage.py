@@ -287,6 +287,20 @@ BUGS = (
         end_to_end("moving_faults::i3_a_copy"),
     ),
     Bug(
+        "what nobody carries any more counts as arrived",
+        "proxy/src/client/moving.rs",
+        "Err(_) => tokio::time::sleep(ASK_AGAIN).await,",
+        "Err(_) => return Ok(()),",
+        end_to_end("moving_restarts::i4_whoever_waits_for_a_carrier"),
+    ),
+    Bug(
+        "a node that was started again is believed as before",
+        "proxy/src/movement/batch.rs",
+        "self.former_is_right && !self.server.was_replaced()",
+        "self.former_is_right",
+        end_to_end("moving_restarts::f3_a_node"),
+    ),
+    Bug(
         "keys in databases beside the first stay behind",
         "proxy/src/movement/carrier.rs",
         "lines().filter_map(number).collect())",
@@ -298,7 +312,7 @@ BUGS = (
         "proxy/src/movement/engine.rs",
         "    if topology.former().is_some() {\n        let limit",
         "    if false {\n        let limit",
-        end_to_end("moving_faults::f4_who_hands_over"),
+        end_to_end("moving_restarts::f4_who_hands_over"),
     ),
 )
 

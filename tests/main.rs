@@ -42,6 +42,7 @@ mod monitor;
 mod moving;
 mod moving_faults;
 mod moving_processes;
+mod moving_restarts;
 mod new_commands;
 mod node_errors;
 mod pipeline;

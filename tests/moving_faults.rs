@@ -12,7 +12,7 @@ use crate::support::frame::bulk_request;
 use crate::support::harness::specs;
 use crate::support::{Cluster, Harness, RawClient, RedisServer, StopAtEnd, wait_for};
 
-fn joined(cluster: &Cluster, server: &RedisServer) -> Vec<NodeSpec> {
+pub(crate) fn joined(cluster: &Cluster, server: &RedisServer) -> Vec<NodeSpec> {
     let new = NodeSpec::new(format!("cache-{}", cluster.nodes.len() + 1), server.address());
     specs(&cluster.nodes).into_iter().chain([new]).collect()
 }
@@ -375,93 +375,4 @@ fn i4_what_was_not_carried_yet_is_right_where_it_is() {
     cluster.wait_moved();
     assert_eq!(third.dbsize(), 0);
     all_there(&mut client, 20_000, &HashMap::new());
-}
-
-#[test]
-fn i4_whoever_waits_when_carriers_stop_is_not_told_that_a_key_is_gone() {
-    let cluster = Cluster::start_with(2, |settings| settings.threads = 2);
-    let third = RedisServer::start();
-    let mut client = cluster.client();
-    fill(&mut client, 20_000);
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let _stopping = StopAtEnd(&stop);
-        for id in 0..6 {
-            let (mut client, stop) = (cluster.client(), &stop);
-            scope.spawn(move || {
-                for round in 0usize.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let key = format!("key:{}", (round * 7919 + id * 3203) % 20_000);
-                    let reply = client.text(&["GET", &key]);
-                    assert!(reply.contains("value") || reply.starts_with("-NOTSENT"), "{key}: {reply}");
-                }
-            });
-        }
-        cluster.apply_and_move(joined(&cluster, &third)).expect("a change");
-        for round in 0..30 {
-            std::thread::sleep(Duration::from_millis(5 + round % 7));
-            cluster.control().hold(Some("a test"));
-            cluster.control().hold(None);
-        }
-        cluster.wait_moved();
-    });
-    all_there(&mut client, 20_000, &HashMap::new());
-}
-
-#[test]
-fn f3_a_node_that_is_started_again_with_old_values_does_not_bring_them_back() {
-    let mut cluster = Cluster::start_with(2, |settings| settings.threads = 2);
-    let third = RedisServer::start();
-    let mut client = cluster.client();
-    fill(&mut client, 30_000);
-    let _: () = cluster.nodes[0].call(&["SAVE"]);
-    let on_first: Vec<String> = cluster.keys_of("cache-1", "key:").take(4_000).collect();
-    cluster.apply_and_move(joined(&cluster, &third)).expect("a change");
-    wait_for("some keys to have moved", || cluster.control().movement().is_some_and(|one| one.moved > 1_000));
-    let mut written = HashMap::new();
-    for key in on_first.iter().filter(|key| cluster.owner(key) == "cache-3").take(300) {
-        let at: usize = key.trim_start_matches("key:").parse().expect("a number");
-        if at < 30_000 {
-            assert_eq!(client.text(&["SET", key, "newer"]), "+OK\r\n");
-            written.insert(at, "newer".to_owned());
-        }
-    }
-    assert!(
-        cluster.control().movement().is_some_and(|one| one.is_running()),
-        "it is to restart in the midst"
-    );
-    cluster.server_mut("cache-1").restart();
-    cluster.wait_usable("cache-1");
-    cluster.wait_moved();
-    all_there(&mut client, 30_000, &written);
-    assert!(written.len() > 100, "{}", written.len());
-}
-
-#[test]
-fn f4_who_hands_over_waits_for_what_was_sent_before() {
-    let (former, next) = (RedisServer::start(), RedisServer::start());
-    let wire = ByteProxy::start(&former.address());
-    let harness = Harness::in_front_of(&[("n", wire.address())]);
-    harness.wait_usable("n");
-    let mut client = harness.client();
-    assert_eq!(client.text(&["SET", "counter", "5"]), "+OK\r\n");
-    wire.hold_requests();
-    client.send_command(&["INCR", "counter"]);
-    std::thread::sleep(Duration::from_millis(50));
-    harness.apply_and_move(vec![NodeSpec::new("n", next.address())]).expect("a change");
-    harness.control().hold(Some("a test"));
-    let rests = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            harness.block_on(harness.control().movement_rests());
-            rests.store(true, Ordering::Relaxed);
-        });
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(!rests.load(Ordering::Relaxed), "the next process would carry what is still written here");
-        wire.release_requests();
-        assert_eq!(client.text_reply(), ":6\r\n");
-        wait_for("it to rest", || rests.load(Ordering::Relaxed));
-    });
 }
