@@ -7,17 +7,17 @@
 //! supplies is not copied here: such a node says so, and takes it from there at the next start. The placement is kept
 //! too, because the data lies where it put them.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ringway_proxy::settings::{Credentials, NodeSpec, Origin, Secret, TopologySpec};
+pub(crate) use ringway_admin::form::{Known, known};
+use ringway_admin::form::{NodeForm, OriginForm, RingForm, TopologyForm};
+use ringway_proxy::settings::{Origin, TopologySpec};
 use ringway_proxy::topology::Topology;
-use ringway_ring::{HashTag, KeyHash, Placement, RingConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::config::problem::{Problem, Problems, shown};
+use crate::config::problem::{Problem, Problems};
 use crate::config::read_text;
 
 /// Number of this file's form; another one is refused.
@@ -29,59 +29,11 @@ const FORMAT: u32 = 1;
 struct Kept {
     format: u32,
     epoch: u64,
-    ring: KeptRing,
-    nodes: Vec<KeptNode>,
+    ring: RingForm,
+    nodes: Vec<NodeForm>,
     /// Only while keys are on their way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<KeptOrigin>,
-}
-
-/// Where keys come from that are on their way.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeptOrigin {
-    former_is_right: bool,
-    ring: KeptRing,
-    nodes: Vec<KeptNode>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeptRing {
-    placement: String,
-    key_hash: Option<String>,
-    points: u32,
-    seed: u64,
-    hash_tag: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeptNode {
-    name: String,
-    address: String,
-    weight: u32,
-    credentials: KeptCredentials,
-}
-
-/// Where a node's password comes from.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum KeptCredentials {
-    /// The node had none, neither here nor in the configuration file.
-    None,
-    /// The node of this name in the configuration file has it.
-    Configuration,
-    /// Applied over HTTP, other than what the configuration file says.
-    Here { username: Option<String>, password: Option<String> },
-}
-
-/// What the configuration file supplies, by node.
-pub(crate) type Known = HashMap<String, Credentials>;
-
-/// The credentials of a configuration's nodes.
-pub(crate) fn known(nodes: &[NodeSpec]) -> Known {
-    nodes.iter().map(|node| (node.name.clone(), node.credentials.clone())).collect()
+    origin: Option<OriginForm>,
 }
 
 /// A topology that was kept, and the epoch it had.
@@ -119,44 +71,10 @@ pub(crate) fn read(path: &Path, known: &Known) -> Result<Option<Restored>, Probl
     if kept.format != FORMAT {
         return Err(refused(format!("the topology has format {}, this version reads {FORMAT}", kept.format)));
     }
-    let spec = restore(kept.ring, kept.nodes, known).map_err(refused)?;
-    let origin = kept.origin.map(|KeptOrigin { former_is_right, ring, nodes }| {
-        restore(ring, nodes, known).map(|former| Origin { former, former_is_right })
-    });
-    let origin = origin.transpose().map_err(refused)?;
+    let form = TopologyForm { ring: kept.ring, nodes: kept.nodes, origin: kept.origin };
+    let (spec, origin) = form.restore(known).map_err(refused)?;
     Topology::build_moving(epoch, spec.clone(), origin.clone()).map_err(|why| refused(why.to_string()))?;
     Ok(Some(Restored { spec, origin, epoch }))
-}
-
-fn restore(ring: KeptRing, nodes: Vec<KeptNode>, known: &Known) -> Result<TopologySpec, String> {
-    let key_hash =
-        ring.key_hash.map(|name| name.parse::<KeyHash>()).transpose().map_err(|error| error.to_string())?;
-    let ring = RingConfig {
-        placement: Placement::from_name(&ring.placement, key_hash).map_err(|error| error.to_string())?,
-        points: ring.points,
-        seed: ring.seed,
-        hash_tag: HashTag::parse(&ring.hash_tag).map_err(|error| error.to_string())?,
-    };
-    let nodes = nodes.into_iter().map(|node| restore_node(node, known)).collect::<Result<_, _>>()?;
-    Ok(TopologySpec { ring, nodes })
-}
-
-fn restore_node(node: KeptNode, known: &Known) -> Result<NodeSpec, String> {
-    // what was applied over HTTP stays; else the configuration file, so that a changed password there takes effect
-    let credentials = match (node.credentials, known.get(&node.name)) {
-        (KeptCredentials::Here { username, password }, _) => {
-            Credentials { username, password: password.map(Secret::new) }
-        }
-        (KeptCredentials::None | KeptCredentials::Configuration, Some(credentials)) => credentials.clone(),
-        (KeptCredentials::None, None) => Credentials::default(),
-        (KeptCredentials::Configuration, None) => {
-            return Err(format!(
-                "node '{}' takes its password from the configuration file, which no longer has that node",
-                shown(&node.name)
-            ));
-        }
-    };
-    Ok(NodeSpec { name: node.name, address: node.address, weight: node.weight, credentials })
 }
 
 /// Replaces the file as a whole.
@@ -179,49 +97,16 @@ pub(crate) fn write(path: &Path, topology: &Topology, known: &Known) -> Result<(
 }
 
 fn kept(topology: &Topology, known: &Known) -> Kept {
-    let (ring, nodes) = kept_spec(topology.spec(), known);
-    let origin = topology.origin().map(|Origin { former, former_is_right }| {
-        let (ring, nodes) = kept_spec(&former, known);
-        KeptOrigin { former_is_right, ring, nodes }
-    });
+    let TopologyForm { ring, nodes, origin } = TopologyForm::of(topology, known);
     Kept { format: FORMAT, epoch: topology.epoch(), ring, nodes, origin }
-}
-
-fn kept_spec(TopologySpec { ring, nodes }: &TopologySpec, known: &Known) -> (KeptRing, Vec<KeptNode>) {
-    let node = |node: &NodeSpec| KeptNode {
-        name: node.name.clone(),
-        address: node.address.clone(),
-        weight: node.weight,
-        credentials: kept_credentials(node, known),
-    };
-    let ring = KeptRing {
-        placement: ring.placement.name().to_owned(),
-        key_hash: ring.placement.key_hash().map(|hash| hash.to_string()),
-        points: ring.points,
-        seed: ring.seed,
-        hash_tag: ring.hash_tag.map(|tag| tag.to_string()).unwrap_or_default(),
-    };
-    (ring, nodes.iter().map(node).collect())
-}
-
-fn kept_credentials(node: &NodeSpec, known: &Known) -> KeptCredentials {
-    let none = Credentials::default();
-    let configured = known.get(&node.name).unwrap_or(&none);
-    if node.credentials == none && *configured == none {
-        KeptCredentials::None
-    } else if node.credentials == *configured {
-        KeptCredentials::Configuration
-    } else {
-        KeptCredentials::Here {
-            username: node.credentials.username.clone(),
-            password: node.credentials.password.as_ref().map(|secret| secret.reveal().to_owned()),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use ringway_proxy::settings::{Credentials, NodeSpec, Secret};
+    use ringway_ring::{KeyHash, Placement, RingConfig};
 
     use super::*;
 

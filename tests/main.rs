@@ -32,6 +32,7 @@ mod faults_process;
 mod faults_recovery;
 #[cfg(target_os = "linux")]
 mod faults_streams;
+mod followers;
 mod functions;
 mod hand_over;
 mod keys;

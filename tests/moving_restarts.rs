@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ringway_proxy::settings::NodeSpec;
+use ringway_proxy::settings::{NodeSpec, Timeouts};
 
 use crate::moving_faults::{all_there, fill, joined};
 use crate::support::byte_proxy::ByteProxy;
@@ -46,7 +46,10 @@ fn i4_whoever_waits_when_carriers_stop_is_not_told_that_a_key_is_gone() {
 
 #[test]
 fn i4_whoever_waits_for_a_carrier_that_is_stopped_does_not_go_on_without_it() {
-    let cluster = Cluster::start_with(1, |settings| settings.timeouts.operation = Duration::from_secs(3));
+    let cluster = Cluster::start_with(1, |settings| {
+        // whatever a carrier waits for ends before the client's own patience
+        settings.timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(3) };
+    });
     let next = RedisServer::start();
     let mut client = cluster.client();
     fill(&mut client, 20_000);

@@ -59,7 +59,9 @@ pub(crate) struct ErrorCode(pub(crate) &'static str);
 /// Whether a call may change the topology.
 pub(crate) fn is_change(method: &Method, path: &str) -> bool {
     let reads = *method == Method::GET || *method == Method::HEAD;
-    !reads && path.starts_with("/v1/") && path != "/v1/topology/plan"
+    // what followers say every two seconds changes nothing here
+    let is_said = *method == Method::POST && path.starts_with("/v1/followers/");
+    !reads && path.starts_with("/v1/") && path != "/v1/topology/plan" && !is_said
 }
 
 impl Attempt {
@@ -164,15 +166,20 @@ mod tests {
 
     #[test]
     fn what_only_reads_or_plans_is_no_change() {
-        for (method, path) in
-            [("GET", "/v1/topology"), ("HEAD", "/v1/stats"), ("POST", "/v1/topology/plan"), ("POST", "/x")]
-        {
+        for (method, path) in [
+            ("GET", "/v1/topology"),
+            ("HEAD", "/v1/stats"),
+            ("POST", "/v1/topology/plan"),
+            ("POST", "/x"),
+            ("POST", "/v1/followers/a/keys"),
+        ] {
             assert!(!is_change(&Method::from_bytes(method.as_bytes()).unwrap(), path), "{method} {path}");
         }
         for (method, path) in [
             ("PUT", "/v1/topology"),
             ("POST", "/v1/topology/plan/"),
             ("DELETE", "/v1/nodes/a"),
+            ("DELETE", "/v1/followers/a"),
             ("BREW", "/v1/topology"),
         ] {
             assert!(is_change(&Method::from_bytes(method.as_bytes()).unwrap(), path), "{method} {path}");

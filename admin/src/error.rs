@@ -84,6 +84,7 @@ impl From<ApplyError> for ApiError {
             ApplyError::StillMoving(_) => Self::conflict("still_moving", message),
             ApplyError::NothingMoves => Self::conflict("nothing_moves", message),
             ApplyError::CannotMove(_) => Self::conflict("cannot_move", message),
+            ApplyError::Follows(_) => Self::conflict("follows", message),
             ApplyError::Held(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", message),
             ApplyError::NotKept(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", message),
         }

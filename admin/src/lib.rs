@@ -11,6 +11,7 @@
 //!       sample  keys the nodes really hold, over `pools` (redis + bb8, never the data path)
 //!       movement  keys on their way after a change: how far they are, and their end
 //!       strays  keys that lie where they are not looked for: counted, moved, deleted
+//!       follow  Ringways that serve by the topology of this one, and this one by another's
 //!       report  Change -> movement report, as JSON and as text
 //! ```
 //!
@@ -26,6 +27,8 @@ mod body;
 mod change;
 mod commands;
 mod error;
+pub mod follow;
+pub mod form;
 mod guard;
 #[cfg(test)]
 mod http_tests;

@@ -1,14 +1,37 @@
 //! Every bound of the control plane in one place (law I6), with where it comes from.
 //!
-//! Worst case held at once: [`CONNECTIONS`] × ([`BODY_BYTES`] + [`HEAD_BYTES`]) = 272 MiB, and only by clients that
-//! passed the guard; a connection that has not sent a whole head holds at most [`HEAD_BYTES`]. The listener for metrics
+//! Worst case held at once: [`CONNECTIONS`] × ([`BODY_BYTES`] + [`HEAD_BYTES`]) = 544 MiB, and only by clients that
+//! passed the guard (so many because a hundred followers have up to four each); a connection that has not sent a whole head holds at most [`HEAD_BYTES`]. The listener for metrics
 //! reads no body: 4 MiB more. Work on strays holds the values in hand, [`STRAYS_BYTES`] or one of [`STRAY_BYTES`], as they
 //! were read and as they are written.
 
 use std::time::Duration;
 
+/// How long a follower that has nothing new to say waits for something new.
+pub const FOLLOWER_WAIT: Duration = Duration::from_secs(2);
+/// How long it waits for what is under way before it says again that it lives.
+pub const FOLLOWER_SETTLES: Duration = Duration::from_millis(500);
+/// For a connection to a leader.
+pub const LEADER_CONNECT_TIME: Duration = Duration::from_secs(1);
+/// For a leader's answer, beyond what it was told to wait.
+pub const LEADER_TIME: Duration = Duration::from_secs(2);
+/// After a leader was not reached.
+pub const LEADER_AGAIN: Duration = Duration::from_millis(100);
+/// Longest answer of a leader, in bytes: twice a thousand nodes with long names and passwords.
+pub const TOLD_BYTES: usize = 4 << 20;
+/// Keys that a follower asks for at once.
+pub const KEYS_ASKED_FOR: usize = 512;
+/// Bytes of their names; in base64 they fit into [`BODY_BYTES`].
+pub const KEYS_BYTES: usize = 512 * 1024;
+/// Requests for keys that a follower makes at the same time.
+pub const KEYS_REQUESTS: usize = 3;
+/// Connections that a follower may say it has given up.
+pub const GIVEN_UP: usize = 4096;
+/// What a follower may say of its trouble, in bytes.
+pub const TROUBLE_BYTES: usize = 1024;
+
 /// Connections at once. When one more comes, the one that has sent no whole request for longest is closed.
-pub const CONNECTIONS: usize = 256;
+pub const CONNECTIONS: usize = 512;
 /// The same of the listener for metrics and health alone.
 pub const METRICS_CONNECTIONS: usize = 64;
 /// Bytes of a request's line and headers.

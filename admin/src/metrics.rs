@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
@@ -14,6 +14,7 @@ use ringway_proxy::stats::{ClosedFor, CommandCount, LATENCY_BOUNDS_US, NodeSnaps
 use ringway_proxy::topology::Topology;
 
 use crate::error::ApiError;
+use crate::follow;
 use crate::guard::Refusals;
 
 type Labels<'a> = &'a [(&'a str, &'a str)];
@@ -80,6 +81,7 @@ impl Metrics {
             self.control.last_moved(),
         ));
         families.extend(movement_families(self.control.movement().as_ref()));
+        families.extend(self.companions(&topology));
         families.push(self.bytes(&snapshot));
         families.extend(subscription_families(&snapshot));
         families.extend(guard_families(&snapshot, self.control.memory_limit()));
@@ -95,6 +97,29 @@ impl Metrics {
         // the encoder refuses families without a metric
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new().encode_to_string(&families).map_err(|error| ApiError::internal(error.to_string()))
+    }
+
+    /// Those that follow this Ringway, and whether it hears the one that it follows.
+    fn companions(&self, topology: &Topology) -> Vec<MetricFamily> {
+        let all = self.control.followers().all_of_them(Instant::now());
+        let row = |state: &'static str| {
+            let in_it = all.iter().filter(|one| follow::state(one, topology.epoch()) == state).count();
+            measured(&[("state", state)], in_it as f64)
+        };
+        let followers = family(
+            "ringway_followers",
+            "Other Ringways that serve by the topology of this one, by state.",
+            MetricType::GAUGE,
+            follow::STATES.into_iter().map(row).collect(),
+        );
+        let in_touch = self.control.follows().map(|_| {
+            gauge(
+                "ringway_follows_in_touch",
+                "Whether the Ringway that this one follows was heard of when it was asked last.",
+                f64::from(u8::from(self.control.hears_leader())),
+            )
+        });
+        std::iter::once(followers).chain(in_touch).collect()
     }
 
     fn bytes(&self, snapshot: &Snapshot) -> MetricFamily {
@@ -133,7 +158,6 @@ impl NodeBytes {
     }
 }
 
-/// What the proxy's bounds hold and whom they hit.
 /// Keys on their way, if any ever were.
 fn movement_families(movement: Option<&MovementStatus>) -> [MetricFamily; 3] {
     let of = |value: fn(&MovementStatus) -> u64| movement.map_or(0.0, |movement| value(movement) as f64);
@@ -156,6 +180,7 @@ fn movement_families(movement: Option<&MovementStatus>) -> [MetricFamily; 3] {
     ]
 }
 
+/// What the proxy's bounds hold and whom they hit.
 fn guard_families(snapshot: &Snapshot, memory_limit: usize) -> Vec<MetricFamily> {
     let counter =
         |name: &str, help: &str, value: u64| family(name, help, MetricType::COUNTER, vec![count(&[], value)]);

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use ringway_proxy::control::{MovementPhase, MovementStatus};
+use ringway_proxy::control::{ApplyError, MovementPhase, MovementStatus};
 use serde::Serialize;
 
 use crate::audit::Attempt;
@@ -85,6 +85,9 @@ impl From<MovementStatus> for Answer {
 /// `GET /v1/movement`.
 pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Response, ApiError> {
     Query::parse(uri.query(), &[])?;
+    if let Some(leader) = api.control.follows() {
+        return Err(ApplyError::Follows(leader).into());
+    }
     let none = || ApiError::new(StatusCode::NOT_FOUND, "no_movement", "no keys were moved with a change yet");
     let status = api.control.movement().ok_or_else(none)?;
     Ok(Json(Answer::from(status)).into_response())

@@ -16,7 +16,7 @@ use crate::pools::Pools;
 use crate::sample::Sampler;
 use crate::settings::AdminSettings;
 use crate::strays::Strays;
-use crate::{change, commands, movement, read, stats, strays};
+use crate::{change, commands, follow, movement, read, stats, strays};
 
 /// What every handler can reach; cheap to clone.
 #[derive(Clone)]
@@ -65,6 +65,9 @@ fn api_router(api: Api) -> Router {
         .route("/v1/nodes/{name}", patch(change::patch_node).delete(change::remove_node))
         .route("/v1/route", get(read::route))
         .route("/v1/movement", get(movement::status).delete(movement::end))
+        .route("/v1/followers", get(follow::all))
+        .route("/v1/followers/{name}", post(follow::report).delete(follow::forget))
+        .route("/v1/followers/{name}/keys", post(follow::bring))
         .route("/v1/strays", get(strays::status).post(strays::begin).delete(strays::stop))
         .route("/v1/stats", get(stats::stats))
         .route("/v1/commands", get(commands::commands));

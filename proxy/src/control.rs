@@ -3,6 +3,7 @@
 //! All changes go through [`Control::apply`], one at a time: epochs never go back (law I8), a change that
 //! cannot be kept is refused before it is seen by anyone, and nobody else writes the topology.
 
+mod following;
 mod moving;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,9 @@ use tokio::sync::watch;
 
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
+pub use following::{Brought, Wanted, epoch_of};
+
+pub use crate::followers::{FollowerRefused, FollowerReport, FollowerStatus, Followers, unique_word};
 use crate::movement::{Movement, Order};
 pub use crate::movement::{MovementPhase, MovementStatus, SourceStatus};
 use crate::net::{Endpoint, Tls};
@@ -29,6 +33,7 @@ use crate::scripts::Scripts;
 use crate::settings::{NodeTls, ServerTls, Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
 use crate::topology::{NodeAddress, Topology, TopologyError};
+pub use crate::upstream::Abandoned;
 use crate::upstream::Paces;
 use crate::versions::NodeVersions;
 use crate::worker::ToWorker;
@@ -123,6 +128,9 @@ pub enum ApplyError {
     /// Another process makes the changes now.
     #[error("this process takes no changes now: {0}")]
     Held(String),
+    /// It serves by the topology of another Ringway.
+    #[error("this Ringway follows {0}: change the topology there")]
+    Follows(String),
 }
 
 type Keep = Box<dyn Fn(&Topology) -> Result<(), String> + Send + Sync>;
@@ -158,7 +166,13 @@ pub(crate) struct Shared {
     pub(crate) memory_closed_at: Mutex<Option<Instant>>,
     /// Keys on their way after a change.
     pub(crate) movement: Movement,
-    /// Whether this process makes no changes now, as [`Changes::held`] says: for those who must not wait for a change.
+    /// Who else serves by this topology.
+    pub(crate) followers: Followers,
+    /// The epoch that holds, for those who wait for another one.
+    epoch: watch::Sender<u64>,
+    /// Whether the leader that is followed was heard of last time.
+    hears_leader: AtomicBool,
+    /// Whether this process makes no changes now, as [`Changes::refuses`] says: for those who must not wait for a change.
     is_held: AtomicBool,
     changes: Mutex<Changes>,
     keep: Mutex<Option<Keep>>,
@@ -179,6 +193,16 @@ struct Changes {
     last_moved: f64,
     /// Why no change is taken now.
     held: Option<String>,
+    /// Whose topology is served by.
+    follows: Option<String>,
+}
+
+impl Changes {
+    /// Why no change is taken now.
+    fn refuses(&self) -> Option<ApplyError> {
+        let follows = self.follows.clone().map(ApplyError::Follows);
+        follows.or_else(|| self.held.clone().map(ApplyError::Held))
+    }
 }
 
 /// What a name means now.
@@ -206,6 +230,7 @@ impl Shared {
         endpoints: Vec<Endpoint>,
     ) -> Self {
         let movement = Movement::of(&topology);
+        let epoch = topology.epoch();
         let is_held = AtomicBool::new(settings.held.is_some());
         let changes = Changes { held: settings.held.clone(), ..Changes::default() };
         Self {
@@ -228,6 +253,9 @@ impl Shared {
             failed: Failed::new(None),
             memory_closed_at: Mutex::default(),
             movement,
+            followers: Followers::default(),
+            epoch: watch::Sender::new(epoch),
+            hears_leader: AtomicBool::new(false),
             is_held,
             changes: Mutex::new(changes),
             keep: Mutex::default(),
@@ -310,6 +338,7 @@ impl Control {
             let _ = worker.sender.send(ToWorker::TopologyChanged);
         }
         self.shared.movement.order(Order::Look);
+        self.shared.epoch.send_replace(done.to.epoch());
         // that keys have arrived is nothing to go back from
         let arrives = done.from.former().is_some() && done.from.spec() == done.to.spec();
         if !arrives {
@@ -330,7 +359,7 @@ impl Control {
     pub fn hold(&self, why: Option<&str>) {
         let mut changes = self.shared.changes();
         changes.held = why.map(str::to_owned);
-        self.shared.is_held.store(why.is_some(), Ordering::Relaxed);
+        self.shared.is_held.store(changes.refuses().is_some(), Ordering::Relaxed);
         drop(changes);
         self.shared.movement.order(Order::Look);
     }

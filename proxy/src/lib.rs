@@ -13,6 +13,7 @@ pub mod command;
 pub mod control;
 mod error;
 mod essential;
+mod followers;
 mod learn;
 pub mod limits;
 pub mod listen;

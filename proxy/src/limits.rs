@@ -105,6 +105,13 @@ pub const LARGEST_CARRIED_BYTES: usize = 128 << 20;
 pub const CARRIED_KEYS: usize = 64;
 /// Keys that a node whose keys move is to look at for one `SCAN`.
 pub const CARRIED_SCAN_COUNT: usize = 500;
+/// Other Ringways that follow this one.
+pub const FOLLOWERS: usize = 100;
+/// After this time without a word of a follower no change is made that relies on it; it says something every two seconds.
+pub const FOLLOWER_SILENCE: Duration = Duration::from_secs(6);
+/// Beyond twice the operation timeout, until all followers serve by a topology to whose nodes keys are to move; else the
+/// change is taken back.
+pub const FOLLOWERS_TIME: Duration = Duration::from_secs(2);
 /// Longest inline command or header line, in bytes (Redis: `PROTO_INLINE_MAX_SIZE`).
 pub const LINE_BYTES: usize = 64 * 1024;
 /// Longest single argument, in bytes (Redis: default of `proto-max-bulk-len`).

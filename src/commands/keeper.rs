@@ -5,8 +5,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ringway_proxy::control::Control;
 use ringway_proxy::settings::TopologySpec;
+use ringway_proxy::topology::Topology;
 
 use crate::config::Config;
+use crate::followers_file;
+use crate::outcome::Failure;
 use crate::topology_file::{self, Known};
 use crate::topology_lock::{Serving, TopologyLock};
 
@@ -27,13 +30,22 @@ pub(crate) struct Keeper {
     pub(crate) base: TopologySpec,
     /// What was wrong with the file when it was looked at last, so that it is told once.
     trouble: String,
+    /// Whether the topology is another Ringway's, which says what is kept.
+    follows: bool,
+    /// Who followed the process before this one.
+    followers: Vec<String>,
 }
 
 impl Keeper {
     /// Takes the lock of the topology file, if there is one and nobody has it. `configured` is the topology of the
     /// configuration file. The file must be read after this.
-    pub(crate) fn new(path: Option<&Path>, configured: TopologySpec) -> Self {
-        let lock = path.and_then(|path| match TopologyLock::open(path) {
+    ///
+    /// # Errors
+    /// The names of those that follow cannot be read.
+    pub(crate) fn new(path: Option<&Path>, configured: TopologySpec, follows: bool) -> Result<Self, Failure> {
+        // whoever follows makes no changes: all its processes keep the same
+        let own = path.filter(|_| !follows);
+        let lock = own.and_then(|path| match TopologyLock::open(path) {
             Ok(lock) => Some(lock),
             Err(error) => {
                 let path = path.display();
@@ -41,7 +53,7 @@ impl Keeper {
                 None
             }
         });
-        let serving = path.and_then(|path| match Serving::by(path) {
+        let serving = own.and_then(|path| match Serving::by(path) {
             Ok(serving) => Some(serving),
             Err(error) => {
                 let path = path.display();
@@ -50,19 +62,32 @@ impl Keeper {
             }
         });
         let known = topology_file::known(&configured.nodes);
-        Self {
+        let names = own.map(|path| followers_file::read(&followers_file::beside(path))).transpose();
+        let followers = names.map_err(Failure::Usage)?.unwrap_or_default();
+        Ok(Self {
             path: path.map(Path::to_path_buf),
             lock,
             serving,
             known: Arc::new(RwLock::new(known)),
             base: configured,
             trouble: String::new(),
-        }
+            follows,
+            followers,
+        })
     }
 
     /// Whether another process keeps the file.
     pub(crate) fn stands_by(&self) -> bool {
         self.lock.as_ref().is_some_and(|lock| !lock.is_held())
+    }
+
+    /// Writes a topology to the file, if there is one.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub(crate) fn keep(&self, topology: &Topology) -> Result<(), String> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        self.path.as_ref().map_or(Ok(()), |path| topology_file::write(path, topology, &known))
     }
 
     /// Keeps what `control` changes; while another process keeps the file, nothing may be changed. Whether one does.
@@ -82,6 +107,9 @@ impl Keeper {
                 Ok(None) => Err(NOT_ALONE.to_owned()),
                 Err(error) => Err(format!("it is not known who else serves by the topology file: {error}")),
             });
+        }
+        if !self.follows {
+            remember_followers(control, &path, self.followers.clone());
         }
         let known = Arc::clone(&self.known);
         control.keep_with(move |topology| {
@@ -117,6 +145,10 @@ impl Keeper {
         self.trouble = trouble;
         if taken.is_ok_and(|taken| taken) {
             tracing::info!("{} is kept by this process from now on", path.display());
+            match followers_file::read(&followers_file::beside(path)) {
+                Ok(names) => remember_followers(control, path, names),
+                Err(why) => tracing::error!("{why}"),
+            }
             control.hold(None);
         }
     }
@@ -131,4 +163,10 @@ impl Keeper {
         let known = topology_file::known(&config.settings.topology.nodes);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
+}
+
+/// Has the names of those that follow kept, and those counted that followed the process before.
+fn remember_followers(control: &Control, topology_file: &Path, names: Vec<String>) {
+    let path = followers_file::beside(topology_file);
+    control.followers().remember(names, move |names| followers_file::write(&path, names));
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod dev;
+mod following;
 pub(crate) mod health;
 pub(crate) mod import;
 mod keeper;

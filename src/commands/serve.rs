@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use ringway_proxy::control::Control;
 use ringway_proxy::listen::Endpoint;
-use ringway_proxy::settings::{NodeSpec, Settings, TopologySpec};
+use ringway_proxy::settings::{NodeSpec, Origin, Secret, Settings, TopologySpec};
 
+use super::following::Following;
 use super::keeper::Keeper;
 use super::running::{Running, Signals, block_on};
 use crate::cli::ConfigArgs;
@@ -28,24 +29,30 @@ pub(crate) fn run(args: &ConfigArgs, logs: &Logs) -> Result<(), Failure> {
     let inherited = Inherited::from_env()?;
     let mut config = config::load(&args.config, Depth::Run)?;
     let base = config.settings.topology.clone();
-    let mut keeper = Keeper::new(config.topology_file.as_deref(), base);
+    let mut keeper = Keeper::new(config.topology_file.as_deref(), base, config.follow.is_some())?;
     let known = topology_file::known(&config.settings.topology.nodes);
-    restore(&mut config, &args.config, &known)?;
+    let is_restored = restore(&mut config, &args.config, &known)?;
     keeper.base = config.settings.topology.clone();
-    block_on(serve(&args.config, config, inherited, keeper, logs))
+    block_on(serve(&args.config, config, inherited, keeper, is_restored, logs))
 }
 
 async fn serve(
     file: &Path,
-    config: Config,
+    mut config: Config,
     inherited: Inherited,
     mut keeper: Keeper,
+    is_restored: bool,
     logs: &Logs,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    let mut following = Following::begin(&mut config, is_restored, &keeper, &mut signals).await?;
     let prepare = |control: &Control| {
         control.count_dropped_log_lines_with(logs.dropped());
-        keeper.watch(control)
+        let stands_by = keeper.watch(control);
+        if let Some(following) = &mut following {
+            following.follow(control);
+        }
+        stands_by
     };
     let running = Running::start(config.settings.clone(), config.admin.clone(), inherited, prepare).await?;
     let pid = std::process::id();
@@ -80,13 +87,17 @@ async fn serve(
         notify::ready();
     }
     notify::stopping();
-    running.drain(&mut signals, || keeper.let_go()).await
+    let drained = running.drain(&mut signals, || keeper.let_go()).await;
+    if let Some(following) = following {
+        following.leave().await;
+    }
+    drained
 }
 
-/// The topology file comes before the nodes of the configuration file.
-fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<(), Failure> {
-    let Some(path) = &config.topology_file else { return Ok(()) };
-    let Some(restored) = topology_file::read(path, known)? else { return Ok(()) };
+/// The topology file comes before the nodes of the configuration file. Whether there is one.
+fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<bool, Failure> {
+    let Some(path) = &config.topology_file else { return Ok(false) };
+    let Some(restored) = topology_file::read(path, known)? else { return Ok(false) };
     let (path, file) = (path.display(), file.display());
     let (written, kept) = (&config.settings.topology, &restored.spec);
     if written.ring != kept.ring {
@@ -107,22 +118,31 @@ fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<(), Failur
             written.nodes.len()
         );
     }
-    if config.settings.node_tls.is_none() && all_nodes(&restored).any(config::tls::is_over_tls) {
-        let tls = config::tls::of_the_system();
-        config.settings.node_tls = Some(tls.map_err(|why| Failure::Usage(format!("{path}: {why}")))?);
-    }
+    let tls = tls_for(&mut config.settings, &restored.spec, restored.origin.as_ref());
+    tls.map_err(|why| Failure::Usage(format!("{path}: {why}")))?;
     if restored.origin.is_some() {
         tracing::info!("keys were on their way to these nodes; they go on");
     }
     config.settings.topology = restored.spec;
     config.settings.origin = restored.origin;
     config.settings.first_epoch = restored.epoch;
-    Ok(())
+    Ok(true)
 }
 
-/// Those of the topology, and those that keys still leave.
-fn all_nodes(restored: &topology_file::Restored) -> impl Iterator<Item = &NodeSpec> {
-    restored.spec.nodes.iter().chain(restored.origin.iter().flat_map(|origin| &origin.former.nodes))
+/// Where nothing is written about it, nodes over TLS are those that the system's authorities have signed for.
+///
+/// # Errors
+/// The system trusts nobody.
+pub(super) fn tls_for(
+    settings: &mut Settings,
+    spec: &TopologySpec,
+    origin: Option<&Origin>,
+) -> Result<(), String> {
+    let mut all = spec.nodes.iter().chain(origin.iter().flat_map(|origin| &origin.former.nodes));
+    if settings.node_tls.is_none() && all.any(config::tls::is_over_tls) {
+        settings.node_tls = Some(config::tls::of_the_system()?);
+    }
+    Ok(())
 }
 
 fn ring_text(ring: &ringway_ring::RingConfig) -> String {
@@ -149,6 +169,13 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
     keeper.reloaded(&config);
     running.change_tls(&config);
     warn_of_expiry(&config);
+    if let Some(leader) = control.follows() {
+        tracing::info!(
+            "reloaded {}: nodes and ring are those of {leader}, which is followed",
+            file.display()
+        );
+        return;
+    }
     let wanted = config.settings.topology;
     if *control.topology().spec() == wanted {
         tracing::info!("reloaded {}: nodes and ring are as they were", file.display());
@@ -218,11 +245,17 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("admin.metrics_listen", running.admin.metrics_listen != wanted.admin.metrics_listen),
         ("admin.read_token", running.admin.read_token != wanted.admin.read_token),
         ("admin.token", running.admin.token != wanted.admin.token),
+        ("follow", follows(running) != follows(wanted)),
         ("topology_file", running.topology_file != wanted.topology_file),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))
     .collect()
+}
+
+/// What of the section `follow` can be compared.
+fn follows(config: &Config) -> Option<(&str, Option<&Secret>, &str)> {
+    config.follow.as_ref().map(|follow| (follow.url.as_str(), follow.token.as_ref(), follow.name.as_str()))
 }
 
 #[cfg(test)]
@@ -241,9 +274,9 @@ mod tests {
         assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
         let after = config(
             "listen: 127.0.0.1:1\nunix_socket: {path: /run/s}\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
-             admin: {listen: '127.0.0.1:2', token: y, read_token: z, metrics_listen: '127.0.0.1:3', open_metrics: true}\ntopology_file: t.json\n",
+             admin: {listen: '127.0.0.1:2', token: y, read_token: z, metrics_listen: '127.0.0.1:3', open_metrics: true}\nfollow: {url: 'http://h:1'}\ntopology_file: t.json\n",
         );
-        let all = "listen unix_socket reuse_port threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token topology_file";
+        let all = "listen unix_socket reuse_port threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token follow topology_file";
         assert_eq!(needs_restart(&before, &after).join(" "), all);
     }
 

@@ -8,6 +8,7 @@
 mod address;
 mod admin;
 mod commands;
+mod follow;
 mod limits;
 mod memory;
 mod nodes;
@@ -24,6 +25,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use ringway_admin::follow::Follow;
 use ringway_proxy::settings::{Settings, TopologySpec};
 use ringway_proxy::topology::Topology;
 
@@ -53,6 +55,7 @@ const FIELDS: &[&str] = &[
     "multi_key",
     "auth",
     "admin",
+    "follow",
     "topology_file",
 ];
 
@@ -63,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) settings: Settings,
     /// Where operators connect.
     pub(crate) admin: AdminConfig,
+    /// Whose topology is served, if it is another Ringway's.
+    pub(crate) follow: Option<Follow>,
     /// Where topologies applied over HTTP are kept.
     pub(crate) topology_file: Option<PathBuf>,
 }
@@ -169,6 +174,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let auth = reader.inner(&at, "auth", &["password"]);
     let password = secrets.read(reader, &auth, "password");
     let admin = admin::admin(reader, &at, secrets, &places);
+    let follow = follow::follow(reader, &at, secrets, &listen);
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
@@ -191,7 +197,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
         allowed_commands,
         multi_key,
     };
-    Config { settings, admin, topology_file }
+    Config { settings, admin, follow, topology_file }
 }
 
 /// What shows only when everything is there: the ring itself.

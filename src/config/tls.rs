@@ -24,6 +24,9 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// The fields that [`server`] reads.
 pub(crate) const SERVER_FIELDS: [&str; 3] = ["certificate", "key", "client_ca"];
 
+/// The fields that [`client`] reads.
+pub(crate) const CLIENT_FIELDS: [&str; 5] = ["ca", "certificate", "key", "verify", "server_name"];
+
 /// The section `tls`.
 pub(crate) struct Clients {
     /// Where clients connect over TLS.
@@ -92,23 +95,31 @@ pub(crate) fn nodes(
     if root.get("node_tls").is_none() && !nodes.iter().any(is_over_tls) {
         return None;
     }
-    let at = reader.inner(root, "node_tls", &["ca", "certificate", "key", "verify", "server_name"]);
-    let verify = reader.choice(&at, "verify", &Verify::ALL, Verify::name);
-    let server_name = reader.text(&at, "server_name").map(str::to_owned);
+    let at = reader.inner(root, "node_tls", &CLIENT_FIELDS);
+    client(reader, &at, secrets)
+}
+
+/// Reads what a server is reached with over TLS. `None` also when files are not read.
+pub(crate) fn client(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>) -> Option<NodeTls> {
+    let verify = reader.choice(at, "verify", &Verify::ALL, Verify::name);
+    let server_name = reader.text(at, "server_name").map(str::to_owned);
     for (key, other) in [("certificate", "key"), ("key", "certificate")] {
         if at.get(key).is_some() && at.get(other).is_none() {
-            let text = format!("node_tls.{key} stands without node_tls.{other}; add it, or leave both out");
+            let text =
+                format!("{} stands without {}; add it, or leave both out", at.path(key), at.path(other));
             reader.problem(at.line_of(key), text);
         }
     }
     let before = reader.problems.len();
-    let [ca, certificate, key] = ["ca", "certificate", "key"].map(|key| file(reader, &at, secrets, key));
+    let [ca, certificate, key] = ["ca", "certificate", "key"].map(|key| file(reader, at, secrets, key));
     if reader.problems.len() != before || matches!(secrets, Secrets::FormOnly) {
         return None;
     }
     let system = match ca {
         Some(_) => Vec::new(),
-        None => system().map_err(|why| reader.problem(at.line_of("ca"), why)).ok()?,
+        None => system()
+            .map_err(|why| reader.problem(at.line_of("ca"), format!("{} {why}", at.path("ca"))))
+            .ok()?,
     };
     let authorities = ca.as_deref().map_or(Authorities::System(&system), Authorities::Pem);
     let identity = match (&certificate, &key) {
@@ -116,7 +127,7 @@ pub(crate) fn nodes(
         _ => None,
     };
     let made = NodeTls::new(authorities, identity, verify, server_name.as_deref());
-    made.map_err(|error| refuse(reader, &at, &error, "ca")).ok()
+    made.map_err(|error| refuse(reader, at, &error, "ca")).ok()
 }
 
 /// The certificates of those whom the system trusts, in DER form.
@@ -125,7 +136,7 @@ fn system() -> Result<Vec<Vec<u8>>, String> {
     if found.certs.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(format!(
-            "node_tls.ca is missing and the system has no certificates of authorities{why}; name a file, or install ca-certificates"
+            "is missing and the system has no certificates of authorities{why}; name a file, or install ca-certificates"
         ));
     }
     Ok(found.certs.iter().map(|certificate| certificate.to_vec()).collect())
@@ -136,7 +147,7 @@ fn system() -> Result<Vec<Vec<u8>>, String> {
 /// # Errors
 /// The system trusts nobody.
 pub(crate) fn of_the_system() -> Result<NodeTls, String> {
-    let system = system()?;
+    let system = system().map_err(|why| format!("node_tls.ca {why}"))?;
     NodeTls::new(Authorities::System(&system), None, Verify::Name, None).map_err(|error| error.to_string())
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod byte_proxy;
 pub(crate) mod census;
 pub(crate) mod fake_redis;
+pub(crate) mod fleet;
 pub(crate) mod frame;
 pub(crate) mod harness;
 pub(crate) mod http;

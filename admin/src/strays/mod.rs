@@ -278,6 +278,7 @@ pub(crate) async fn begin(
     Query::parse(request.uri().query(), &[])?;
     let wish = body::read::<StraysBody>(request.into_body()).await?;
     let what = format!("{} strays", wish.action.name());
+    api.control.check_leads()?;
     let job = api.strays.begin(wish)?;
     if let Some(Extension(attempt)) = tried {
         attempt.begun(what);

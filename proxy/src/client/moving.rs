@@ -19,7 +19,7 @@ use super::{Client, Inner};
 use crate::command::Command;
 use crate::control::Shared;
 use crate::error::{Failure, Fate};
-use crate::movement::{Fetch, Order};
+use crate::movement::{Fetch, Order, Where};
 use crate::resp::Args;
 use crate::route::Scratch;
 use crate::route::arrived::{Traveller, travellers};
@@ -122,15 +122,15 @@ async fn fetch_some(worker: &Rc<Worker>, epoch: u64, keys: &[Traveller]) -> Resu
         let (answer, answered) = oneshot::channel();
         shared.movement.order(Order::Fetch(Fetch { epoch, keys: keys.to_vec(), answer }));
         match answered.await {
-            Ok(Ok(())) => {
+            Ok(Ok(Where::There)) => {
                 let arrived = &mut worker.scratch.borrow_mut().arrived;
                 keys.iter().for_each(|key| arrived.note(epoch, &key.key));
                 return Ok(());
             }
             Ok(Err(why)) => return Err(why),
             // whoever carried keys has stopped, perhaps before the topology is another one that ends it
-            Err(_) if shared.topology.load().epoch() != epoch => return Ok(()),
-            Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+            Ok(Ok(Where::Unknown)) | Err(_) if shared.topology.load().epoch() != epoch => return Ok(()),
+            Ok(Ok(Where::Unknown)) | Err(_) => tokio::time::sleep(ASK_AGAIN).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ringway_ring::diff;
 use tokio::sync::oneshot;
 
-use super::{ApplyError, Change, Changes, Control, PoisonError};
+use super::{ApplyError, Change, Changes, Control, Instant, PoisonError};
 use crate::movement::{MovementPhase, MovementStatus, Order};
 use crate::settings::{Origin, TopologySpec};
 use crate::topology::Topology;
@@ -31,8 +31,13 @@ impl Control {
         let planned = Topology::build_moving(from.epoch() + 1, wanted.0.clone(), wanted.1.clone())?;
         self.check_addresses(&spec).await?;
         self.inspect(planned).await?;
+        if let Some(trouble) = self.shared.followers.trouble(Instant::now()) {
+            return Err(ApplyError::CannotMove(trouble));
+        }
         // what was looked at is what is changed
-        self.swap(&mut self.shared.changes(), wanted, Some(from.epoch()), change)
+        let done = self.swap(&mut self.shared.changes(), wanted, Some(from.epoch()), change)?;
+        self.shared.movement.set_out(done.to.epoch());
+        Ok(done)
     }
 
     /// As [`Control::rollback`], after which the keys move back.
@@ -100,8 +105,12 @@ impl Control {
         answered.await.unwrap_or(Err(ApplyError::NothingMoves))
     }
 
-    /// How far the last movement of keys is; nothing before the first since the process began.
+    /// How far the last movement of keys is; nothing before the first since the process began, and where another one moves
+    /// them.
     pub fn movement(&self) -> Option<MovementStatus> {
+        if self.follows().is_some() {
+            return None;
+        }
         self.shared.movement.status().clone()
     }
 
@@ -132,6 +141,19 @@ impl Control {
             return Err(ApplyError::NothingMoves);
         }
         self.change_to(&mut changes, (now.spec().clone(), None), Some(epoch), change, phase)
+    }
+
+    /// Undoes a change whose keys have not begun to move, all of which are where they were.
+    ///
+    /// # Errors
+    /// As [`Control::settle`].
+    pub(crate) fn take_back(&self, epoch: u64, why: &str) -> Result<Change, ApplyError> {
+        let mut changes = self.shared.changes();
+        self.check_epoch(Some(epoch))?;
+        let now = self.topology();
+        let former = now.former().ok_or(ApplyError::NothingMoves)?.topology().spec().clone();
+        let change = format!("taken back before any key had moved: {why}");
+        self.change_to(&mut changes, (former, None), Some(epoch), &change, MovementPhase::Ended)
     }
 
     /// Changes the topology unless keys are on their way.
@@ -166,8 +188,8 @@ impl Control {
         change: &str,
         phase: MovementPhase,
     ) -> Result<Change, ApplyError> {
-        if let Some(why) = &changes.held {
-            return Err(ApplyError::Held(why.clone()));
+        if let Some(refusal) = changes.refuses() {
+            return Err(refusal);
         }
         self.check_epoch(expected)?;
         let from = self.topology();
@@ -228,7 +250,7 @@ impl Control {
     }
 
     fn check_held(&self) -> Result<(), ApplyError> {
-        self.shared.changes().held.clone().map_or(Ok(()), |why| Err(ApplyError::Held(why)))
+        self.shared.changes().refuses().map_or(Ok(()), Err)
     }
 
     async fn inspect(&self, planned: Topology) -> Result<(), ApplyError> {

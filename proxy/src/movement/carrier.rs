@@ -17,6 +17,7 @@ use super::batch::{Batch, Outcome, Server, Uncertain};
 use super::engine::Done;
 use super::status::{MovementStatus, SourceStatus};
 use super::wires::{Trouble, Wires, said};
+use super::{Brought, Where};
 use crate::control::Shared;
 use crate::essential::Essential;
 use crate::limits::{CARRIED_KEYS, CARRIED_SCAN_COUNT};
@@ -43,12 +44,12 @@ pub(super) struct Asked {
 
 /// A command that waits for several keys.
 pub(super) struct Waiting {
-    answer: std::cell::RefCell<Option<tokio::sync::oneshot::Sender<Result<(), String>>>>,
+    answer: std::cell::RefCell<Option<tokio::sync::oneshot::Sender<Brought>>>,
     left: std::cell::Cell<usize>,
 }
 
 impl Waiting {
-    pub(super) fn new(answer: tokio::sync::oneshot::Sender<Result<(), String>>, keys: usize) -> Rc<Self> {
+    pub(super) fn new(answer: tokio::sync::oneshot::Sender<Brought>, keys: usize) -> Rc<Self> {
         Rc::new(Self { answer: Some(answer).into(), left: keys.into() })
     }
 
@@ -64,7 +65,7 @@ impl Waiting {
             && let Some(answer) = self.answer.borrow_mut().take()
         {
             // who has left does not mind
-            let _ = answer.send(outcome);
+            let _ = answer.send(outcome.map(|()| Where::There));
         }
     }
 }

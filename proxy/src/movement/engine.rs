@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,11 +15,12 @@ use super::carrier::{Asked, Carrier, Waiting};
 use super::inspect::inspect;
 use super::status::{MovementPhase, MovementStatus};
 use super::wires::{GivenUp, Wires};
-use super::{Fetch, Order};
+use super::{Fetch, Order, Where};
 use crate::control::{ApplyError, Change, Control, Shared};
 use crate::essential::Essential;
+use crate::limits::FOLLOWERS_TIME;
 use crate::topology::{NodeAddress, NodeIndex, Topology};
-use crate::upstream::Identity;
+use crate::upstream::{Abandoned, Identity};
 use crate::worker::ToWorker;
 
 /// How often a movement that has come to its end tries to say so when the topology cannot be kept.
@@ -57,8 +58,10 @@ async fn rest(
     match inbox.recv().await? {
         Order::Look => {}
         Order::Fetch(fetch) => {
-            // another process moves them still: it will soon be this one's turn
-            waiting.push(fetch);
+            // another process moves them still: it is asked, or it will soon be this one's turn
+            if let Some(fetch) = shared.movement.pass_on(fetch) {
+                waiting.push(fetch);
+            }
         }
         Order::Inspect(what) => begin_inspection(shared, *what, given_up),
         Order::End(_, answer) => drop(answer.send(Err(ApplyError::NothingMoves))),
@@ -90,7 +93,7 @@ impl Waiters {
     /// Who waits by an earlier topology than that of `epoch` is to look again.
     fn answer_outdated(&mut self, epoch: u64) {
         for fetch in self.all.extract_if(.., |fetch| fetch.epoch < epoch) {
-            let _ = fetch.answer.send(Ok(()));
+            let _ = fetch.answer.send(Ok(Where::Unknown));
         }
     }
 }
@@ -166,8 +169,17 @@ impl Journey {
 
     async fn travel(&mut self, inbox: &mut UnboundedReceiver<Order>, waiting: &mut Waiters) -> Break {
         waiting.answer_outdated(self.topology.epoch());
-        let followed = followed(Arc::clone(&self.shared), self.topology.epoch());
+        let (shared, epoch) = (Arc::clone(&self.shared), self.topology.epoch());
+        let followed = async {
+            // who follows has nothing to do with what this process has sent
+            let (mut given_up, others) =
+                tokio::join!(followed(Arc::clone(&shared), epoch), shared.followers.settled(epoch));
+            given_up.extend(others.into_iter().map(Abandoned::into_parts));
+            given_up
+        };
         tokio::pin!(followed);
+        let mut patience = tokio::time::interval(FOLLOWERS_TIME + 2 * shared.settings.timeouts.operation);
+        patience.tick().await;
         let (mut has_begun, mut try_at) = (false, None);
         loop {
             if has_begun {
@@ -183,6 +195,11 @@ impl Journey {
                 given_up = &mut followed, if !has_begun => {
                     has_begun = true;
                     self.begin(given_up);
+                }
+                _ = patience.tick(), if !has_begun => {
+                    if self.is_taken_back().await {
+                        return Break::Changed;
+                    }
                 }
                 order = inbox.recv() => {
                     let Some(order) = order else { return Break::Closed };
@@ -206,7 +223,7 @@ impl Journey {
         match order {
             Order::Look => return self.still_holds(),
             Order::Fetch(fetch) if fetch.epoch < self.topology.epoch() => {
-                let _ = fetch.answer.send(Ok(()));
+                let _ = fetch.answer.send(Ok(Where::Unknown));
             }
             Order::Fetch(fetch) if fetch.epoch > self.topology.epoch() => {
                 // the word of the change is on its way
@@ -255,6 +272,33 @@ impl Journey {
                 let _ = answered.await;
             }
         }
+        let left_behind = all.into_iter().flat_map(|(address, given_up)| {
+            given_up.into_iter().map(move |identity| Abandoned::new(address.clone(), identity))
+        });
+        *self.shared.movement.left_behind.lock().unwrap_or_else(PoisonError::into_inner) =
+            left_behind.collect();
+    }
+
+    /// Says for whom keys wait that have not begun to move. Where all of them are where they were, the change is taken back:
+    /// as long as one serves by the topology before, none may move. Whether it is.
+    async fn is_taken_back(&self) -> bool {
+        let Some(name) = self.shared.followers.awaited(self.topology.epoch()) else { return false };
+        let why = format!(
+            "Ringway '{name}', which follows this one, has not taken over the topology of epoch {}",
+            self.topology.epoch()
+        );
+        tracing::warn!(why, "keys do not begin to move");
+        self.note(|status| status.why = Some(why.clone()));
+        if self.shared.movement.sets_out.load(std::sync::atomic::Ordering::Relaxed) != self.topology.epoch() {
+            return false;
+        }
+        let (control, epoch) = (Control::new(Arc::clone(&self.shared)), self.topology.epoch());
+        let work = tokio::task::spawn_blocking(move || control.take_back(epoch, &why));
+        match work.await {
+            Ok(Ok(_) | Err(ApplyError::Epoch { .. })) => true,
+            // it is tried again
+            Ok(Err(_)) | Err(_) => false,
+        }
     }
 
     fn still_holds(&self) -> bool {
@@ -272,6 +316,7 @@ impl Journey {
         }
         self.note(|status| {
             status.phase = MovementPhase::Moves;
+            status.why = None;
             // they are looked for anew
             status.left = 0;
         });
@@ -302,7 +347,7 @@ impl Journey {
     fn fetch(&self, Fetch { keys, answer, .. }: Fetch) {
         self.note(|status| status.fetched += 1);
         if keys.is_empty() {
-            let _ = answer.send(Ok(()));
+            let _ = answer.send(Ok(Where::There));
             return;
         }
         let waiting = Waiting::new(answer, keys.len());
@@ -374,7 +419,7 @@ async fn wait_for_earlier(shared: &Arc<Shared>, topology: &Topology) {
 
 /// Waits until no worker has anything under way that it sent by a topology before that of `epoch`; what was given up with
 /// a write unanswered, by address of the server.
-async fn followed(shared: Arc<Shared>, epoch: u64) -> Vec<(String, Identity)> {
+pub(crate) async fn followed(shared: Arc<Shared>, epoch: u64) -> Vec<(String, Identity)> {
     let mut answers = Vec::new();
     for worker in &shared.workers {
         let (answer, answered) = oneshot::channel();

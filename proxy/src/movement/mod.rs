@@ -27,6 +27,7 @@ mod inspect;
 mod status;
 mod wires;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -35,17 +36,30 @@ use tokio::sync::oneshot;
 use crate::control::{ApplyError, Change};
 use crate::route::arrived::Traveller;
 use crate::topology::Topology;
-pub(crate) use engine::run;
+use crate::upstream::Abandoned;
+pub(crate) use engine::{followed, run};
 pub(crate) use epochs::{Begun, Epochs};
 pub use status::{MovementPhase, MovementStatus, SourceStatus};
 
 /// Has keys brought to their nodes.
+#[derive(Debug)]
 pub(crate) struct Fetch {
     /// The topology that says where they are to go.
     pub(crate) epoch: u64,
     pub(crate) keys: Vec<Traveller>,
-    /// Whether all are there, or why one is not. Also said when the topology is another one: look at it again.
-    pub(crate) answer: oneshot::Sender<Result<(), String>>,
+    pub(crate) answer: oneshot::Sender<Brought>,
+}
+
+/// What became of keys that were to be brought; why one of them is not there.
+pub(crate) type Brought = Result<Where, String>;
+
+/// Where keys are that were to be brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// At the nodes of the topology by which they were asked for.
+    There,
+    /// Nobody brings them by that topology, or not now: look at the one that holds.
+    Unknown,
 }
 
 /// What the engine is told.
@@ -61,11 +75,19 @@ pub(crate) enum Order {
     Rest(oneshot::Sender<()>),
 }
 
+type Elsewhere = Box<dyn Fn(Fetch) -> Result<(), Fetch> + Send + Sync>;
+
 /// The way to the engine, and what it says of itself.
 pub(crate) struct Movement {
     orders: UnboundedSender<Order>,
     inbox: Mutex<Option<UnboundedReceiver<Order>>>,
     status: Mutex<Option<MovementStatus>>,
+    /// Whoever brings keys instead, if that is another process.
+    elsewhere: Mutex<Option<Elsewhere>>,
+    /// The epoch of the change that this process has made, after which keys move from where they all are.
+    sets_out: AtomicU64,
+    /// What carriers gave up when a movement was ended, for other processes to be told.
+    left_behind: Mutex<Vec<Abandoned>>,
 }
 
 impl Movement {
@@ -73,12 +95,42 @@ impl Movement {
     pub(crate) fn of(topology: &Topology) -> Self {
         let (orders, inbox) = unbounded_channel();
         let status = topology.former().map(|_| MovementStatus::new(topology));
-        Self { orders, inbox: Mutex::new(Some(inbox)), status: Mutex::new(status) }
+        Self {
+            orders,
+            inbox: Mutex::new(Some(inbox)),
+            status: Mutex::new(status),
+            elsewhere: Mutex::default(),
+            sets_out: AtomicU64::new(0),
+            left_behind: Mutex::default(),
+        }
+    }
+
+    /// From now on keys are brought by whoever is told through `tell`, which gives back what it cannot tell.
+    pub(crate) fn is_elsewhere(&self, tell: impl Fn(Fetch) -> Result<(), Fetch> + Send + Sync + 'static) {
+        *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
+    }
+
+    /// Passes a wish on to whoever brings keys instead; gives it back when there is nobody.
+    fn pass_on(&self, fetch: Fetch) -> Option<Fetch> {
+        match &*self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(tell) => tell(fetch).err(),
+            None => Some(fetch),
+        }
+    }
+
+    /// The change that made `epoch` was made by this process, and keys set out with it.
+    pub(crate) fn set_out(&self, epoch: u64) {
+        self.sets_out.store(epoch, Ordering::Relaxed);
     }
 
     /// Tells the engine; false when there is none any more.
     pub(crate) fn order(&self, order: Order) -> bool {
         self.orders.send(order).is_ok()
+    }
+
+    /// What other processes must have their connections fence before they serve by the topology that holds now.
+    pub(crate) fn left_behind(&self) -> Vec<Abandoned> {
+        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// For the one that runs the engine.

@@ -35,6 +35,33 @@ pub(crate) struct Identity {
     server: Option<Server>,
 }
 
+/// A connection that was given up with commands unanswered, as other processes are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The server's address.
+    pub address: String,
+    /// What `CLIENT ID` answered.
+    pub id: i64,
+    /// Its other end as the server sees it.
+    pub end: String,
+    /// Which server it is, where the address does not tell one from the next (a unix socket): device, inode, and when the
+    /// socket was made.
+    pub socket: Option<[u64; 3]>,
+}
+
+impl Abandoned {
+    /// This connection to the server at `address`.
+    pub(crate) fn new(address: String, Identity { id, address: end, server }: Identity) -> Self {
+        Self { address, id, end, socket: server.map(Server::to_tell) }
+    }
+
+    /// The server's address, and the connection as it knows it.
+    pub(crate) fn into_parts(self) -> (String, Identity) {
+        let server = self.socket.map(Server::told);
+        (self.address, Identity { id: self.id, address: self.end, server })
+    }
+}
+
 /// Connections of one worker to one node that were given up with commands unanswered: new connections have the node
 /// close them first.
 #[derive(Debug, Clone, Default)]

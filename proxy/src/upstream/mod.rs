@@ -32,6 +32,7 @@ pub(crate) use block::{error_line, explained, refusal};
 pub(crate) use context::LinkContext;
 pub(crate) use dedicated::{Dedicated, Dialer, Lost, Patience, Pool, TOO_LONG};
 pub(crate) use exchange::{ReplyTo, When};
+pub use greeting::Abandoned;
 pub(crate) use greeting::{Fences, Identity};
 pub(crate) use hearing::Message;
 pub(crate) use link::{Link, Sent};

@@ -1,0 +1,105 @@
+//! Several Ringways on one topology: what one that leads and those that follow it say to each other over HTTP.
+//!
+//! ```text
+//!   follower ── POST /v1/followers/NAME: what I serve by, what is still under way ──────────► leader
+//!            ◄─ the topology, as soon as there is another one (at most WAIT later: nothing new) ─┤
+//!            ── POST /v1/followers/NAME/keys: these are on their way, bring them ───────────►   │
+//!            ── DELETE /v1/followers/NAME?instance=…: I serve no longer ────────────────────►   ▼
+//! ```
+//! The follower asks and the leader answers, so that one address is known to all, and one token lets all of them in. What
+//! the leader answers holds passwords of nodes: it is told to whoever may change the topology, which lets them send these
+//! passwords anywhere already.
+
+mod follower;
+mod leader;
+mod wire;
+
+use ringway_proxy::control::{Abandoned, Brought};
+use serde::{Deserialize, Serialize};
+
+use crate::form::TopologyForm;
+pub use follower::{First, Follow, Follower};
+pub(crate) use leader::{STATES, all, bring, forget, report, state};
+
+/// What a follower says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    /// Which process it is.
+    instance: String,
+    /// What the leader calls itself whose epoch `serves` is.
+    leader: String,
+    serves: u64,
+    settled: bool,
+    #[serde(default)]
+    given_up: Vec<AbandonedForm>,
+    #[serde(default)]
+    trouble: Option<String>,
+    /// How long it waits for something new, in milliseconds.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+/// What it is told.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    leader: String,
+    epoch: u64,
+    /// Nothing when it is what the follower serves by.
+    topology: Option<TopologyForm>,
+    #[serde(default)]
+    fences: Vec<AbandonedForm>,
+}
+
+/// Keys that a follower asks for, each in base64.
+#[derive(Serialize, Deserialize)]
+struct Keys {
+    leader: String,
+    epoch: u64,
+    keys: Vec<String>,
+}
+
+/// What became of them; nothing when nobody brings keys by that topology now.
+#[derive(Serialize, Deserialize)]
+struct Outcomes {
+    outcomes: Option<Vec<OutcomeForm>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OutcomeForm {
+    Arrived,
+    Pending,
+    Not(String),
+}
+
+impl From<Brought> for OutcomeForm {
+    fn from(brought: Brought) -> Self {
+        match brought {
+            Brought::Arrived => Self::Arrived,
+            Brought::Pending => Self::Pending,
+            Brought::Not(why) => Self::Not(why),
+        }
+    }
+}
+
+/// A connection that was given up.
+#[derive(Debug, Serialize, Deserialize)]
+struct AbandonedForm {
+    address: String,
+    id: i64,
+    end: String,
+    #[serde(default)]
+    socket: Option<[u64; 3]>,
+}
+
+impl From<Abandoned> for AbandonedForm {
+    fn from(Abandoned { address, id, end, socket }: Abandoned) -> Self {
+        Self { address, id, end, socket }
+    }
+}
+
+impl From<AbandonedForm> for Abandoned {
+    fn from(AbandonedForm { address, id, end, socket }: AbandonedForm) -> Self {
+        Self { address, id, end, socket }
+    }
+}

@@ -1,0 +1,264 @@
+//! Several Ringways on one topology: one leads, and the others serve by what it says.
+//!
+//! ```text
+//!   leader    change ─► followers().settled(epoch) ─► keys move     ◄─ bring(keys)
+//!                │                    ▲                                   ▲
+//!                ▼                    │                                   │
+//!   follower  take_over ─► settled: nothing is under way by an earlier topology; commands wait for keys on their way
+//! ```
+//! How they speak with each other is for others to say: this knows no network.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringway_ring::diff;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::{Abandoned, ApplyError, Change, Control, Followers, Ordering, PoisonError};
+use crate::movement::{Fetch, MovementPhase, Order, Where, followed};
+use crate::route::arrived::Traveller;
+use crate::settings::{Origin, TopologySpec};
+use crate::topology::{Owner, Topology};
+use crate::worker::ToWorker;
+
+/// How long a follower is kept waiting for all keys that it asks for at once: what has arrived by then is told.
+const BRING_TIME: Duration = Duration::from_millis(50);
+
+/// What became of a key that a follower asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Brought {
+    /// It is at its node, or there is none.
+    Arrived,
+    /// It is on its way: ask again.
+    Pending,
+    /// Why it cannot be had.
+    Not(String),
+}
+
+/// Keys that clients of a follower wait for.
+#[derive(Debug)]
+pub struct Wanted(Fetch);
+
+impl Wanted {
+    /// The epoch, here, of the topology by which they are asked for.
+    pub fn epoch(&self) -> u64 {
+        self.0.epoch
+    }
+
+    /// What they are.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.keys.iter().map(|key| &*key.key)
+    }
+
+    /// Whether somebody waits still.
+    pub fn is_awaited(&self) -> bool {
+        !self.0.answer.is_closed()
+    }
+
+    /// All of them have arrived, or one cannot be had.
+    pub fn answer(self, outcome: Result<(), String>) {
+        // who has left does not mind
+        let _ = self.0.answer.send(outcome.map(|()| Where::There));
+    }
+
+    /// Nobody brings them by that topology: the waiting look whether there is another one.
+    pub fn look_again(self) {
+        let _ = self.0.answer.send(Ok(Where::Unknown));
+    }
+}
+
+impl Control {
+    /// Who else serves by this topology.
+    pub fn followers(&self) -> &Followers {
+        &self.shared.followers
+    }
+
+    /// Waits until the epoch is another one.
+    pub async fn changes_from(&self, epoch: u64) {
+        // an error would be the end of the proxy
+        let _ = self.shared.epoch.subscribe().wait_for(|now| *now != epoch).await;
+    }
+
+    /// Whether this process may say what is served by: not while another one still does.
+    ///
+    /// # Errors
+    /// [`ApplyError::Held`], [`ApplyError::Follows`].
+    pub fn check_leads(&self) -> Result<(), ApplyError> {
+        self.shared.changes().refuses().map_or(Ok(()), Err)
+    }
+
+    /// Connections that followers must have fenced before they serve by the topology that holds now.
+    pub fn left_behind(&self) -> Vec<Abandoned> {
+        self.shared.movement.left_behind()
+    }
+
+    /// Has keys brought to the nodes of the topology of `epoch`, for a follower whose clients wait for them: what became of
+    /// each after a little while. `None` when nobody brings keys by that topology now.
+    pub async fn bring(&self, epoch: u64, keys: Vec<Vec<u8>>) -> Option<Vec<Brought>> {
+        let topology = self.topology();
+        if topology.epoch() != epoch || topology.former().is_none() {
+            return None;
+        }
+        let limit = tokio::time::Instant::now() + BRING_TIME;
+        let asked: Vec<_> = keys
+            .into_iter()
+            .map(|key| match topology.owner(&key) {
+                Owner::Node(_) => None,
+                Owner::Moving { from, to } => {
+                    let (answer, answered) = oneshot::channel();
+                    let keys = vec![Traveller { key: key.into(), from, to }];
+                    self.shared.movement.order(Order::Fetch(Fetch { epoch, keys, answer }));
+                    Some(answered)
+                }
+            })
+            .collect();
+        let (mut brought, mut late) = (Vec::with_capacity(asked.len()), Vec::new());
+        for asked in asked {
+            let Some(mut answered) = asked else {
+                brought.push(Brought::Arrived);
+                continue;
+            };
+            brought.push(match tokio::time::timeout_at(limit, &mut answered).await {
+                Ok(Ok(Ok(Where::There))) => Brought::Arrived,
+                Ok(Ok(Err(why))) => Brought::Not(why),
+                Ok(Ok(Ok(Where::Unknown)) | Err(_)) => return None,
+                Err(_) => {
+                    late.push(answered);
+                    Brought::Pending
+                }
+            });
+        }
+        if !late.is_empty() {
+            // they keep their place among those whose keys are carried, until they are asked for again
+            let patience = self.timeouts().operation;
+            tokio::spawn(async move {
+                tokio::time::sleep(patience).await;
+                drop(late);
+            });
+        }
+        Some(brought)
+    }
+
+    /// From now on this process serves by the topology of another one, named for people, and takes no changes; keys on their
+    /// way are asked for through what this answers.
+    pub fn follow(&self, whom: &str) -> UnboundedReceiver<Wanted> {
+        let (wanted, wishes) = unbounded_channel();
+        self.shared.movement.is_elsewhere(move |fetch| wanted.send(Wanted(fetch)).map_err(|error| error.0.0));
+        let mut changes = self.shared.changes();
+        changes.follows = Some(whom.to_owned());
+        self.shared.is_held.store(true, Ordering::Relaxed);
+        drop(changes);
+        self.shared.movement.order(Order::Look);
+        wishes
+    }
+
+    /// Whose topology this process serves by, if it is another one's.
+    pub fn follows(&self) -> Option<String> {
+        self.shared.changes().follows.clone()
+    }
+
+    /// Whether the leader that is followed was heard of when it was asked last.
+    pub fn note_leader(&self, is_heard: bool) {
+        self.shared.hears_leader.store(is_heard, Ordering::Relaxed);
+    }
+
+    /// What was last said by [`Control::note_leader`].
+    pub fn hears_leader(&self) -> bool {
+        self.shared.hears_leader.load(Ordering::Relaxed)
+    }
+
+    /// Serves by the topology that the leader has, under its epoch or a later one of this process; `None` when it is served
+    /// by already. Connections in `fences` are fenced first.
+    ///
+    /// # Errors
+    /// [`ApplyError::Topology`], [`ApplyError::NoTls`], [`ApplyError::NotKept`]; the old topology serves on.
+    pub async fn take_over(
+        &self,
+        epoch: u64,
+        (spec, origin): (TopologySpec, Option<Origin>),
+        fences: Vec<Abandoned>,
+        change: &str,
+    ) -> Result<Option<Change>, ApplyError> {
+        let from = self.topology();
+        let is_same = *from.spec() == spec && from.origin() == origin;
+        let epoch = epoch_of(from.epoch(), epoch, is_same);
+        if epoch == from.epoch() {
+            return Ok(None);
+        }
+        let to = Topology::build_moving(epoch, spec, origin)?;
+        self.check_tls(&to)?;
+        self.fence(fences).await;
+        let mut changes = self.shared.changes();
+        if let Some(keep) = &*self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) {
+            keep(&to).map_err(ApplyError::NotKept)?;
+        }
+        let done = Change { diff: diff(from.ring(), to.ring()), from, to: Arc::new(to) };
+        self.publish(&mut changes, &done, change, MovementPhase::Done);
+        Ok(Some(done))
+    }
+
+    fn check_tls(&self, topology: &Topology) -> Result<(), ApplyError> {
+        use crate::topology::NodeAddress;
+        let former = topology.former().map(|former| former.nodes()).unwrap_or_default();
+        let mut all = topology.nodes().iter().chain(former);
+        let over_tls = |address: &str| matches!(NodeAddress::parse(address), Some(NodeAddress::Tls(..)));
+        match all.find(|node| over_tls(&node.address)) {
+            Some(node) if self.node_tls().is_none() => {
+                Err(ApplyError::NoTls { node: node.name.clone(), address: node.address.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has every worker's connections fence what another process has given up.
+    async fn fence(&self, fences: Vec<Abandoned>) {
+        if fences.is_empty() {
+            return;
+        }
+        let all: Vec<_> = fences.into_iter().map(Abandoned::into_parts).collect();
+        for worker in &self.shared.workers {
+            let (all, (answer, answered)) = (all.clone(), oneshot::channel());
+            let question = move |worker: &std::rc::Rc<crate::worker::Worker>| {
+                all.into_iter().for_each(|(address, identity)| worker.fence(&address, &[identity]));
+                let _ = answer.send(());
+            };
+            if worker.sender.send(ToWorker::Run(Box::new(question))).is_ok() {
+                // a worker that ends sends nothing more
+                let _ = answered.await;
+            }
+        }
+    }
+
+    /// Waits until nothing is under way that was sent by a topology before that of `epoch`; the connections that were given
+    /// up with commands unanswered.
+    pub async fn settled(&self, epoch: u64) -> Vec<Abandoned> {
+        let given_up = followed(Arc::clone(&self.shared), epoch).await;
+        given_up.into_iter().map(|(address, identity)| Abandoned::new(address, identity)).collect()
+    }
+}
+
+/// The epoch under which a process that serves by `own` takes over the topology that its leader has under `leaders`: the
+/// leader's, but epochs never go back (law I8), and the same topology needs no other one.
+pub fn epoch_of(own: u64, leaders: u64, is_same: bool) -> u64 {
+    match leaders.cmp(&own) {
+        std::cmp::Ordering::Greater => leaders,
+        _ if is_same => own,
+        _ => own + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_follow_the_leader_and_never_go_back() {
+        assert_eq!(epoch_of(3, 7, false), 7);
+        assert_eq!(epoch_of(3, 7, true), 7);
+        assert_eq!(epoch_of(7, 7, true), 7);
+        assert_eq!(epoch_of(9, 7, true), 9);
+        assert_eq!(epoch_of(9, 7, false), 10, "a leader that begins again at 1 is believed");
+        assert_eq!(epoch_of(7, 7, false), 8);
+    }
+}

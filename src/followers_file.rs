@@ -1,0 +1,70 @@
+//! The names of those that follow this Ringway, beside the topology file: after a restart no keys are moved past one that is
+//! not heard of.
+
+use std::ffi::OsString;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Longest file that is read, in bytes: a hundred names are 13 KB.
+const LARGEST_BYTES: u64 = 64 * 1024;
+
+/// The file of one topology file.
+pub(crate) fn beside(topology_file: &Path) -> PathBuf {
+    let path = std::fs::canonicalize(topology_file).unwrap_or_else(|_| topology_file.to_path_buf());
+    let mut name = OsString::from(path);
+    name.push(".followers");
+    name.into()
+}
+
+/// The names; none when there is no file.
+///
+/// # Errors
+/// Why it cannot be read, with what to do.
+pub(crate) fn read(path: &Path) -> Result<Vec<String>, String> {
+    let mend = "restore it, or delete it once you know which Ringways follow this one";
+    let failed = |why: String| format!("{} {why}; {mend}", path.display());
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(format!("cannot be read: {error}"))),
+        Ok(about) if about.len() > LARGEST_BYTES => return Err(failed("is too long".to_owned())),
+        Ok(_) => {}
+    }
+    let text = std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
+    serde_json::from_slice(&text).map_err(|_| failed("is not a list of names in JSON".to_owned()))
+}
+
+/// Replaces the file as a whole.
+///
+/// # Errors
+/// Why it could not be written; the old one is untouched then.
+pub(crate) fn write(path: &Path, names: &[String]) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let text = serde_json::to_vec(names).map_err(|error| error.to_string())?;
+    let mut file =
+        tempfile::Builder::new().prefix(".ringway-followers-").tempfile_in(folder).map_err(failed)?;
+    file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again_and_nonsense_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = beside(&folder.path().join("topology.json"));
+        assert!(path.to_string_lossy().ends_with("topology.json.followers"));
+        assert_eq!(read(&path), Ok(Vec::new()));
+        let names = ["a".to_owned(), "b".to_owned()];
+        write(&path, &names[..1]).unwrap();
+        write(&path, &names).unwrap();
+        assert_eq!(read(&path).unwrap(), names);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+        std::fs::write(&path, "[").unwrap();
+        assert!(read(&path).unwrap_err().contains("delete it"));
+        assert!(write(&folder.path().join("none/x"), &names).is_err());
+    }
+}
