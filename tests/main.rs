@@ -33,6 +33,7 @@ mod faults_recovery;
 #[cfg(target_os = "linux")]
 mod faults_streams;
 mod followers;
+mod followers_faults;
 mod functions;
 mod hand_over;
 mod keys;
