@@ -1,12 +1,22 @@
-//! The names of those that follow this Ringway, beside the topology file: after a restart no keys are moved past one that is
+//! Those that follow this Ringway, beside the topology file: after a restart no keys are moved past one that is
 //! not heard of.
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Longest file that is read, in bytes: a hundred names are 13 KB.
+use ringway_proxy::control::KnownFollower;
+use serde::{Deserialize, Serialize};
+
+/// Longest file that is read, in bytes: a hundred of them are 20 KB.
 const LARGEST_BYTES: u64 = 64 * 1024;
+
+/// One process that follows.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    name: String,
+    instance: String,
+}
 
 /// The file of one topology file.
 pub(crate) fn beside(topology_file: &Path) -> PathBuf {
@@ -16,11 +26,11 @@ pub(crate) fn beside(topology_file: &Path) -> PathBuf {
     name.into()
 }
 
-/// The names; none when there is no file.
+/// Those that follow; none when there is no file.
 ///
 /// # Errors
 /// Why it cannot be read, with what to do.
-pub(crate) fn read(path: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<KnownFollower>, String> {
     let mend = "restore it, or delete it once you know which Ringways follow this one";
     let failed = |why: String| format!("{} {why}; {mend}", path.display());
     match std::fs::metadata(path) {
@@ -30,17 +40,24 @@ pub(crate) fn read(path: &Path) -> Result<Vec<String>, String> {
         Ok(_) => {}
     }
     let text = std::fs::read(path).map_err(|error| failed(format!("cannot be read: {error}")))?;
-    serde_json::from_slice(&text).map_err(|_| failed("is not a list of names in JSON".to_owned()))
+    let kept: Vec<Kept> =
+        serde_json::from_slice(&text).map_err(|_| failed("is not a list of followers in JSON".to_owned()))?;
+    Ok(kept.into_iter().map(|Kept { name, instance }| KnownFollower { name, instance }).collect())
 }
 
 /// Replaces the file as a whole.
 ///
 /// # Errors
 /// Why it could not be written; the old one is untouched then.
-pub(crate) fn write(path: &Path, names: &[String]) -> Result<(), String> {
+pub(crate) fn write(path: &Path, known: &[KnownFollower]) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let text = serde_json::to_vec(names).map_err(|error| error.to_string())?;
+    let kept = |KnownFollower { name, instance }: &KnownFollower| Kept {
+        name: name.clone(),
+        instance: instance.clone(),
+    };
+    let kept: Vec<Kept> = known.iter().map(kept).collect();
+    let text = serde_json::to_vec_pretty(&kept).map_err(|error| error.to_string())?;
     let mut file =
         tempfile::Builder::new().prefix(".ringway-followers-").tempfile_in(folder).map_err(failed)?;
     file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
@@ -58,13 +75,13 @@ mod tests {
         let path = beside(&folder.path().join("topology.json"));
         assert!(path.to_string_lossy().ends_with("topology.json.followers"));
         assert_eq!(read(&path), Ok(Vec::new()));
-        let names = ["a".to_owned(), "b".to_owned()];
-        write(&path, &names[..1]).unwrap();
-        write(&path, &names).unwrap();
-        assert_eq!(read(&path).unwrap(), names);
+        let known = ["a", "b"].map(|name| KnownFollower { name: name.to_owned(), instance: "1".to_owned() });
+        write(&path, &known[..1]).unwrap();
+        write(&path, &known).unwrap();
+        assert_eq!(read(&path).unwrap(), known);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
         std::fs::write(&path, "[").unwrap();
         assert!(read(&path).unwrap_err().contains("delete it"));
-        assert!(write(&folder.path().join("none/x"), &names).is_err());
+        assert!(write(&folder.path().join("none/x"), &known).is_err());
     }
 }

@@ -12,6 +12,7 @@
 mod cli;
 mod commands;
 mod config;
+mod follower_processes;
 mod followers_file;
 mod logging;
 mod notify;

@@ -33,6 +33,20 @@ impl TopologyLock {
         Ok(lock)
     }
 
+    /// Keeps whoever would make changes from keeping the topology file, as others like this process may; `None` when there is
+    /// somebody who does.
+    ///
+    /// # Errors
+    /// The lock file cannot be created or locked at all.
+    pub(crate) fn keep_off(topology_file: &Path) -> io::Result<Option<File>> {
+        let file = open(&beside(topology_file, ".lock"))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Whether the lock is this process's, now.
     ///
     /// # Errors
@@ -127,6 +141,19 @@ mod tests {
         assert!(first.alone().unwrap().is_none());
         drop(first);
         assert!(second.alone().unwrap().is_some());
+    }
+
+    #[test]
+    fn who_follows_and_who_makes_changes_keep_different_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let follower = TopologyLock::keep_off(&path).unwrap();
+        let another = TopologyLock::keep_off(&path).unwrap();
+        assert!(follower.is_some() && another.is_some());
+        assert!(!TopologyLock::open(&path).unwrap().is_held());
+        drop((follower, another));
+        let leader = TopologyLock::open(&path).unwrap();
+        assert!(leader.is_held() && TopologyLock::keep_off(&path).unwrap().is_none());
     }
 
     #[test]

@@ -52,6 +52,7 @@ fn i4_no_keys_move_past_a_follower_that_is_not_heard_of() {
     assert_eq!(leader.json("PATCH", "/v1/nodes/cache-2", &json!({"weight": 2})).status, 200);
     assert_eq!(leader.send("POST", "/v1/topology/rollback", None).status, 200);
     leader.send("DELETE", "/v1/followers/nobody", None).refused(404);
+    assert!(leader.send("DELETE", "/v1/followers/follower-0", None).refused(409).contains("a moment ago"));
     assert_eq!(leader.send("DELETE", "/v1/followers/follower-1", None).status, 204);
     assert_eq!(join(&leader, "cache-3", &third).status, 201);
     fleet.wait_moved();
@@ -60,6 +61,76 @@ fn i4_no_keys_move_past_a_follower_that_is_not_heard_of() {
     fleet.start_follower(1);
     fleet.wait_current();
     all_still_there(&mut fleet.followers[1].client());
+}
+
+#[test]
+fn f5_a_follower_that_is_killed_and_started_again_leaves_nothing_behind() {
+    let (servers, third) = (servers(2), RedisServer::start());
+    let mut fleet = Fleet::start(&servers, 1);
+    for _ in 0..3 {
+        fleet.kill_follower(0);
+        fleet.start_follower(0);
+    }
+    fleet.wait_current();
+    assert_eq!(fleet.states(), [("follower-0".to_owned(), "current".to_owned())]);
+    // those before it would be missed by now
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(join(&fleet.leader.http(), "cache-3", &third).status, 201);
+    fleet.wait_moved();
+    assert_eq!(fleet.states().len(), 1);
+    let left = std::fs::read_dir(fleet.files.path("")).expect("a folder").flatten();
+    let left = left.filter(|file| file.file_name().to_string_lossy().contains(".json.follower-"));
+    assert_eq!(left.count(), 1, "a file for each that lives");
+}
+
+#[test]
+fn f5_a_follower_that_left_does_not_come_back_by_what_it_was_told_then() {
+    let (servers, third) = (servers(2), RedisServer::start());
+    let mut fleet = Fleet::start(&servers, 1);
+    fill(&mut fleet.leader.client());
+    fleet.followers[0].signal(Signal::TERM);
+    assert_eq!(fleet.followers[0].wait().code(), Some(0));
+    // nobody waits for it
+    assert_eq!(join(&fleet.leader.http(), "cache-3", &third).status, 201);
+    fleet.wait_moved();
+    fleet.kill_leader();
+    std::thread::scope(|scope| {
+        let config = fleet.files.path("follower-0.yaml");
+        let started = scope.spawn(move || Program::serve(&config));
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(!started.is_finished(), "it serves by the topology of then");
+        let leader = Program::serve(&fleet.files.path("leader.yaml"));
+        let follower = started.join().expect("it is told");
+        all_still_there(&mut follower.client());
+        drop(leader);
+    });
+}
+
+#[test]
+fn f1_a_rollback_before_any_key_has_moved_moves_none() {
+    let (former, next) = (RedisServer::start(), RedisServer::start());
+    let wire = ByteProxy::start(&former.address());
+    let listed = nodes([wire.address()].into_iter());
+    let fleet = Fleet::start_with(&listed, 1, "timeouts: {connect: 5s, operation: 10s}\n");
+    let mut client = fleet.followers[0].client();
+    assert_eq!(client.text(&["SET", "counter", "5"]), "+OK\r\n");
+    wire.hold_requests();
+    client.send_command(&["INCR", "counter"]);
+    std::thread::sleep(Duration::from_millis(100));
+    let leader = fleet.leader.http();
+    let readdress = json!({"address": next.address()});
+    assert_eq!(leader.json("PATCH", "/v1/nodes/cache-1?move_keys=true", &readdress).status, 200);
+    assert_eq!(fleet.movement()["state"], "begins");
+    let report = leader.send("POST", "/v1/topology/rollback", None).ok();
+    assert_eq!((&report["to_epoch"], &fleet.movement()["state"]), (&json!(3), &json!("ended")));
+    assert_eq!(state(&fleet.leader)["moving"], false);
+    wire.release_requests();
+    assert_eq!(client.text_reply(), ":6\r\n");
+    // there is nothing to go back to but what was there before
+    assert_eq!(leader.send("POST", "/v1/topology/rollback", None).ok()["moved_percent"], 0.0);
+    fleet.wait_current();
+    assert_eq!(client.text(&["INCR", "counter"]), ":7\r\n");
+    assert_eq!(next.dbsize(), 0);
 }
 
 #[test]
@@ -201,17 +272,23 @@ fn i3_what_a_follower_has_given_up_does_not_run_behind_the_keys() {
     let mut client = fleet.followers[0].client();
     assert_eq!(client.text(&["SET", "counter", "5"]), "+OK\r\n");
     wire.hold_requests();
-    assert!(client.text(&["INCR", "counter"]).starts_with("-UNKNOWN"));
+    client.send_command(&["INCR", "counter"]);
+    std::thread::sleep(Duration::from_millis(100));
     let leader = fleet.leader.http();
-    let readdress = json!({"address": next.address()});
-    wait_for("the leader to reach the node again", || {
-        leader.json("PATCH", "/v1/nodes/cache-1?move_keys=true", &readdress).status == 200
-    });
+    let moved = leader.json("PATCH", "/v1/nodes/cache-1?move_keys=true", &json!({"address": next.address()}));
+    assert_eq!(moved.status, 200, "{}", moved.text);
+    // the follower gives it up, says so, and can do nothing more about it itself
+    wire.refuse_new();
+    wait_for("it to be given up", || fleet.movement()["state"] == "moves");
+    assert!(client.text_reply().starts_with("-UNKNOWN"));
+    fleet.followers[0].signal(Signal::STOP);
+    wire.take_new();
     fleet.wait_moved();
     // what was given up comes only now, if nobody has seen to it that it does not
     wire.release_requests();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(former.dbsize(), 0, "it ran where the key no longer is");
+    fleet.followers[0].signal(Signal::CONT);
     let mut other = fleet.leader.client();
     assert_eq!(other.text(&["GET", "counter"]), "$1\r\n5\r\n");
 }
@@ -274,9 +351,11 @@ fn i2_keys_that_are_on_their_way_are_fetched_by_whoever_is_asked() {
 fn files(servers: &[RedisServer], admin: &str, follow: &str) -> Files {
     let nodes = nodes(servers.iter().map(RedisServer::address));
     let files = Files::new(&[]);
-    let text = |listen: u16, more: &str| format!("listen: 127.0.0.1:{listen}\n{more}nodes:\n{nodes}");
-    files.write("leader.yaml", &text(free_port(), admin));
-    files.write("follower.yaml", &text(free_port(), follow));
+    for (name, more) in [("leader", admin), ("follower", follow)] {
+        let (listen, kept) = (free_port(), files.arg(&format!("{name}.json")));
+        let text = format!("listen: 127.0.0.1:{listen}\ntopology_file: {kept}\n{more}nodes:\n{nodes}");
+        files.write(&format!("{name}.yaml"), &text);
+    }
     files
 }
 
@@ -390,7 +469,7 @@ fn g3_what_is_no_report_is_refused() {
     assert_eq!(none.ok(), json!({"outcomes": null}));
     // their number is bounded
     for at in 0..100 {
-        let told = leader.json("POST", &format!("/v1/followers/f{at}"), &report("i")).ok();
+        let told = leader.json("POST", &format!("/v1/followers/f{at}"), &report(&format!("i{at}"))).ok();
         assert_eq!(told["topology"]["nodes"].as_array().expect("a list").len(), 1);
     }
     let why = leader.json("POST", "/v1/followers/one-more", &report("i")).refused(409);
@@ -400,7 +479,7 @@ fn g3_what_is_no_report_is_refused() {
     let told = leader.json(
         "POST",
         "/v1/followers/f0",
-        &json!({"instance": "i", "leader": "x", "serves": u64::MAX,
+        &json!({"instance": "i0", "leader": "x", "serves": u64::MAX,
         "settled": true, "wait_ms": u64::MAX}),
     );
     assert_eq!(told.ok()["epoch"], 1);

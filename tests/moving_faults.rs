@@ -357,6 +357,8 @@ fn i4_what_was_not_carried_yet_is_right_where_it_is() {
     let mut client = cluster.client();
     fill(&mut client, 20_000);
     cluster.apply_and_move(joined(&cluster, &third)).expect("a change");
+    // before that a rollback would have nothing to call back
+    wait_for("keys to set out", || cluster.control().movement().is_some_and(|one| one.moved > 0));
     cluster.control().hold(Some("a test"));
     cluster.block_on(cluster.control().movement_rests());
     let waits: Vec<String> = cluster

@@ -214,6 +214,7 @@ fn peer(request: &Request) -> Option<SocketAddr> {
 /// The middleware in front of every route, the unknown ones included.
 pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let has_body = !request.body().is_end_stream();
+    let request_changes = !matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = match api.guard.admit(&request) {
         Ok(token) => {
             let (method, path) = (request.method(), request.uri().path());
@@ -239,8 +240,10 @@ pub(crate) async fn guard(State(api): State<Api>, mut request: Request, next: Ne
         }
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // a body that was not read ends the connection, which whoever would use it again must know
-    if has_body && response.status().is_client_error() {
+    // a body that was not read ends the connection, which whoever would use it again must know; and who is refused because
+    // another process makes the changes finds that one by another connection
+    let is_held = response.status() == StatusCode::SERVICE_UNAVAILABLE && request_changes;
+    if is_held || has_body && response.status().is_client_error() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

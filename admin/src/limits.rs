@@ -21,12 +21,22 @@ pub const LEADER_AGAIN: Duration = Duration::from_millis(100);
 pub const TOLD_BYTES: usize = 4 << 20;
 /// Keys that a follower asks for at once.
 pub const KEYS_ASKED_FOR: usize = 512;
+/// How long a follower is kept waiting for all of them: what has arrived by then is told.
+pub const BRING_TIME: Duration = Duration::from_millis(50);
+/// Keys that all followers together may wait for.
+pub const KEYS_BRINGING: usize = 64 * 1024;
 /// Bytes of their names; in base64 they fit into [`BODY_BYTES`].
 pub const KEYS_BYTES: usize = 512 * 1024;
 /// Requests for keys that a follower makes at the same time.
 pub const KEYS_REQUESTS: usize = 3;
-/// Connections that a follower may say it has given up.
+/// Connections that a follower may say it has given up; in a report they come to half of [`BODY_BYTES`].
 pub const GIVEN_UP: usize = 4096;
+/// Longest name of a server or of a connection's end in it.
+pub const GIVEN_UP_TEXT: usize = 512;
+/// Dead processes of a follower that it tells of at once.
+pub const REPLACES: usize = 64;
+/// How often a follower tries to tell its leader that it leaves.
+pub const LEAVE_TRIES: u32 = 5;
 /// What a follower may say of its trouble, in bytes.
 pub const TROUBLE_BYTES: usize = 1024;
 

@@ -10,6 +10,7 @@ use ringway_proxy::control::Control;
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
+use crate::follow::Bringing;
 use crate::guard::{Guard, Refusals, guard};
 use crate::metrics::Metrics;
 use crate::pools::Pools;
@@ -27,6 +28,8 @@ pub(crate) struct Api {
     pub(crate) sampler: Arc<Sampler>,
     pub(crate) strays: Arc<Strays>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What followers ask for.
+    pub(crate) bringing: Arc<Bringing>,
     /// Who builds rings now.
     pub(crate) turn: Arc<Semaphore>,
 }
@@ -48,6 +51,7 @@ pub(crate) fn routers(settings: &AdminSettings, control: Control) -> Routers {
         sampler: Arc::new(Sampler::new(Arc::clone(&pools))),
         strays: Arc::new(Strays::new(control.clone(), Arc::clone(&pools))),
         metrics: Arc::new(Metrics::new(control.clone(), Arc::clone(&refusals))),
+        bringing: Arc::default(),
         turn: Arc::new(Semaphore::new(1)),
         pools,
         control,

@@ -24,7 +24,9 @@ use crate::essential::Failed;
 pub use following::{Brought, Wanted, epoch_of};
 pub use refused::ApplyError;
 
-pub use crate::followers::{FollowerRefused, FollowerReport, FollowerStatus, Followers, unique_word};
+pub use crate::followers::{
+    FollowerRefused, FollowerReport, FollowerStatus, Followers, Forgotten, KnownFollower, unique_word,
+};
 use crate::movement::{Movement, Order};
 pub use crate::movement::{MovementPhase, MovementStatus, SourceStatus};
 use crate::net::{Endpoint, Tls};
@@ -102,8 +104,8 @@ pub(crate) struct Shared {
     pub(crate) movement: Movement,
     /// Who else serves by this topology.
     pub(crate) followers: Followers,
-    /// The epoch that holds, for those who wait for another one.
-    epoch: watch::Sender<u64>,
+    /// For those who wait for another epoch, or for its end.
+    changed: watch::Sender<()>,
     /// Whether the leader that is followed was heard of last time.
     hears_leader: AtomicBool,
     /// Whether this process makes no changes now, as [`Changes::refuses`] says: for those who must not wait for a change.
@@ -164,7 +166,6 @@ impl Shared {
         endpoints: Vec<Endpoint>,
     ) -> Self {
         let movement = Movement::of(&topology);
-        let epoch = topology.epoch();
         let is_held = AtomicBool::new(settings.held.is_some());
         let changes = Changes { held: settings.held.clone(), ..Changes::default() };
         Self {
@@ -188,7 +189,7 @@ impl Shared {
             memory_closed_at: Mutex::default(),
             movement,
             followers: Followers::default(),
-            epoch: watch::Sender::new(epoch),
+            changed: watch::Sender::new(()),
             hears_leader: AtomicBool::new(false),
             is_held,
             changes: Mutex::new(changes),
@@ -272,7 +273,7 @@ impl Control {
             let _ = worker.sender.send(ToWorker::TopologyChanged);
         }
         self.shared.movement.order(Order::Look);
-        self.shared.epoch.send_replace(done.to.epoch());
+        self.shared.changed.send_replace(());
         // that keys have arrived is nothing to go back from
         let arrives = done.from.former().is_some() && done.from.spec() == done.to.spec();
         if !arrives {
@@ -295,6 +296,7 @@ impl Control {
         changes.held = why.map(str::to_owned);
         self.shared.is_held.store(changes.refuses().is_some(), Ordering::Relaxed);
         drop(changes);
+        self.shared.changed.send_replace(());
         self.shared.movement.order(Order::Look);
     }
 

@@ -1,22 +1,26 @@
 //! Other Ringways that serve by this one's topology, as far as they have said. Pure memory; time is an argument.
 //!
-//! Whoever was heard of once counts until it says that it leaves or an operator says so: one that cannot be reached may
-//! still serve its clients, by a topology of before.
+//! Whoever was heard of once counts until it says that it leaves, another process has seen that it is dead, or an operator
+//! says so: one that cannot be reached may still serve its clients, by a topology of before. Processes count, not names: two
+//! of one name are two.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::limits::{FOLLOWER_SILENCE, FOLLOWERS};
+use crate::limits::{FOLLOWER_SILENCE, FOLLOWERS, FOLLOWERS_LEFT, FOLLOWERS_LEFT_TIME};
 use crate::upstream::Abandoned;
 
 /// What a follower says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct FollowerReport {
-    /// Which process it is: a follower that is replaced has two for a while.
+    /// Which process it is.
     pub instance: String,
+    /// Processes of the same follower that are known to be dead.
+    pub replaces: Vec<String>,
     /// The epoch of this leader's topology that it serves by; 0 for none.
     pub serves: u64,
     /// Whether nothing is under way there that it sent by an earlier topology.
@@ -25,6 +29,15 @@ pub struct FollowerReport {
     pub given_up: Vec<Abandoned>,
     /// Why it does not serve by the topology that it was told.
     pub trouble: Option<String>,
+}
+
+/// A follower that is to be counted after a restart of its leader.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownFollower {
+    /// What it is called.
+    pub name: String,
+    /// Which process it is.
+    pub instance: String,
 }
 
 /// A follower, for people.
@@ -51,14 +64,29 @@ pub enum FollowerRefused {
          DELETE /v1/followers/NAME forgets one that is gone"
     )]
     TooMany,
-    /// Their names cannot be kept.
-    #[error("the names of those that follow cannot be kept: {0}")]
+    /// This process has said that it leaves.
+    #[error("this process has said that it serves no longer")]
+    HasLeft,
+    /// Who follows cannot be kept.
+    #[error("who follows this Ringway cannot be kept: {0}")]
     NotKept(String),
 }
 
-#[derive(Debug)]
+/// What became of a wish to forget followers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forgotten {
+    /// They count no longer.
+    Yes,
+    /// There is none of that name.
+    Unknown,
+    /// It was heard of a moment ago, so that it serves clients.
+    Lives,
+}
+
+#[derive(Debug, Clone)]
 struct Follower {
     name: String,
+    instance: String,
     heard: Option<Instant>,
     report: FollowerReport,
 }
@@ -73,13 +101,42 @@ impl Follower {
     }
 }
 
-type Keep = Box<dyn Fn(&[String]) -> Result<(), String> + Send + Sync>;
+/// One that counts no longer.
+#[derive(Debug)]
+struct Left {
+    instance: String,
+    at: Instant,
+    /// What it had given up may still come to a node.
+    given_up: Vec<Abandoned>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    count: Vec<Follower>,
+    /// The last ones that left, oldest first.
+    left: VecDeque<Left>,
+}
+
+impl All {
+    /// Those that go count no longer.
+    fn take_away(&mut self, now: Instant, goes: impl Fn(&Follower) -> bool) {
+        for Follower { instance, report, .. } in self.count.extract_if(.., |known| goes(known)) {
+            self.left.push_back(Left { instance, at: now, given_up: report.given_up });
+        }
+        while self.left.len() > FOLLOWERS_LEFT {
+            self.left.pop_front();
+        }
+    }
+}
+
+type Keep = Box<dyn Fn(&[KnownFollower]) -> Result<(), String> + Send + Sync>;
 
 /// See the head of this file.
 pub struct Followers {
     leader: String,
-    all: Mutex<Vec<Follower>>,
+    all: Mutex<All>,
     told: watch::Sender<()>,
+    /// Held by whoever changes which of them count; it may take as long as a disk does.
     keep: Mutex<Option<Keep>>,
 }
 
@@ -107,80 +164,108 @@ impl Followers {
         &self.leader
     }
 
-    /// Those of these names count from now on, though nothing was heard of them yet; `keep` is told whenever there are
-    /// others.
+    /// These count from now on, though nothing was heard of them yet, beside those that were heard of; `keep` is told
+    /// whenever there are others. Nobody is taken before this is said.
     pub fn remember(
         &self,
-        names: Vec<String>,
-        keep: impl Fn(&[String]) -> Result<(), String> + Send + Sync + 'static,
+        known: Vec<KnownFollower>,
+        keep: impl Fn(&[KnownFollower]) -> Result<(), String> + Send + Sync + 'static,
     ) {
-        *self.keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(keep));
+        *self.keeping() = Some(Box::new(keep));
         let mut all = self.all();
-        for name in names.into_iter().take(FOLLOWERS) {
-            if all.iter().all(|known| known.name != name) {
-                all.push(Follower { name, heard: None, report: FollowerReport::default() });
+        all.count.retain(|follower| follower.heard.is_some());
+        for KnownFollower { name, instance } in known.into_iter().take(FOLLOWERS) {
+            if all.count.iter().all(|follower| follower.instance != instance) {
+                let report = FollowerReport::default();
+                all.count.push(Follower { name, instance, heard: None, report });
             }
         }
     }
 
-    /// Takes note of what one says. A process of the same name of which nothing is heard any more is taken to have been
-    /// replaced by it.
+    /// Takes note of what one says that counts already; whether it did. If not, [`Followers::register`] is to be asked.
+    pub fn heard(&self, name: &str, report: &FollowerReport, now: Instant) -> bool {
+        let mut all = self.all();
+        let is_other = |known: &Follower| report.replaces.contains(&known.instance);
+        if all.count.iter().any(is_other) {
+            return false;
+        }
+        let is_it = |known: &&mut Follower| known.instance == report.instance && known.name == name;
+        let Some(known) = all.count.iter_mut().find(is_it) else { return false };
+        (known.heard, known.report) = (Some(now), report.clone());
+        drop(all);
+        self.told.send_replace(());
+        true
+    }
+
+    /// Has one count from now on, in place of those that it replaces. It may take as long as a disk does.
     ///
     /// # Errors
     /// [`FollowerRefused`]; it does not count then.
-    pub fn heard(&self, name: &str, report: FollowerReport, now: Instant) -> Result<(), FollowerRefused> {
-        let mut all = self.all();
-        let is_it = |known: &Follower| known.name == name && known.report.instance == report.instance;
-        if let Some(known) = all.iter_mut().find(|known| is_it(known)) {
-            (known.heard, known.report) = (Some(now), report);
-        } else {
-            let before = names(&all);
-            if all.iter().filter(|known| known.name != name || !known.is_silent(now)).count() >= FOLLOWERS {
-                return Err(FollowerRefused::TooMany);
+    pub fn register(&self, name: &str, report: FollowerReport, now: Instant) -> Result<(), FollowerRefused> {
+        let keep = self.keeping();
+        let goes =
+            |known: &Follower| known.instance == report.instance || report.replaces.contains(&known.instance);
+        let mut known: Vec<KnownFollower> = {
+            let all = self.all();
+            if all.left.iter().any(|left| left.instance == report.instance) {
+                return Err(FollowerRefused::HasLeft);
             }
-            if !before.iter().any(|known| known == name) {
-                let mut after = before;
-                after.push(name.to_owned());
-                self.keep(&after).map_err(FollowerRefused::NotKept)?;
-                tracing::info!(follower = name, "another Ringway follows this one");
-            }
-            all.retain(|known| known.name != name || !known.is_silent(now));
-            all.push(Follower { name: name.to_owned(), heard: Some(now), report });
+            all.count.iter().filter(|known| !goes(known)).map(KnownFollower::from).collect()
+        };
+        if known.len() >= FOLLOWERS {
+            return Err(FollowerRefused::TooMany);
         }
+        known.push(KnownFollower { name: name.to_owned(), instance: report.instance.clone() });
+        known.sort();
+        let no_place = || Err("it has no topology_file; set one at the Ringway that leads".to_owned());
+        keep.as_ref().map_or_else(no_place, |keep| keep(&known)).map_err(FollowerRefused::NotKept)?;
+        tracing::info!(follower = name, "another Ringway follows this one");
+        let mut all = self.all();
+        all.count.retain(|known| known.instance != report.instance);
+        all.take_away(now, goes);
+        let (name, instance) = (name.to_owned(), report.instance.clone());
+        all.count.push(Follower { name, instance, heard: Some(now), report });
         drop(all);
         self.told.send_replace(());
         Ok(())
     }
 
-    /// A process of this name, or with `None` all of them, serves no longer; whether there was one.
-    pub fn leaves(&self, name: &str, instance: Option<&str>) -> bool {
-        let mut all = self.all();
-        let before = all.len();
+    /// The process `instance` of this name serves no longer; with `None` all of it that are silent. It may take as long as a
+    /// disk does.
+    pub fn leaves(&self, name: &str, instance: Option<&str>, now: Instant) -> Forgotten {
+        let keep = self.keeping();
         let goes = |known: &Follower| {
-            known.name == name && instance.is_none_or(|instance| known.report.instance == instance)
+            known.name == name
+                && match instance {
+                    Some(instance) => known.instance == instance,
+                    None => known.is_silent(now),
+                }
         };
-        all.retain(|known| !goes(known));
-        let has_gone = all.len() < before;
-        let left = names(&all);
-        drop(all);
-        if has_gone {
-            if let Err(why) = self.keep(&left) {
-                tracing::warn!(
-                    why,
-                    follower = name,
-                    "that it has left is not kept: it counts again after a restart"
-                );
+        let known: Vec<KnownFollower> = {
+            let all = self.all();
+            if !all.count.iter().any(goes) {
+                let lives = instance.is_none() && all.count.iter().any(|known| known.name == name);
+                return if lives { Forgotten::Lives } else { Forgotten::Unknown };
             }
-            tracing::info!(follower = name, "another Ringway no longer follows this one");
-            self.told.send_replace(());
+            all.count.iter().filter(|known| !goes(known)).map(KnownFollower::from).collect()
+        };
+        if let Some(Err(why)) = keep.as_ref().map(|keep| keep(&known)) {
+            tracing::warn!(
+                why,
+                follower = name,
+                "that it has left is not kept: it counts again after a restart"
+            );
         }
-        has_gone
+        tracing::info!(follower = name, "another Ringway no longer follows this one");
+        self.all().take_away(now, goes);
+        self.told.send_replace(());
+        Forgotten::Yes
     }
 
     /// All of them, by name.
     pub fn all_of_them(&self, now: Instant) -> Vec<FollowerStatus> {
         let all = self.all();
-        let mut told: Vec<FollowerStatus> = all.iter().map(|known| status(known, now)).collect();
+        let mut told: Vec<FollowerStatus> = all.count.iter().map(|known| status(known, now)).collect();
         told.sort_by(|a, b| a.name.cmp(&b.name));
         told
     }
@@ -188,26 +273,35 @@ impl Followers {
     /// Why a change must not rely on all of them taking it over.
     pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
         self.all_of_them(now).into_iter().find_map(|one| match (one.trouble, one.silent_for) {
-            (Some(trouble), _) => Some(format!("Ringway '{}', which follows this one, says: {trouble}", one.name)),
-            (None, silent_for) if one.is_silent => Some(format!(
+            (_, silent_for) if one.is_silent => Some(format!(
                 "Ringway '{}', which follows this one, was not heard of {}: it may serve clients still. Wait until it \
                  is back; when it has ended, DELETE /v1/followers/{0}",
                 one.name,
                 silent_for.map_or("since the start".to_owned(), |time| format!("for {} s", time.as_secs())),
             )),
-            _ => None,
+            (Some(trouble), _) => {
+                Some(format!("Ringway '{}', which follows this one, says: {}", one.name, trouble.escape_debug()))
+            }
+            (None, _) => None,
         })
     }
 
-    /// Waits until all of them serve by the topology of `epoch` and have nothing under way by an earlier one; what they have
-    /// given up.
+    /// Waits until all of them serve by the topology of `epoch` and have nothing under way by an earlier one; what they, and
+    /// those that have left, have given up.
     pub(crate) async fn settled(&self, epoch: u64) -> Vec<Abandoned> {
         let mut told = self.told.subscribe();
         loop {
             {
                 let all = self.all();
-                if all.iter().all(|known| known.has_settled(epoch)) {
-                    return all.iter().flat_map(|known| known.report.given_up.clone()).collect();
+                if all.count.iter().all(|known| known.has_settled(epoch)) {
+                    let recent = all.left.iter().filter(|left| left.at.elapsed() < FOLLOWERS_LEFT_TIME);
+                    let left = recent.flat_map(|left| left.given_up.clone());
+                    return all
+                        .count
+                        .iter()
+                        .flat_map(|known| known.report.given_up.clone())
+                        .chain(left)
+                        .collect();
                 }
             }
             if told.changed().await.is_err() {
@@ -219,24 +313,22 @@ impl Followers {
 
     /// The name of one that [`Followers::settled`] waits for.
     pub(crate) fn awaited(&self, epoch: u64) -> Option<String> {
-        self.all().iter().find(|known| !known.has_settled(epoch)).map(|known| known.name.clone())
+        self.all().count.iter().find(|known| !known.has_settled(epoch)).map(|known| known.name.clone())
     }
 
-    fn keep(&self, names: &[String]) -> Result<(), String> {
-        let keep = self.keep.lock().unwrap_or_else(PoisonError::into_inner);
-        keep.as_ref().map_or(Ok(()), |keep| keep(names))
-    }
-
-    fn all(&self) -> MutexGuard<'_, Vec<Follower>> {
+    fn all(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keeping(&self) -> MutexGuard<'_, Option<Keep>> {
+        self.keep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn names(all: &[Follower]) -> Vec<String> {
-    let mut names: Vec<String> = all.iter().map(|known| known.name.clone()).collect();
-    names.sort();
-    names.dedup();
-    names
+impl From<&Follower> for KnownFollower {
+    fn from(known: &Follower) -> Self {
+        Self { name: known.name.clone(), instance: known.instance.clone() }
+    }
 }
 
 fn status(known: &Follower, now: Instant) -> FollowerStatus {
@@ -255,86 +347,134 @@ mod tests {
 
     use super::*;
 
+    const NAME: &str = "a";
+
     fn report(instance: &str, serves: u64, settled: bool) -> FollowerReport {
         FollowerReport { instance: instance.to_owned(), serves, settled, ..FollowerReport::default() }
     }
 
+    fn followers() -> Followers {
+        let followers = Followers::default();
+        followers.remember(Vec::new(), |_| Ok(()));
+        followers
+    }
+
+    /// As who speaks with followers does.
+    fn say(followers: &Followers, report: FollowerReport, now: Instant) -> Result<(), FollowerRefused> {
+        if followers.heard(NAME, &report, now) { Ok(()) } else { followers.register(NAME, report, now) }
+    }
+
     #[test]
     fn who_was_heard_of_counts_until_it_leaves() {
-        let (followers, now) = (Followers::default(), Instant::now());
-        followers.heard("a", report("1", 1, true), now).unwrap();
+        let (followers, now) = (followers(), Instant::now());
+        say(&followers, report("1", 1, true), now).unwrap();
         assert_eq!(followers.trouble(now), None);
+        assert_eq!(followers.leaves(NAME, None, now), Forgotten::Lives, "an operator is wrong about it");
         let after = now + FOLLOWER_SILENCE + Duration::from_secs(1);
         assert!(followers.trouble(after).unwrap().contains("'a'"));
         assert_eq!(followers.awaited(1), None, "it serves by that topology, though it is silent");
-        assert_eq!(followers.awaited(2).as_deref(), Some("a"));
-        assert!(!followers.leaves("a", Some("2")) && followers.leaves("a", Some("1")));
+        assert_eq!(followers.awaited(2).as_deref(), Some(NAME));
+        assert_eq!(followers.leaves(NAME, Some("2"), after), Forgotten::Unknown);
+        assert_eq!(followers.leaves(NAME, Some("1"), after), Forgotten::Yes);
         assert_eq!((followers.trouble(after), followers.awaited(2)), (None, None));
+        assert_eq!(
+            say(&followers, report("1", 1, true), after),
+            Err(FollowerRefused::HasLeft),
+            "it was on its way"
+        );
     }
 
     #[test]
-    fn a_process_that_replaces_another_counts_beside_it_until_that_is_silent() {
-        let (followers, now) = (Followers::default(), Instant::now());
-        followers.heard("a", report("1", 1, true), now).unwrap();
-        followers.heard("a", report("2", 1, true), now).unwrap();
-        assert_eq!(followers.all_of_them(now).len(), 2);
+    fn processes_of_one_name_count_each_until_one_knows_that_the_other_is_dead() {
+        let (followers, now) = (followers(), Instant::now());
+        let count = |now| followers.all_of_them(now).len();
+        say(&followers, report("1", 1, true), now).unwrap();
+        say(&followers, report("2", 1, true), now).unwrap();
+        assert_eq!(count(now), 2);
         let after = now + FOLLOWER_SILENCE + Duration::from_secs(1);
-        followers.heard("a", report("3", 1, true), after).unwrap();
-        assert_eq!(followers.all_of_them(after).len(), 1);
+        say(&followers, report("2", 1, true), after).unwrap();
+        say(&followers, report("3", 1, true), after).unwrap();
+        assert_eq!(count(after), 3, "the first is silent, which proves nothing");
+        let replaces = vec!["1".to_owned(), "3".to_owned()];
+        say(&followers, FollowerReport { replaces, ..report("2", 1, true) }, after).unwrap();
+        assert_eq!((count(after), followers.trouble(after)), (1, None));
+        let much_after = after + FOLLOWER_SILENCE + Duration::from_secs(1);
+        say(&followers, report("4", 1, true), much_after).unwrap();
+        assert_eq!(followers.leaves(NAME, None, much_after), Forgotten::Yes);
+        assert_eq!(count(much_after), 1, "the one that lives stays");
     }
 
     #[test]
-    fn names_are_kept_and_counted_after_a_restart() {
+    fn they_are_kept_and_counted_after_a_restart() {
         let (kept, now) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
         let keep = || {
             let kept = Arc::clone(&kept);
-            move |names: &[String]| {
-                *kept.lock().unwrap() = names.to_vec();
+            move |known: &[KnownFollower]| {
+                *kept.lock().unwrap() = known.to_vec();
                 Ok(())
             }
         };
-        let followers = Followers::default();
+        let (followers, known) = (Followers::default(), |kept: &Mutex<Vec<_>>| kept.lock().unwrap().clone());
         followers.remember(Vec::new(), keep());
-        followers.heard("b", report("1", 1, true), now).unwrap();
-        followers.heard("a", report("1", 1, true), now).unwrap();
-        assert_eq!(*kept.lock().unwrap(), ["a", "b"]);
-        followers.leaves("b", None);
+        followers.register("b", report("1", 1, true), now).unwrap();
+        followers.register("a", report("2", 1, true), now).unwrap();
+        let (a, b) =
+            (|instance: &str| ("a".to_owned(), instance.to_owned()), ("b".to_owned(), "1".to_owned()));
+        let pairs = |known: Vec<KnownFollower>| {
+            known.into_iter().map(|one| (one.name, one.instance)).collect::<Vec<_>>()
+        };
+        assert_eq!(pairs(known(&kept)), [a("2"), b]);
+        followers.leaves("b", Some("1"), now);
         let again = Followers::default();
-        again.remember(kept.lock().unwrap().clone(), keep());
+        again.remember(known(&kept), keep());
         assert!(again.trouble(now).unwrap().contains("since the start"));
-        again.heard("a", report("2", 0, false), now).unwrap();
+        let replaces = vec!["2".to_owned()];
+        again.register("a", FollowerReport { replaces, ..report("3", 0, false) }, now).unwrap();
         assert_eq!((again.trouble(now), again.awaited(1).as_deref()), (None, Some("a")));
-        assert_eq!(again.all_of_them(now).len(), 1);
+        assert_eq!(pairs(known(&kept)), [a("3")]);
+        // what was forgotten by another process meanwhile does not come back
+        again.remember(Vec::new(), keep());
+        assert_eq!(again.all_of_them(now).len(), 1, "it was heard of");
     }
 
     #[test]
     fn they_are_bounded_and_none_counts_that_cannot_be_kept() {
-        let (followers, now) = (Followers::default(), Instant::now());
+        let (followers, now) = (followers(), Instant::now());
         for at in 0..FOLLOWERS {
-            followers.heard(&format!("{at}"), report("1", 1, true), now).unwrap();
+            say(&followers, report(&format!("{at}"), 1, true), now).unwrap();
         }
-        assert_eq!(followers.heard("more", report("1", 1, true), now), Err(FollowerRefused::TooMany));
+        assert_eq!(say(&followers, report("more", 1, true), now), Err(FollowerRefused::TooMany));
+        for at in 0..FOLLOWERS {
+            followers.leaves(NAME, Some(&format!("{at}")), now);
+        }
+        assert!(followers.all().left.len() <= FOLLOWERS_LEFT);
         let followers = Followers::default();
+        let refused = say(&followers, report("1", 1, true), now).unwrap_err().to_string();
+        assert!(refused.contains("topology_file"), "{refused}");
         followers.remember(Vec::new(), |_| Err("a full disk".to_owned()));
-        let refused = followers.heard("a", report("1", 1, true), now).unwrap_err();
+        let refused = say(&followers, report("1", 1, true), now).unwrap_err();
         assert!(refused.to_string().contains("a full disk") && followers.all_of_them(now).is_empty());
     }
 
     #[tokio::test]
     async fn a_movement_waits_for_all_and_hears_what_they_have_given_up() {
-        let (followers, now) = (Followers::default(), Instant::now());
+        let (followers, now) = (followers(), Instant::now());
         assert!(followers.settled(2).await.is_empty());
-        followers.heard("a", report("1", 1, true), now).unwrap();
-        followers.heard("b", report("1", 2, true), now).unwrap();
-        let given_up = Abandoned { address: "h:1".into(), id: 7, end: "h:9".into(), socket: None };
+        say(&followers, report("1", 1, true), now).unwrap();
+        say(&followers, report("2", 2, true), now).unwrap();
+        let given_up = |id| Abandoned { address: "h:1".into(), id, end: "h:9".into(), socket: None };
+        let gone = FollowerReport { given_up: vec![given_up(8)], ..report("3", 1, true) };
+        say(&followers, gone, now).unwrap();
         let tell = async {
             tokio::task::yield_now().await;
-            followers.heard("a", report("1", 2, false), now).unwrap();
+            say(&followers, report("1", 2, false), now).unwrap();
             tokio::task::yield_now().await;
-            let report = FollowerReport { given_up: vec![given_up.clone()], ..report("1", 2, true) };
-            followers.heard("a", report, now).unwrap();
+            let report = FollowerReport { given_up: vec![given_up(7)], ..report("1", 2, true) };
+            say(&followers, report, now).unwrap();
+            tokio::task::yield_now().await;
+            followers.leaves(NAME, Some("3"), now);
         };
         let (heard, ()) = tokio::join!(followers.settled(2), tell);
-        assert_eq!(heard, [given_up]);
+        assert_eq!(heard, [given_up(7), given_up(8)]);
     }
 }

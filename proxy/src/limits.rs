@@ -109,6 +109,11 @@ pub const CARRIED_SCAN_COUNT: usize = 500;
 pub const FOLLOWERS: usize = 100;
 /// After this time without a word of a follower no change is made that relies on it; it says something every two seconds.
 pub const FOLLOWER_SILENCE: Duration = Duration::from_secs(6);
+/// Followers that have left of which something is remembered, and for how long: what they had given up may still come to a
+/// node.
+pub const FOLLOWERS_LEFT: usize = 64;
+/// See [`FOLLOWERS_LEFT`].
+pub const FOLLOWERS_LEFT_TIME: Duration = Duration::from_secs(300);
 /// Beyond twice the operation timeout, until all followers serve by a topology to whose nodes keys are to move; else the
 /// change is taken back.
 pub const FOLLOWERS_TIME: Duration = Duration::from_secs(2);

@@ -10,6 +10,7 @@ use super::keeper::Keeper;
 use super::running::{Signals, topology_failure};
 use super::serve::tls_for;
 use crate::config::Config;
+use crate::follower_processes::FollowerProcesses;
 use crate::outcome::Failure;
 
 /// How long the leader is tried before what it said last is served by.
@@ -25,7 +26,8 @@ pub(crate) struct Following {
 
 impl Following {
     /// Asks the leader for its topology and puts it into the settings. Where the leader is not reached, what it said last
-    /// is served by (`is_restored`); where there is nothing, it is waited for. `None` when nobody is followed.
+    /// is served by (`is_restored`), as long as it counts a process that does; else it is waited for. `None` when nobody is
+    /// followed.
     ///
     /// # Errors
     /// What the leader says cannot be served by, or a signal ended the wait.
@@ -35,24 +37,46 @@ impl Following {
         keeper: &Keeper,
         signals: &mut Signals,
     ) -> Result<Option<Self>, Failure> {
-        let Some(follow) = &config.follow else { return Ok(None) };
+        let (Some(follow), Some(file)) = (&config.follow, &config.topology_file) else { return Ok(None) };
         let refused = |why: String| Failure::Usage(format!("follow: {}: {why}", follow.url));
-        let follower = Follower::new(follow).map_err(refused)?;
+        let may_restore = is_restored && FollowerProcesses::is_any_counted(file);
+        let instance = Follower::instance();
+        let processes = FollowerProcesses::new(file, &instance).map_err(|error| {
+            Failure::Run(format!("{}: no file can be made beside it: {error}", file.display()))
+        })?;
+        let follower = Follower::new(follow, instance, Box::new(processes)).map_err(refused)?;
         let url = follow.url.clone();
-        let first = tokio::select! {
-            first = first(&follower, &url, is_restored.then_some(PATIENCE)) => first,
-            () = signals.stop() => return Err(Failure::Run(format!("stopped while it waited for {url}"))),
+        let asked = tokio::select! {
+            first = first(&follower, &url, may_restore.then_some(PATIENCE)) => Ok(first),
+            () = signals.stop() => Err(Failure::Run(format!("stopped while it waited for {url}"))),
         };
-        match &first {
-            Some(first) => {
-                take_over(config, first, is_restored, keeper).map_err(|failure| match failure {
-                    Failure::Usage(why) => Failure::Usage(format!("follow: {url}: {why}")),
-                    other => other,
-                })?
+        let taken = asked.and_then(|first| {
+            match &first {
+                Some(first) => {
+                    take_over(config, first, is_restored, keeper).map_err(|failure| match failure {
+                        Failure::Usage(why) => Failure::Usage(format!("follow: {url}: {why}")),
+                        other => other,
+                    })?;
+                }
+                None => tracing::warn!("the topology is served by that {url} said last, until it is reached"),
             }
-            None => tracing::warn!("the topology is served by that {url} said last, until it is reached"),
+            Ok(first)
+        });
+        match taken {
+            Ok(first) => Ok(Some(Self { follower, first })),
+            Err(failure) => {
+                follower.leave().await;
+                Err(failure)
+            }
         }
-        Ok(Some(Self { follower, first }))
+    }
+
+    /// Ready when a part of it has ended, which only a defect does.
+    pub(crate) async fn failed(&mut self) -> Failure {
+        self.follower.failed().await;
+        Failure::Run(
+            "what follows the leader has failed by a defect of the proxy (the log says where)".to_owned(),
+        )
     }
 
     /// From now on what the leader says is served by.

@@ -1,9 +1,10 @@
 //! Keeps the topology file of `ringway serve`, and waits for its turn where another process still does.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use ringway_proxy::control::Control;
+use ringway_proxy::control::{Control, KnownFollower};
 use ringway_proxy::settings::TopologySpec;
 use ringway_proxy::topology::Topology;
 
@@ -33,7 +34,9 @@ pub(crate) struct Keeper {
     /// Whether the topology is another Ringway's, which says what is kept.
     follows: bool,
     /// Who followed the process before this one.
-    followers: Vec<String>,
+    followers: Vec<KnownFollower>,
+    /// Where the topology is another Ringway's, nobody makes changes of its own to the file.
+    _keeps_off: Option<File>,
 }
 
 impl Keeper {
@@ -41,10 +44,21 @@ impl Keeper {
     /// configuration file. The file must be read after this.
     ///
     /// # Errors
-    /// The names of those that follow cannot be read.
+    /// Those that follow cannot be read, or the file is another process's.
     pub(crate) fn new(path: Option<&Path>, configured: TopologySpec, follows: bool) -> Result<Self, Failure> {
         // whoever follows makes no changes: all its processes keep the same
         let own = path.filter(|_| !follows);
+        let mut keeps_off = None;
+        if let Some(path) = path.filter(|_| follows) {
+            let path_text = path.display();
+            keeps_off = TopologyLock::keep_off(path)
+                .map_err(|error| Failure::Run(format!("{path_text}.lock cannot be used: {error}")))?;
+            if keeps_off.is_none() {
+                return Err(Failure::Usage(format!(
+                    "{path_text} is kept by another process, which does not follow: name another topology_file"
+                )));
+            }
+        }
         let lock = own.and_then(|path| match TopologyLock::open(path) {
             Ok(lock) => Some(lock),
             Err(error) => {
@@ -73,6 +87,7 @@ impl Keeper {
             trouble: String::new(),
             follows,
             followers,
+            _keeps_off: keeps_off,
         })
     }
 
@@ -165,8 +180,8 @@ impl Keeper {
     }
 }
 
-/// Has the names of those that follow kept, and those counted that followed the process before.
-fn remember_followers(control: &Control, topology_file: &Path, names: Vec<String>) {
+/// Has those kept that follow, and those counted that followed the process before.
+fn remember_followers(control: &Control, topology_file: &Path, known: Vec<KnownFollower>) {
     let path = followers_file::beside(topology_file);
-    control.followers().remember(names, move |names| followers_file::write(&path, names));
+    control.followers().remember(known, move |known| followers_file::write(&path, known));
 }

@@ -54,7 +54,16 @@ async fn serve(
         }
         stands_by
     };
-    let running = Running::start(config.settings.clone(), config.admin.clone(), inherited, prepare).await?;
+    let started = Running::start(config.settings.clone(), config.admin.clone(), inherited, prepare).await;
+    let running = match started {
+        Ok(running) => running,
+        Err(failure) => {
+            if let Some(following) = following {
+                following.leave().await;
+            }
+            return Err(failure);
+        }
+    };
     let pid = std::process::id();
     print(&format!(
         "{}stop     Ctrl-C or kill {pid} (answers what was read first); kill -HUP {pid} re-reads {}\n",
@@ -74,6 +83,7 @@ async fn serve(
         let hung_up = tokio::select! {
             hung_up = signals.hang_up() => hung_up,
             failure = running.failed() => return Err(failure),
+            failure = failed(following.as_mut()) => return Err(failure),
             () = tokio::time::sleep(LOOK), if keeper.stands_by() => {
                 keeper.follow(&running.control());
                 continue;
@@ -92,6 +102,14 @@ async fn serve(
         following.leave().await;
     }
     drained
+}
+
+/// Ready when what follows a leader has failed, if anything does.
+async fn failed(following: Option<&mut Following>) -> Failure {
+    match following {
+        Some(following) => following.failed().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The topology file comes before the nodes of the configuration file. Whether there is one.

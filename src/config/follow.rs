@@ -1,6 +1,6 @@
 //! The section `follow`: the Ringway whose topology is served here.
 
-use ringway_admin::follow::{Follow, Follower};
+use ringway_admin::follow::Follow;
 
 use super::address;
 use super::problem::shown;
@@ -23,6 +23,10 @@ pub(crate) fn follow(
         reader.problem(at.line_of("url"), text);
         return None;
     };
+    if root.get("topology_file").is_none() {
+        let text = "follow needs a topology_file, which keeps what the leader said last; name one";
+        reader.problem(root.line_of("follow"), text);
+    }
     let token = secrets.read(reader, &at, "token");
     let name = reader.text(&at, "name").map_or_else(|| own_name(listen), str::to_owned);
     if !(1..=128).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -42,7 +46,7 @@ pub(crate) fn follow(
     let follow = Follow { url: url.to_owned(), token, name, tls };
     // where files are not read nothing is known of certificates
     if (!is_https || follow.tls.is_some())
-        && let Err(why) = Follower::new(&follow)
+        && let Err(why) = follow.check()
     {
         reader.problem(at.line_of("url"), format!("follow.url: '{}': {why}", shown(url)));
     }

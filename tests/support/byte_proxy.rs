@@ -108,6 +108,11 @@ impl ByteProxy {
         self.shared.refuses.store(true, Ordering::SeqCst);
     }
 
+    /// Takes connections again after [`ByteProxy::refuse_new`].
+    pub(crate) fn take_new(&self) {
+        self.shared.refuses.store(false, Ordering::SeqCst);
+    }
+
     /// Keeps back what the proxy sends on the connections that are open now; later ones pass.
     pub(crate) fn hold_requests(&self) {
         self.set_held(true);

@@ -9,10 +9,10 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ringway_proxy::control::{FollowerRefused, FollowerReport, FollowerStatus};
+use ringway_proxy::control::{FollowerRefused, FollowerReport, FollowerStatus, Forgotten};
 use serde::Serialize;
 
-use super::{Keys, OutcomeForm, Outcomes, Report, Told};
+use super::{AbandonedForm, Keys, Outcomes, Report, Told};
 use crate::audit::Attempt;
 use crate::body::{self, Checked};
 use crate::error::ApiError;
@@ -30,10 +30,15 @@ impl Checked for Report {
     fn check(&self) -> Result<(), ApiError> {
         check_word("instance", &self.instance)?;
         let trouble = self.trouble.as_deref().unwrap_or_default();
-        if trouble.len() > limits::TROUBLE_BYTES || self.given_up.len() > limits::GIVEN_UP {
-            return Err(ApiError::bad_request("`trouble` or `given_up` is longer than can be"));
+        let is_long = |one: &AbandonedForm| one.address.len().max(one.end.len()) > limits::GIVEN_UP_TEXT;
+        if trouble.len() > limits::TROUBLE_BYTES
+            || self.given_up.len() > limits::GIVEN_UP
+            || self.given_up.iter().any(is_long)
+            || self.replaces.len() > limits::REPLACES
+        {
+            return Err(ApiError::bad_request("`trouble`, `given_up` or `replaces` is longer than can be"));
         }
-        Ok(())
+        self.replaces.iter().try_for_each(|word| check_word("replaces", word))
     }
 }
 
@@ -77,30 +82,45 @@ pub(crate) async fn report(
     let serves = if said.leader == followers.leader() { said.serves } else { 0 };
     let heard = FollowerReport {
         instance: said.instance,
+        replaces: said.replaces,
         serves,
         settled: said.settled && serves > 0,
         given_up: said.given_up.into_iter().map(Into::into).collect(),
         trouble: said.trouble,
     };
-    followers.heard(&name, heard, Instant::now()).map_err(|refused| match refused {
-        FollowerRefused::TooMany => ApiError::conflict("too_many_followers", refused.to_string()),
-        FollowerRefused::NotKept(_) => {
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", refused.to_string())
-        }
-    })?;
+    if !followers.heard(&name, &heard, Instant::now()) {
+        register(&api, name, heard).await?;
+    }
     let patience = Duration::from_millis(said.wait_ms).min(limits::FOLLOWER_WAIT);
     if serves > 0 {
         let _ = tokio::time::timeout(patience, control.changes_from(serves)).await;
     }
+    control.check_leads()?;
     let topology = control.topology();
     let is_new = topology.epoch() != serves;
+    let left_behind = if is_new { control.left_behind() } else { Vec::new() };
     let answer = Told {
         leader: followers.leader().to_owned(),
         epoch: topology.epoch(),
         topology: is_new.then(|| TopologyForm::of(&topology, &Known::new())),
-        fences: control.left_behind().into_iter().map(Into::into).collect(),
+        fences: left_behind.into_iter().map(Into::into).collect(),
     };
     Ok(Json(answer).into_response())
+}
+
+async fn register(api: &Api, name: String, heard: FollowerReport) -> Result<(), ApiError> {
+    let control = api.control.clone();
+    // it writes a file
+    let work =
+        tokio::task::spawn_blocking(move || control.followers().register(&name, heard, Instant::now()));
+    let registered = work.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))?;
+    registered.map_err(|refused| match refused {
+        FollowerRefused::TooMany => ApiError::conflict("too_many_followers", refused.to_string()),
+        FollowerRefused::HasLeft => ApiError::conflict("has_left", refused.to_string()),
+        FollowerRefused::NotKept(_) => {
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", refused.to_string())
+        }
+    })
 }
 
 /// `POST /v1/followers/{name}/keys`.
@@ -115,12 +135,11 @@ pub(crate) async fn bring(
     api.control.check_leads()?;
     let decoded: Result<Vec<Vec<u8>>, _> = asked.keys.iter().map(|key| STANDARD.decode(key)).collect();
     let keys = decoded.map_err(|_| ApiError::bad_request("a key is not base64"))?;
-    let brought = if asked.leader == api.control.followers().leader() {
-        api.control.bring(asked.epoch, keys).await
+    let outcomes = if asked.leader == api.control.followers().leader() {
+        api.bringing.bring(&api.control, asked.epoch, keys).await
     } else {
         None
     };
-    let outcomes = brought.map(|all| all.into_iter().map(OutcomeForm::from).collect());
     Ok(Json(Outcomes { outcomes }).into_response())
 }
 
@@ -139,11 +158,21 @@ pub(crate) async fn forget(
     let control = api.control.clone();
     let forgotten = name.clone();
     // it writes a file
-    let work =
-        tokio::task::spawn_blocking(move || control.followers().leaves(&forgotten, instance.as_deref()));
-    if !work.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))? {
-        let message = format!("nobody called '{name}' follows this Ringway");
-        return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_follower", message));
+    let work = tokio::task::spawn_blocking(move || {
+        control.followers().leaves(&forgotten, instance.as_deref(), Instant::now())
+    });
+    match work.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))? {
+        Forgotten::Yes => {}
+        Forgotten::Unknown => {
+            let message = format!("nobody called '{name}' follows this Ringway");
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "unknown_follower", message));
+        }
+        Forgotten::Lives => {
+            let message = format!(
+                "'{name}' was heard of a moment ago: it serves clients. Stop it, and it says so itself"
+            );
+            return Err(ApiError::conflict("follower_lives", message));
+        }
     }
     if let Some(Extension(attempt)) = tried {
         attempt.begun(format!("forget follower '{name}'"));

@@ -10,15 +10,18 @@
 //! the leader answers holds passwords of nodes: it is told to whoever may change the topology, which lets them send these
 //! passwords anywhere already.
 
+mod bringing;
 mod follower;
 mod leader;
+mod wanted;
 mod wire;
 
-use ringway_proxy::control::{Abandoned, Brought};
+use ringway_proxy::control::Abandoned;
 use serde::{Deserialize, Serialize};
 
 use crate::form::TopologyForm;
-pub use follower::{First, Follow, Follower};
+pub(crate) use bringing::Bringing;
+pub use follower::{First, Follow, Follower, Processes};
 pub(crate) use leader::{STATES, all, bring, forget, report, state};
 
 /// What a follower says of itself.
@@ -26,6 +29,9 @@ pub(crate) use leader::{STATES, all, bring, forget, report, state};
 struct Report {
     /// Which process it is.
     instance: String,
+    /// Processes of the same follower that are dead.
+    #[serde(default)]
+    replaces: Vec<String>,
     /// What the leader calls itself whose epoch `serves` is.
     leader: String,
     serves: u64,
@@ -64,22 +70,12 @@ struct Outcomes {
     outcomes: Option<Vec<OutcomeForm>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum OutcomeForm {
+pub(crate) enum OutcomeForm {
     Arrived,
     Pending,
     Not(String),
-}
-
-impl From<Brought> for OutcomeForm {
-    fn from(brought: Brought) -> Self {
-        match brought {
-            Brought::Arrived => Self::Arrived,
-            Brought::Pending => Self::Pending,
-            Brought::Not(why) => Self::Not(why),
-        }
-    }
 }
 
 /// A connection that was given up.

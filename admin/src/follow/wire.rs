@@ -37,8 +37,8 @@ pub(super) struct Wire {
 pub(super) enum Trouble {
     /// It was not reached, or was silent.
     NotReached(String),
-    /// It answered that it will not.
-    Refused(String),
+    /// It answered that it will not: the status, and its words.
+    Refused(u16, String),
 }
 
 impl Wire {
@@ -108,17 +108,19 @@ impl Wire {
         let body = serde_json::to_vec(body).map_err(|error| Trouble::NotReached(error.to_string()))?;
         let answer = self.send(Method::POST, below, body.into(), limit).await?;
         // its own words could repeat a password
-        serde_json::from_slice(&answer)
-            .map_err(|_| Trouble::Refused("its answer is not what a Ringway says".to_owned()))
+        serde_json::from_slice(&answer).map_err(|_| Trouble::nonsense())
     }
 
-    /// Says that a process of this follower serves no longer.
+    /// Says that a process of this follower serves no longer, if the leader counts it at all.
     ///
     /// # Errors
     /// [`Trouble`].
     pub(super) async fn leave(&self, instance: &str, limit: Duration) -> Result<(), Trouble> {
         let below = format!("?instance={}", utf8_percent_encode(instance, NON_ALPHANUMERIC));
-        self.send(Method::DELETE, &below, Bytes::new(), limit).await.map(drop)
+        match self.send(Method::DELETE, &below, Bytes::new(), limit).await {
+            Ok(_) | Err(Trouble::Refused(404, _)) => Ok(()),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     async fn send(
@@ -159,6 +161,13 @@ async fn read(body: Incoming) -> Result<Bytes, Trouble> {
     Ok(whole.map_err(|error| Trouble::NotReached(error.to_string()))?.to_bytes())
 }
 
+impl Trouble {
+    /// What answers there is no Ringway.
+    pub(super) fn nonsense() -> Self {
+        Self::Refused(200, "its answer is not what a Ringway says".to_owned())
+    }
+}
+
 /// What an answer that is an error says.
 fn refusal(status: StatusCode, body: &[u8]) -> Trouble {
     #[derive(Deserialize)]
@@ -171,7 +180,7 @@ fn refusal(status: StatusCode, body: &[u8]) -> Trouble {
     }
     let said = serde_json::from_slice::<Envelope>(body).map(|envelope| envelope.error.message);
     let said: String = said.unwrap_or_default().chars().take(300).collect();
-    Trouble::Refused(format!("{} {}", status.as_u16(), said.escape_debug()))
+    Trouble::Refused(status.as_u16(), said.escape_debug().to_string())
 }
 
 /// The cause of an error that tells nothing itself ("client error (Connect)").
@@ -187,7 +196,7 @@ impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotReached(why) => write!(f, "it is not reached: {why}"),
-            Self::Refused(why) => write!(f, "it refuses: {why}"),
+            Self::Refused(status, why) => write!(f, "it refuses: {status} {why}"),
         }
     }
 }

@@ -9,7 +9,6 @@
 //! How they speak with each other is for others to say: this knows no network.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ringway_ring::diff;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -19,19 +18,16 @@ use super::{Abandoned, ApplyError, Change, Control, Followers, Ordering, PoisonE
 use crate::movement::{Fetch, MovementPhase, Order, Where, followed};
 use crate::route::arrived::Traveller;
 use crate::settings::{Origin, TopologySpec};
-use crate::topology::{Owner, Topology};
+use crate::topology::{NodeAddress, Owner, Topology};
 use crate::worker::ToWorker;
-
-/// How long a follower is kept waiting for all keys that it asks for at once: what has arrived by then is told.
-const BRING_TIME: Duration = Duration::from_millis(50);
 
 /// What became of a key that a follower asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Brought {
     /// It is at its node, or there is none.
     Arrived,
-    /// It is on its way: ask again.
-    Pending,
+    /// Nobody brings it by that topology, or not now.
+    Unknown,
     /// Why it cannot be had.
     Not(String),
 }
@@ -74,10 +70,11 @@ impl Control {
         &self.shared.followers
     }
 
-    /// Waits until the epoch is another one.
+    /// Waits until the epoch is another one, or this process may not say what is served by.
     pub async fn changes_from(&self, epoch: u64) {
+        let is_other = |_: &()| self.topology().epoch() != epoch || self.shared.is_held();
         // an error would be the end of the proxy
-        let _ = self.shared.epoch.subscribe().wait_for(|now| *now != epoch).await;
+        let _ = self.shared.changed.subscribe().wait_for(is_other).await;
     }
 
     /// Whether this process may say what is served by: not while another one still does.
@@ -93,51 +90,33 @@ impl Control {
         self.shared.movement.left_behind()
     }
 
-    /// Has keys brought to the nodes of the topology of `epoch`, for a follower whose clients wait for them: what became of
-    /// each after a little while. `None` when nobody brings keys by that topology now.
-    pub async fn bring(&self, epoch: u64, keys: Vec<Vec<u8>>) -> Option<Vec<Brought>> {
+    /// Has a key brought to its node in the topology of `epoch`, for a follower whose clients wait for it. Whoever drops what
+    /// this answers does not want it any more.
+    pub fn bring(&self, epoch: u64, key: Vec<u8>) -> impl Future<Output = Brought> + Send + 'static {
         let topology = self.topology();
-        if topology.epoch() != epoch || topology.former().is_none() {
-            return None;
-        }
-        let limit = tokio::time::Instant::now() + BRING_TIME;
-        let asked: Vec<_> = keys
-            .into_iter()
-            .map(|key| match topology.owner(&key) {
-                Owner::Node(_) => None,
+        let asked = if topology.epoch() != epoch || topology.former().is_none() {
+            Err(Brought::Unknown)
+        } else {
+            match topology.owner(&key) {
+                Owner::Node(_) => Err(Brought::Arrived),
                 Owner::Moving { from, to } => {
                     let (answer, answered) = oneshot::channel();
                     let keys = vec![Traveller { key: key.into(), from, to }];
                     self.shared.movement.order(Order::Fetch(Fetch { epoch, keys, answer }));
-                    Some(answered)
+                    Ok(answered)
                 }
-            })
-            .collect();
-        let (mut brought, mut late) = (Vec::with_capacity(asked.len()), Vec::new());
-        for asked in asked {
-            let Some(mut answered) = asked else {
-                brought.push(Brought::Arrived);
-                continue;
-            };
-            brought.push(match tokio::time::timeout_at(limit, &mut answered).await {
-                Ok(Ok(Ok(Where::There))) => Brought::Arrived,
-                Ok(Ok(Err(why))) => Brought::Not(why),
-                Ok(Ok(Ok(Where::Unknown)) | Err(_)) => return None,
-                Err(_) => {
-                    late.push(answered);
-                    Brought::Pending
-                }
-            });
+            }
+        };
+        async move {
+            match asked {
+                Err(known) => known,
+                Ok(answered) => match answered.await {
+                    Ok(Ok(Where::There)) => Brought::Arrived,
+                    Ok(Err(why)) => Brought::Not(why),
+                    Ok(Ok(Where::Unknown)) | Err(_) => Brought::Unknown,
+                },
+            }
         }
-        if !late.is_empty() {
-            // they keep their place among those whose keys are carried, until they are asked for again
-            let patience = self.timeouts().operation;
-            tokio::spawn(async move {
-                tokio::time::sleep(patience).await;
-                drop(late);
-            });
-        }
-        Some(brought)
     }
 
     /// From now on this process serves by the topology of another one, named for people, and takes no changes; keys on their
@@ -183,12 +162,12 @@ impl Control {
         let from = self.topology();
         let is_same = *from.spec() == spec && from.origin() == origin;
         let epoch = epoch_of(from.epoch(), epoch, is_same);
+        self.fence(fences).await;
         if epoch == from.epoch() {
             return Ok(None);
         }
         let to = Topology::build_moving(epoch, spec, origin)?;
-        self.check_tls(&to)?;
-        self.fence(fences).await;
+        self.check_reached(&to)?;
         let mut changes = self.shared.changes();
         if let Some(keep) = &*self.shared.keep.lock().unwrap_or_else(PoisonError::into_inner) {
             keep(&to).map_err(ApplyError::NotKept)?;
@@ -198,17 +177,27 @@ impl Control {
         Ok(Some(done))
     }
 
-    fn check_tls(&self, topology: &Topology) -> Result<(), ApplyError> {
-        use crate::topology::NodeAddress;
+    /// Whether its nodes can be spoken to as their addresses say. Names are not resolved: what cannot be on this machine is
+    /// a node that is down.
+    fn check_reached(&self, topology: &Topology) -> Result<(), ApplyError> {
         let former = topology.former().map(|former| former.nodes()).unwrap_or_default();
-        let mut all = topology.nodes().iter().chain(former);
-        let over_tls = |address: &str| matches!(NodeAddress::parse(address), Some(NodeAddress::Tls(..)));
-        match all.find(|node| over_tls(&node.address)) {
-            Some(node) if self.node_tls().is_none() => {
-                Err(ApplyError::NoTls { node: node.name.clone(), address: node.address.clone() })
+        for node in topology.nodes().iter().chain(former) {
+            let (name, address) = (node.name.clone(), node.address.clone());
+            let is_own = match NodeAddress::parse(&node.address) {
+                Some(NodeAddress::Tls(..)) if self.node_tls().is_none() => {
+                    return Err(ApplyError::NoTls { node: name, address });
+                }
+                Some(NodeAddress::Network(host, port) | NodeAddress::Tls(host, port)) => {
+                    host.parse().is_ok_and(|ip: std::net::IpAddr| self.is_own((ip, port).into()))
+                }
+                Some(NodeAddress::Unix(path)) => self.is_own_path(path),
+                None => false,
+            };
+            if is_own {
+                return Err(ApplyError::OwnAddress { node: name, address });
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Has every worker's connections fence what another process has given up.

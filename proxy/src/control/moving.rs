@@ -30,14 +30,21 @@ impl Control {
         let wanted = (spec.clone(), Some(Origin { former: from.spec().clone(), former_is_right: true }));
         let planned = Topology::build_moving(from.epoch() + 1, wanted.0.clone(), wanted.1.clone())?;
         self.check_addresses(&spec).await?;
+        let planned_epoch = planned.epoch();
         self.inspect(planned).await?;
         if let Some(trouble) = self.shared.followers.trouble(Instant::now()) {
             return Err(ApplyError::CannotMove(trouble));
         }
         // what was looked at is what is changed
-        let done = self.swap(&mut self.shared.changes(), wanted, Some(from.epoch()), change)?;
-        self.shared.movement.set_out(done.to.epoch());
-        Ok(done)
+        let mut changes = self.shared.changes();
+        self.check_epoch(Some(from.epoch()))?;
+        // before the engine can see it
+        self.shared.movement.set_out(planned_epoch);
+        let done = self.swap(&mut changes, wanted, Some(from.epoch()), change);
+        if done.is_err() {
+            self.shared.movement.set_out(0);
+        }
+        done
     }
 
     /// As [`Control::rollback`], after which the keys move back.
@@ -77,6 +84,11 @@ impl Control {
         if seen.former().is_some() && now.former().is_none() {
             // they have arrived while this waited: back without them is something else than what was asked for
             return Err(ApplyError::Epoch { expected: seen.epoch(), actual: now.epoch() });
+        }
+        if let (Some(_), Ok(())) = (now.former(), self.check_epoch(expected))
+            && let Some(taken) = self.take_back_now(&mut changes, &now, "rollback")
+        {
+            return taken;
         }
         let (wanted, change) = match now.former() {
             // what has moved is where the keys are now, what has not is where they are to be: there it is right
@@ -146,14 +158,41 @@ impl Control {
     /// Undoes a change whose keys have not begun to move, all of which are where they were.
     ///
     /// # Errors
-    /// As [`Control::settle`].
+    /// [`ApplyError::Epoch`] when it is not what holds, [`ApplyError::NothingMoves`] when keys may have moved,
+    /// [`ApplyError::NotKept`], [`ApplyError::Held`].
     pub(crate) fn take_back(&self, epoch: u64, why: &str) -> Result<Change, ApplyError> {
         let mut changes = self.shared.changes();
         self.check_epoch(Some(epoch))?;
-        let now = self.topology();
-        let former = now.former().ok_or(ApplyError::NothingMoves)?.topology().spec().clone();
+        self.take_back_now(&mut changes, &self.topology(), why).unwrap_or(Err(ApplyError::NothingMoves))
+    }
+
+    /// As [`Control::take_back`]; `None` when keys may have moved.
+    fn take_back_now(
+        &self,
+        changes: &mut Changes,
+        now: &Topology,
+        why: &str,
+    ) -> Option<Result<Change, ApplyError>> {
+        let former = now.former()?.topology().spec().clone();
+        if !self.shared.movement.stop_before_it_begins(now.epoch()) {
+            return None;
+        }
+        let before = (changes.previous.clone(), changes.last_moved);
         let change = format!("taken back before any key had moved: {why}");
-        self.change_to(&mut changes, (former, None), Some(epoch), &change, MovementPhase::Ended)
+        let wanted = (former, None);
+        let taken = self.change_to(changes, wanted, Some(now.epoch()), &change, MovementPhase::Ended);
+        match &taken {
+            // there is nothing to go back to but what was there before
+            Ok(_) => {
+                (changes.previous, changes.last_moved) = before;
+                self.shared.movement.set_out(0);
+            }
+            Err(_) => {
+                self.shared.movement.set_out(now.epoch());
+                self.shared.movement.order(Order::Look);
+            }
+        }
+        Some(taken)
     }
 
     /// Changes the topology unless keys are on their way.

@@ -56,7 +56,10 @@ async fn rest(
         waiting.answer_outdated(u64::MAX);
     }
     match inbox.recv().await? {
-        Order::Look => {}
+        Order::Look => {
+            let all = std::mem::take(&mut waiting.all);
+            waiting.all.extend(all.into_iter().filter_map(|fetch| shared.movement.pass_on(fetch)));
+        }
         Order::Fetch(fetch) => {
             // another process moves them still: it is asked, or it will soon be this one's turn
             if let Some(fetch) = shared.movement.pass_on(fetch) {
@@ -177,11 +180,17 @@ impl Journey {
             given_up.extend(others.into_iter().map(Abandoned::into_parts));
             given_up
         };
+        let mut ready = None;
         tokio::pin!(followed);
         let mut patience = tokio::time::interval(FOLLOWERS_TIME + 2 * shared.settings.timeouts.operation);
         patience.tick().await;
         let (mut has_begun, mut try_at) = (false, None);
         loop {
+            // who takes the change back says so, or lets it go on, by an order
+            if ready.is_some() && self.shared.movement.may_begin(self.topology.epoch()) {
+                has_begun = true;
+                self.begin(ready.take().unwrap_or_default());
+            }
             if has_begun {
                 waiting.all.drain(..).for_each(|fetch| self.fetch(fetch));
             }
@@ -192,11 +201,8 @@ impl Journey {
                 }
             };
             tokio::select! {
-                given_up = &mut followed, if !has_begun => {
-                    has_begun = true;
-                    self.begin(given_up);
-                }
-                _ = patience.tick(), if !has_begun => {
+                given_up = &mut followed, if !has_begun && ready.is_none() => ready = Some(given_up),
+                _ = patience.tick(), if !has_begun && ready.is_none() => {
                     if self.is_taken_back().await {
                         return Break::Changed;
                     }
@@ -275,8 +281,8 @@ impl Journey {
         let left_behind = all.into_iter().flat_map(|(address, given_up)| {
             given_up.into_iter().map(move |identity| Abandoned::new(address.clone(), identity))
         });
-        *self.shared.movement.left_behind.lock().unwrap_or_else(PoisonError::into_inner) =
-            left_behind.collect();
+        let left_behind = (Some(std::time::Instant::now()), left_behind.collect());
+        *self.shared.movement.left_behind.lock().unwrap_or_else(PoisonError::into_inner) = left_behind;
     }
 
     /// Says for whom keys wait that have not begun to move. Where all of them are where they were, the change is taken back:
@@ -289,14 +295,11 @@ impl Journey {
         );
         tracing::warn!(why, "keys do not begin to move");
         self.note(|status| status.why = Some(why.clone()));
-        if self.shared.movement.sets_out.load(std::sync::atomic::Ordering::Relaxed) != self.topology.epoch() {
-            return false;
-        }
         let (control, epoch) = (Control::new(Arc::clone(&self.shared)), self.topology.epoch());
         let work = tokio::task::spawn_blocking(move || control.take_back(epoch, &why));
         match work.await {
             Ok(Ok(_) | Err(ApplyError::Epoch { .. })) => true,
-            // it is tried again
+            // it cannot be, or it is tried again
             Ok(Err(_)) | Err(_) => false,
         }
     }
@@ -309,7 +312,11 @@ impl Journey {
     fn begin(&mut self, given_up: Vec<(String, Identity)>) {
         {
             let mut known = self.given_up.borrow_mut();
-            for (address, identity) in given_up {
+            let former = self.topology.former().map(|former| former.nodes()).unwrap_or_default();
+            let nodes = self.topology.nodes().iter().chain(former);
+            let here: BTreeSet<String> = nodes.map(|node| NodeAddress::key(&node.address)).collect();
+            // others may speak of servers that are not concerned
+            for (address, identity) in given_up.into_iter().filter(|(address, _)| here.contains(address)) {
                 let fences = known.entry(address).or_default();
                 fences.add(Some(identity), std::time::Instant::now());
             }

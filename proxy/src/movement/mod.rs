@@ -29,11 +29,13 @@ mod wires;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use crate::control::{ApplyError, Change};
+use crate::limits::FOLLOWERS_LEFT_TIME;
 use crate::route::arrived::Traveller;
 use crate::topology::Topology;
 use crate::upstream::Abandoned;
@@ -75,6 +77,9 @@ pub(crate) enum Order {
     Rest(oneshot::Sender<()>),
 }
 
+/// In place of an epoch: somebody is taking the change back.
+const TAKEN_BACK: u64 = u64::MAX;
+
 type Elsewhere = Box<dyn Fn(Fetch) -> Result<(), Fetch> + Send + Sync>;
 
 /// The way to the engine, and what it says of itself.
@@ -84,10 +89,10 @@ pub(crate) struct Movement {
     status: Mutex<Option<MovementStatus>>,
     /// Whoever brings keys instead, if that is another process.
     elsewhere: Mutex<Option<Elsewhere>>,
-    /// The epoch of the change that this process has made, after which keys move from where they all are.
+    /// See [`Movement::set_out`].
     sets_out: AtomicU64,
     /// What carriers gave up when a movement was ended, for other processes to be told.
-    left_behind: Mutex<Vec<Abandoned>>,
+    left_behind: Mutex<(Option<Instant>, Vec<Abandoned>)>,
 }
 
 impl Movement {
@@ -118,9 +123,26 @@ impl Movement {
         }
     }
 
-    /// The change that made `epoch` was made by this process, and keys set out with it.
+    /// The change that made `epoch` was made by this process, and all keys are where they were: until the first one may be
+    /// carried, it can be taken back.
     pub(crate) fn set_out(&self, epoch: u64) {
-        self.sets_out.store(epoch, Ordering::Relaxed);
+        self.sets_out.store(epoch, Ordering::SeqCst);
+    }
+
+    /// Whether the change that made `epoch` may be taken back: then no key is carried until [`Movement::set_out`].
+    pub(crate) fn stop_before_it_begins(&self, epoch: u64) -> bool {
+        let swapped = self.sets_out.compare_exchange(epoch, TAKEN_BACK, Ordering::SeqCst, Ordering::SeqCst);
+        swapped.is_ok()
+    }
+
+    /// Whether keys may be carried by the topology of `epoch` from now on.
+    fn may_begin(&self, epoch: u64) -> bool {
+        let begins = |now| match now {
+            TAKEN_BACK => None,
+            now if now == epoch => Some(0),
+            now => Some(now),
+        };
+        self.sets_out.fetch_update(Ordering::SeqCst, Ordering::SeqCst, begins).is_ok()
     }
 
     /// Tells the engine; false when there is none any more.
@@ -130,7 +152,10 @@ impl Movement {
 
     /// What other processes must have their connections fence before they serve by the topology that holds now.
     pub(crate) fn left_behind(&self) -> Vec<Abandoned> {
-        self.left_behind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.left_behind.lock().unwrap_or_else(PoisonError::into_inner) {
+            (Some(at), left) if at.elapsed() < FOLLOWERS_LEFT_TIME => left.clone(),
+            _ => Vec::new(),
+        }
     }
 
     /// For the one that runs the engine.
