@@ -3,6 +3,8 @@
 //! The nodes are scripted and say what a real server says of its commands, under other names: `x.get` for GET and so on.
 //! So its key specifications are real ones, and where a command goes can be compared with what the table knows.
 
+use ringway_proxy::settings::NodeSpec;
+
 use crate::support::frame::bulk_request;
 use crate::support::{Act, Cluster, FakeRedis, Harness, RawClient, RedisServer, wait_for};
 
@@ -218,4 +220,31 @@ fn the_admin_api_tells_what_becomes_of_each_command() {
     assert!(waits.as_str().is_some_and(|how| how.contains("a connection of the client's own")), "{waits}");
     let counted = harness.http().get("/metrics").text;
     assert!(counted.contains("command=\"(learned)\""), "learned commands are counted together");
+}
+
+#[test]
+fn f1_a_transaction_with_a_learned_command_is_placed_anew_when_the_ring_changes() {
+    let commands = renamed_commands();
+    let node = |name: &'static str| {
+        FakeRedis::start(move |seen| {
+            vec![Act::Send(match seen.name().as_str() {
+                "MULTI" => b"+OK\r\n".to_vec(),
+                "X.GET" => b"+QUEUED\r\n".to_vec(),
+                "EXEC" => format!("*1\r\n+{name}\r\n").into_bytes(),
+                _ => format!("+{name}\r\n").into_bytes(),
+            })]
+        })
+    };
+    let fakes = [node("cache-1"), node("cache-2")];
+    fakes.iter().for_each(|fake| fake.tell_commands(commands.clone()));
+    let harness = Harness::in_front_of(&[("cache-1", fakes[0].address())]);
+    let mut client = harness.client();
+    wait_until_known(&mut client, "x.get k");
+    assert_eq!(client.text(&["MULTI"]), "+OK\r\n");
+    assert_eq!(client.text(&["x.get", "k"]), "+QUEUED\r\n");
+    harness.apply(vec![NodeSpec::new("cache-2", fakes[1].address())]);
+    // the new node must have told of it too
+    let mut other = harness.client();
+    wait_for("the node to have told", || other.text(&["x.get", "k"]).starts_with('+'));
+    assert_eq!(client.text(&["EXEC"]), "*1\r\n+cache-2\r\n");
 }

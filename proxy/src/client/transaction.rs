@@ -152,7 +152,8 @@ fn add(
     transaction.look_at(&routes, scratch);
     let Some(queue) = &mut transaction.queue else { return Ok(()) };
     let limit = client.worker.shared.settings.limits.command_bytes;
-    let together = queue.add(&routes.topology, command, &args, scratch, limit)?;
+    let row = |args: &Args<'_>| new_commands::row(client, args);
+    let together = queue.add(&routes.topology, (command, &args), scratch, row, limit)?;
     match &transaction.watch {
         Watch::Keys(watching) if !watching.watches_at(&routes, together) => Err(error::CROSSSLOT.into()),
         _ => Ok(()),
@@ -277,7 +278,8 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
             }
         }
     }
-    let outlook = outlook(&routes, &mut inner.session, &mut worker.scratch.borrow_mut());
+    let row = |args: &Args<'_>| new_commands::row(client, args);
+    let outlook = outlook(&routes, &mut inner.session, &mut worker.scratch.borrow_mut(), row);
     end(client, &mut inner.session);
     match outlook {
         Outlook::Refused(text) => refuse(client, inner, command, &text),
@@ -294,7 +296,12 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
 }
 
 /// Looks at the transaction by one topology, and takes what is to be sent out of the session.
-fn outlook(routes: &Routes, session: &mut Session, scratch: &mut Scratch) -> Outlook {
+fn outlook(
+    routes: &Routes,
+    session: &mut Session,
+    scratch: &mut Scratch,
+    row: impl Fn(&Args<'_>) -> Option<&'static Command>,
+) -> Outlook {
     let (lane, protocol) = (session.own_lane(), session.protocol);
     let transaction = &mut session.transaction;
     transaction.look_at(routes, scratch);
@@ -313,7 +320,7 @@ fn outlook(routes: &Routes, session: &mut Session, scratch: &mut Scratch) -> Out
         Watch::Nothing if queue.commands() == 0 => return Outlook::Known("*0\r\n"),
         Watch::Keys(_) | Watch::Nothing => {}
     }
-    let together = match queue.place(&routes.topology, scratch) {
+    let together = match queue.place(&routes.topology, scratch, row) {
         Ok(together) => together,
         Err(text) => return aborted(&text),
     };

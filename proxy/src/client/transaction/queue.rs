@@ -1,7 +1,7 @@
 //! The commands between MULTI and EXEC, as the bytes in which they will be sent. No IO.
 
 use crate::client::client_commands::may_write;
-use crate::command::{self, Command, Local, Route, Transaction};
+use crate::command::{Command, Local, Route, Transaction};
 use crate::resp::request::{RequestBounds, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::route::Scratch;
@@ -13,6 +13,8 @@ const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// A transaction beyond the bound.
 const TOO_LARGE: &str = "ERR the transaction is too large (limits.command_bytes)";
+/// A command that was known when it was queued.
+const UNKNOWN: &str = "ERR the nodes no longer tell of a command that was queued";
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -43,23 +45,24 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Adds a command; returns where all of them lie. Once one was refused none is kept any more.
+    /// Adds a command; returns where all of them lie. Once one was refused none is kept any more. `row` finds those that are
+    /// queued already as they were found then.
     ///
     /// # Errors
     /// The reply line without its leading `-`; the transaction has failed.
     pub(super) fn add(
         &mut self,
         topology: &Topology,
-        command: &Command,
-        args: &Args<'_>,
+        (command, args): (&Command, &Args<'_>),
         scratch: &mut Scratch,
+        row: impl Fn(&Args<'_>) -> Option<&'static Command>,
         limit: usize,
     ) -> Result<Together, String> {
         let frame = args.frame();
         if self.block.len() + frame.len() + EXEC.len() > limit {
             return Err(TOO_LARGE.into());
         }
-        let mut together = self.place(topology, scratch)?;
+        let mut together = self.place(topology, scratch, row)?;
         together.add(topology, command, args, scratch)?;
         self.together = together;
         self.epoch = topology.epoch();
@@ -71,18 +74,24 @@ impl Queue {
         Ok(together)
     }
 
-    /// Where the commands lie by `topology`, which may be another than the one by which they were queued (law I8).
+    /// Where the commands lie by `topology`, which may be another than the one by which they were queued (law I8); `row` finds
+    /// a command as it was found when it was queued.
     ///
     /// # Errors
-    /// The reply line without its leading `-`: they no longer lie together.
-    pub(super) fn place(&self, topology: &Topology, scratch: &mut Scratch) -> Result<Together, String> {
+    /// The reply line without its leading `-`: they no longer lie together, or one is no longer known.
+    pub(super) fn place(
+        &self,
+        topology: &Topology,
+        scratch: &mut Scratch,
+        row: impl Fn(&Args<'_>) -> Option<&'static Command>,
+    ) -> Result<Together, String> {
         if self.epoch == topology.epoch() || self.commands == 0 {
             return Ok(self.together);
         }
         let mut together = Together::default();
-        each_request(&self.block[MULTI.len()..], |args| match command::resolve(&args) {
-            Ok(command) => together.add(topology, command, &args, scratch),
-            Err(error) => Err(error.to_string()),
+        each_request(&self.block[MULTI.len()..], |args| match row(&args) {
+            Some(command) => together.add(topology, command, &args, scratch),
+            None => Err(UNKNOWN.to_owned()),
         })?;
         Ok(together)
     }
@@ -178,6 +187,7 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command;
     use crate::error;
     use crate::resp::encode;
     use crate::settings::{NodeSpec, Origin, TopologySpec};
@@ -196,8 +206,12 @@ mod tests {
         parts.iter().for_each(|part| encode::bulk(&mut frame, part.as_bytes()));
         each_request(&frame, |args| {
             let command = command::resolve(&args).unwrap();
-            queue.add(topology, command, &args, &mut Scratch::new(16), limit).map(drop)
+            queue.add(topology, (command, &args), &mut Scratch::new(16), of_the_table, limit).map(drop)
         })
+    }
+
+    fn of_the_table(args: &Args<'_>) -> Option<&'static Command> {
+        command::resolve(args).ok()
     }
 
     fn owner(topology: &Topology, key: &str) -> u16 {
@@ -238,12 +252,12 @@ mod tests {
         let (stays, moves) = (on(0), on(1));
         let mut queue = Queue::default();
         add(&mut queue, &before, &["SET", &moves, "1"], LIMIT).unwrap();
-        let moved = queue.place(&after, &mut Scratch::new(16)).unwrap();
+        let moved = queue.place(&after, &mut Scratch::new(16), of_the_table).unwrap();
         assert_eq!(moved.fixed().map(|node| node.0), Some(1));
         add(&mut queue, &before, &["SET", &stays, "1"], LIMIT).unwrap();
-        assert_eq!(queue.place(&after, &mut Scratch::new(16)).unwrap_err(), error::CROSSSLOT);
+        assert_eq!(queue.place(&after, &mut Scratch::new(16), of_the_table).unwrap_err(), error::CROSSSLOT);
         assert_eq!(add(&mut queue, &after, &["GET", &stays], LIMIT).unwrap_err(), error::CROSSSLOT);
-        assert!(queue.place(&before, &mut Scratch::new(16)).is_ok());
+        assert!(queue.place(&before, &mut Scratch::new(16), of_the_table).is_ok());
     }
 
     #[test]
@@ -258,11 +272,17 @@ mod tests {
         let mut frame = Vec::new();
         encode::request(&mut frame, &["JSON.SET", "document", "$"]);
         let mut queue = Queue::default();
-        each_request(&frame, |args| queue.add(&topology, set, &args, scratch, LIMIT).map(drop)).unwrap();
         let learned = |args: &Args<'_>| (args.get(0) == Some(b"JSON.SET")).then_some(set);
+        each_request(&frame, |args| queue.add(&topology, (set, &args), scratch, learned, LIMIT).map(drop))
+            .unwrap();
         let keys = queue.travellers(&topology, scratch, learned).unwrap();
         assert_eq!(keys.iter().map(|one| &*one.key).collect::<Vec<_>>(), [b"document"]);
-        assert!(queue.travellers(&topology, scratch, |args| command::resolve(args).ok()).is_err());
+        assert!(queue.travellers(&topology, scratch, of_the_table).is_err());
+        // and another topology places it anew
+        let other = Topology::build(3, spec("h:3")).unwrap();
+        let placed = queue.place(&other, scratch, learned).unwrap();
+        assert_eq!(placed.fixed().map(|node| node.0), Some(0));
+        assert_eq!(queue.place(&other, scratch, of_the_table).unwrap_err(), UNKNOWN);
     }
 
     #[test]
