@@ -310,8 +310,8 @@ BUGS = (
     Bug(
         "a follower does not wait for what it has sent",
         "admin/src/follow/follower.rs",
-        "settled = tokio::time::timeout(limits::FOLLOWER_SETTLES, all).await.ok();",
-        "drop(all);\n                settled = Some(Vec::new());",
+        "if let Ok(given_up) = tokio::time::timeout(limits::FOLLOWER_SETTLES, &mut settling).await {",
+        "if let Ok(given_up) = Ok::<_, ()>(Vec::new()) {",
         end_to_end("followers_faults::i3_keys_wait"),
     ),
     Bug(
@@ -323,10 +323,31 @@ BUGS = (
     ),
     Bug(
         "a follower takes keys that nobody brings for keys that have arrived",
-        "admin/src/follow/follower.rs",
-        "            asked.into_iter().for_each(Wanted::look_again);\n            Vec::new()",
-        "            asked.into_iter().for_each(|wanted| wanted.answer(Ok(())));\n            Vec::new()",
+        "admin/src/follow/wanted.rs",
+        "asked.into_iter().for_each(|(waiting, _)| waiting.wanted.look_again());",
+        "asked.into_iter().for_each(|(waiting, _)| waiting.wanted.answer(Ok(())));",
         end_to_end("followers_faults::f3_a_leader", "followers::f1_keys_move"),
+    ),
+    Bug(
+        "an operator can forget a follower that lives",
+        "proxy/src/followers.rs",
+        "None => known.is_silent(now),",
+        "None => true,",
+        end_to_end("followers_faults::i4_no_keys"),
+    ),
+    Bug(
+        "a change is taken back though keys have moved",
+        "proxy/src/movement/mod.rs",
+        "now if now == epoch => Some(0),",
+        "now if now == epoch => Some(now),",
+        end_to_end("followers::f1_keys_move"),
+    ),
+    Bug(
+        "a follower that has left may come back by what it was told then",
+        "admin/src/follow/follower.rs",
+        "Ok(()) => return in_background(move || processes.has_left()).await,",
+        "Ok(()) => return in_background(move || processes.counts(&[])).await,",
+        end_to_end("followers_faults::f5_a_follower_that_left"),
     ),
     Bug(
         "a leader forgets its followers when it is started again",

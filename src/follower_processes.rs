@@ -3,20 +3,24 @@
 //!
 //! ```text
 //!   FILE.follower-WORD  locked: it lives        not locked: it is dead, and may count at the leader still
-//!                       holds `counted`: the leader counts it, so that no key moves by a topology later than FILE
+//!                       says `counted URL`: the leader there counts it, so that no key moves by a topology later than FILE
 //! ```
-//! So a dead one is known for sure, and the leader is told; and a process that cannot reach the leader knows whether it may
-//! serve by what the file says.
+//! So a dead one is known for sure, and the leader is told. A process that begins takes the place of a dead one, if there is
+//! one, under its word: if that one counts, nobody can forget it while this one cannot reach the leader, and it may serve
+//! by FILE. It says `counted` only when FILE holds what the leader has said, and takes it back before it leaves.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ringway_admin::follow::Processes;
+use ringway_proxy::control::unique_word;
 
-const COUNTED: &str = "counted";
+/// How often the dead are looked for.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The files of one topology file, and this process's own.
 #[derive(Debug)]
@@ -24,63 +28,133 @@ pub(crate) struct FollowerProcesses {
     folder: PathBuf,
     /// What comes before the word in a file's name.
     prefix: OsString,
-    own: PathBuf,
-    /// Locked; what it holds.
-    file: Mutex<(File, bool)>,
+    word: String,
+    /// What is said when the leader counts this process.
+    counted: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Locked.
+    own: File,
+    says_counted: bool,
+    /// When the dead were looked for, and who they are.
+    dead: Option<(Instant, Vec<String>)>,
 }
 
 impl FollowerProcesses {
-    /// Adds this process.
+    /// Adds this process, in the place of a dead one if there is one. `leader` is the URL that is followed.
     ///
     /// # Errors
-    /// Its file cannot be made.
-    pub(crate) fn new(topology_file: &Path, instance: &str) -> io::Result<Self> {
+    /// There can be no such file.
+    pub(crate) fn begin(topology_file: &Path, leader: &str) -> io::Result<Self> {
         let (folder, prefix) = place(topology_file);
-        let mut name = prefix.clone();
-        name.push(instance);
-        let own = folder.join(name);
-        // nobody may find it before it is locked
-        let file = tempfile::Builder::new().prefix(".ringway-follower-").tempfile_in(&folder)?;
-        file.as_file().lock()?;
-        let file = file.persist(&own).map_err(|error| error.error)?;
-        Ok(Self { folder, prefix, own, file: Mutex::new((file, false)) })
+        let counted = format!("counted {leader}");
+        let mut dead: Vec<(String, File, bool)> = all(&folder, &prefix)
+            .filter_map(|(path, word)| {
+                let mut file = locked(&path)?;
+                let mut text = String::new();
+                let says = Read::by_ref(&mut file).take(4096).read_to_string(&mut text).is_ok();
+                Some((word, file, says && text == counted))
+            })
+            .collect();
+        dead.sort_by_key(|(_, _, says_counted)| *says_counted);
+        let (word, own, says_counted) = match dead.pop() {
+            Some(found) => found,
+            None => {
+                let word = unique_word();
+                let own = add(&folder, &file_name(&prefix, &word))?;
+                (word, own, false)
+            }
+        };
+        let state = Mutex::new(State { own, says_counted, dead: None });
+        Ok(Self { folder, prefix, word, counted, state })
     }
 
-    /// Whether the leader counts a process that serves, or served last, by this topology file.
-    pub(crate) fn is_any_counted(topology_file: &Path) -> bool {
-        let (folder, prefix) = place(topology_file);
-        all(&folder, &prefix).any(|(path, _)| std::fs::read_to_string(path).is_ok_and(|text| text == COUNTED))
+    /// Which process it is at the leader.
+    pub(crate) fn word(&self) -> &str {
+        &self.word
+    }
+
+    /// Whether the leader counts this process, so that it may serve by the topology file.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.state().says_counted
+    }
+
+    fn own_path(&self) -> PathBuf {
+        self.path(&self.word)
+    }
+
+    fn path(&self, word: &str) -> PathBuf {
+        self.folder.join(file_name(&self.prefix, word))
+    }
+
+    fn say(&self, state: &mut State, counted: bool) {
+        let text = if counted { self.counted.as_bytes() } else { b"" };
+        let own = &mut state.own;
+        let written = own
+            .set_len(0)
+            .and_then(|()| own.rewind())
+            .and_then(|()| own.write_all(text))
+            .and_then(|()| own.sync_all());
+        match written {
+            Ok(()) => state.says_counted = counted,
+            Err(error) => tracing::warn!(%error, "{} cannot be written", self.own_path().display()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Processes for FollowerProcesses {
     fn dead(&self) -> Vec<String> {
-        let others = all(&self.folder, &self.prefix).filter(|(path, _)| *path != self.own);
-        let is_dead = |path: &Path| {
-            let file = OpenOptions::new().write(true).open(path);
-            file.is_ok_and(|file| file.try_lock().is_ok())
-        };
-        others.filter(|(path, _)| is_dead(path)).map(|(_, word)| word).collect()
+        let mut state = self.state();
+        if let Some((_, dead)) = state.dead.as_ref().filter(|(at, _)| at.elapsed() < LOOK) {
+            return dead.clone();
+        }
+        let others = all(&self.folder, &self.prefix).filter(|(_, word)| *word != self.word);
+        let dead: Vec<String> =
+            others.filter(|(path, _)| locked(path).is_some()).map(|(_, word)| word).collect();
+        state.dead = Some((Instant::now(), dead.clone()));
+        dead
     }
 
     fn counts(&self, buried: &[String]) {
-        let mut own = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !own.1 {
-            match own.0.write_all(COUNTED.as_bytes()).and_then(|()| own.0.sync_all()) {
-                Ok(()) => own.1 = true,
-                Err(error) => return tracing::warn!(%error, "{} cannot be written", self.own.display()),
-            }
+        let mut state = self.state();
+        if !state.says_counted {
+            self.say(&mut state, true);
         }
-        for word in buried {
-            let mut name = self.prefix.clone();
-            name.push(word);
-            remove(&self.folder.join(name));
+        if !buried.is_empty() {
+            buried.iter().for_each(|word| remove(&self.path(word)));
+            state.dead = None;
         }
     }
 
-    fn has_left(&self) {
-        remove(&self.own);
+    fn leaves(&self) {
+        self.say(&mut self.state(), false);
     }
+
+    fn has_left(&self) {
+        remove(&self.own_path());
+    }
+}
+
+/// Makes a file that is locked before anybody can find it.
+fn add(folder: &Path, name: &OsStr) -> io::Result<File> {
+    let file = tempfile::Builder::new().prefix(".ringway-follower-").tempfile_in(folder)?;
+    file.as_file().lock()?;
+    file.persist(folder.join(name)).map_err(|error| error.error)
+}
+
+/// Opens the file of a process that is dead, and locks it. `None` when it lives.
+fn locked(path: &Path) -> Option<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path).ok()?;
+    file.try_lock().ok()?;
+    // somebody may have buried it meanwhile
+    path.exists().then_some(file)
 }
 
 fn remove(path: &Path) {
@@ -101,6 +175,12 @@ fn place(topology_file: &Path) -> (PathBuf, OsString) {
     (folder.to_path_buf(), prefix)
 }
 
+fn file_name(prefix: &OsStr, word: &str) -> OsString {
+    let mut name = prefix.to_owned();
+    name.push(word);
+    name
+}
+
 /// Files of processes, and their words.
 fn all(folder: &Path, prefix: &OsStr) -> impl Iterator<Item = (PathBuf, String)> {
     let prefix = prefix.to_string_lossy().into_owned();
@@ -116,26 +196,59 @@ fn all(folder: &Path, prefix: &OsStr) -> impl Iterator<Item = (PathBuf, String)>
 mod tests {
     use super::*;
 
+    const LEADER: &str = "http://leader:9380";
+
     #[test]
     fn the_living_know_the_dead_and_bury_them_when_the_leader_knows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("topology.json");
-        let counted = || FollowerProcesses::is_any_counted(&path);
-        let first = FollowerProcesses::new(&path, "1").unwrap();
-        let second = FollowerProcesses::new(&path, "2").unwrap();
-        assert!(first.dead().is_empty() && second.dead().is_empty() && !counted());
-        first.counts(&[]);
-        assert!(counted());
+        let (first, second) = (
+            FollowerProcesses::begin(&path, LEADER).unwrap(),
+            FollowerProcesses::begin(&path, LEADER).unwrap(),
+        );
+        assert!(first.word() != second.word());
+        assert!(first.dead().is_empty() && second.dead().is_empty());
         // another topology file has others
-        assert!(!FollowerProcesses::is_any_counted(&folder.path().join("other.json")));
+        let other = FollowerProcesses::begin(&folder.path().join("other.json"), LEADER).unwrap();
+        assert!(other.dead().is_empty());
+        other.has_left();
+        let word = first.word().to_owned();
         drop(first);
-        assert_eq!(second.dead(), ["1"]);
-        assert!(counted(), "the leader counts the dead one still");
-        second.counts(&["1".to_owned()]);
-        assert!(second.dead().is_empty() && counted());
+        second.state().dead = None;
+        assert_eq!(second.dead(), std::slice::from_ref(&word));
+        second.counts(&[word]);
+        assert!(second.dead().is_empty());
+        second.leaves();
         second.has_left();
-        assert!(!counted());
         second.has_left();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays");
+    }
+
+    #[test]
+    fn who_takes_the_place_of_one_that_counts_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("topology.json");
+        let begin = |leader: &str| FollowerProcesses::begin(&path, leader).unwrap();
+        let (first, second) = (begin(LEADER), begin(LEADER));
+        assert!(!first.is_counted() && !second.is_counted());
+        second.counts(&[]);
+        let (counted, not) = (second.word().to_owned(), first.word().to_owned());
+        // the one that counts lives: its place is not to be had
+        drop(first);
+        let third = begin(LEADER);
+        assert!(third.word() == not && !third.is_counted());
+        drop(second);
+        let fourth = begin(LEADER);
+        assert!(fourth.word() == counted && fourth.is_counted());
+        // not by another leader, nor by one that was told that it leaves
+        drop(fourth);
+        let fifth = begin("http://another:9380");
+        assert!(fifth.word() == counted && !fifth.is_counted());
+        drop(fifth);
+        let sixth = begin(LEADER);
+        assert!(sixth.is_counted());
+        sixth.leaves();
+        drop(sixth);
+        assert!(!begin(LEADER).is_counted());
     }
 }

@@ -96,6 +96,16 @@ pub(crate) fn write(path: &Path, topology: &Topology, known: &Known) -> Result<(
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
 }
 
+/// The epoch of what is kept; `None` when nothing is, or it cannot be read.
+pub(crate) fn epoch(path: &Path) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Epoch {
+        epoch: u64,
+    }
+    let kept: Epoch = serde_json::from_str(&read_text(path).ok()?).ok()?;
+    Some(kept.epoch)
+}
+
 fn kept(topology: &Topology, known: &Known) -> Kept {
     let TopologyForm { ring, nodes, origin } = TopologyForm::of(topology, known);
     Kept { format: FORMAT, epoch: topology.epoch(), ring, nodes, origin }

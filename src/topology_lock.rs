@@ -33,6 +33,16 @@ impl TopologyLock {
         Ok(lock)
     }
 
+    /// Waits until no other process writes the topology file, which lasts as long as what this answers is kept.
+    ///
+    /// # Errors
+    /// The lock file cannot be created or locked at all.
+    pub(crate) fn write(topology_file: &Path) -> io::Result<File> {
+        let file = open(&beside(topology_file, ".writing"))?;
+        file.lock()?;
+        Ok(file)
+    }
+
     /// Keeps whoever would make changes from keeping the topology file, as others like this process may; `None` when there is
     /// somebody who does.
     ///

@@ -197,7 +197,8 @@ fn f3_a_leader_that_is_killed_in_the_midst_goes_on_when_it_is_back() {
 #[cfg(target_os = "linux")]
 fn f4_leader_and_followers_are_replaced_while_keys_move() {
     let (servers, fourth) = (servers(3), RedisServer::start());
-    let mut fleet = Fleet::start(&servers, 2);
+    let listed = nodes(servers.iter().map(RedisServer::address));
+    let mut fleet = Fleet::start_with(&listed, 2, "timeouts: {connect: 5s, operation: 4s}\n");
     fill(&mut fleet.leader.client());
     let (stop, seen) = (AtomicBool::new(false), Seen::new());
     std::thread::scope(|scope| {
@@ -409,7 +410,8 @@ fn g1_only_who_may_change_the_ring_may_follow() {
     .expect("a file");
     let mut command = crate::support::program::ringway(&["serve", "--config", &files.arg("follower.yaml")]);
     let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("the binary");
-    std::thread::sleep(Duration::from_millis(700));
+    // longer than a leader that is not reached is waited for where it counts this follower
+    std::thread::sleep(Duration::from_millis(4500));
     assert!(child.try_wait().expect("wait").is_none(), "it waits for a leader that lets it in");
     child.kill().expect("kill");
     let mut log = String::new();

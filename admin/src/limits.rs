@@ -17,6 +17,8 @@ pub const LEADER_CONNECT_TIME: Duration = Duration::from_secs(1);
 pub const LEADER_TIME: Duration = Duration::from_secs(2);
 /// After a leader was not reached.
 pub const LEADER_AGAIN: Duration = Duration::from_millis(100);
+/// The longest such time, after it was not reached again and again.
+pub const LEADER_AGAIN_MOST: Duration = Duration::from_millis(500);
 /// Longest answer of a leader, in bytes: twice a thousand nodes with long names and passwords.
 pub const TOLD_BYTES: usize = 4 << 20;
 /// Keys that a follower asks for at once.
@@ -25,6 +27,8 @@ pub const KEYS_ASKED_FOR: usize = 512;
 pub const BRING_TIME: Duration = Duration::from_millis(50);
 /// Keys that all followers together may wait for.
 pub const KEYS_BRINGING: usize = 64 * 1024;
+/// Bytes of their names.
+pub const KEYS_BRINGING_BYTES: usize = 16 << 20;
 /// Bytes of their names; in base64 they fit into [`BODY_BYTES`].
 pub const KEYS_BYTES: usize = 512 * 1024;
 /// Requests for keys that a follower makes at the same time.

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
-pub use following::{Brought, Wanted, epoch_of};
+pub use following::{Beside, Brought, Wanted, epoch_of};
 pub use refused::ApplyError;
 
 pub use crate::followers::{
@@ -104,6 +104,8 @@ pub(crate) struct Shared {
     pub(crate) movement: Movement,
     /// Who else serves by this topology.
     pub(crate) followers: Followers,
+    /// What workers that have ended had given up.
+    pub(crate) given_up_at_the_end: Mutex<Vec<Abandoned>>,
     /// For those who wait for another epoch, or for its end.
     changed: watch::Sender<()>,
     /// Whether the leader that is followed was heard of last time.
@@ -189,6 +191,7 @@ impl Shared {
             memory_closed_at: Mutex::default(),
             movement,
             followers: Followers::default(),
+            given_up_at_the_end: Mutex::default(),
             changed: watch::Sender::new(()),
             hears_leader: AtomicBool::new(false),
             is_held,

@@ -17,8 +17,10 @@ use crate::upstream::Abandoned;
 /// What a follower says of itself.
 #[derive(Debug, Clone, Default)]
 pub struct FollowerReport {
-    /// Which process it is.
+    /// Which process it is: that of one that is dead, if it takes its place.
     pub instance: String,
+    /// A word that no other process has.
+    pub run: String,
     /// Processes of the same follower that are known to be dead.
     pub replaces: Vec<String>,
     /// The epoch of this leader's topology that it serves by; 0 for none.
@@ -104,7 +106,8 @@ impl Follower {
 /// One that counts no longer.
 #[derive(Debug)]
 struct Left {
-    instance: String,
+    /// Of one that said so, or is dead: it is not taken again.
+    instance: Option<String>,
     at: Instant,
     /// What it had given up may still come to a node.
     given_up: Vec<Abandoned>,
@@ -118,13 +121,36 @@ struct All {
 }
 
 impl All {
-    /// Those that go count no longer.
-    fn take_away(&mut self, now: Instant, goes: impl Fn(&Follower) -> bool) {
-        for Follower { instance, report, .. } in self.count.extract_if(.., |known| goes(known)) {
-            self.left.push_back(Left { instance, at: now, given_up: report.given_up });
+    /// Those that go count no longer; for good, or until they say something.
+    fn take_away(&mut self, now: Instant, for_good: bool, goes: impl Fn(&Follower) -> bool) {
+        let gone: Vec<Follower> = self.count.extract_if(.., |known| goes(known)).collect();
+        for Follower { instance, report, .. } in gone {
+            self.note_left(for_good.then_some(instance), now, report.given_up);
         }
+    }
+
+    fn note_left(&mut self, instance: Option<String>, now: Instant, given_up: Vec<Abandoned>) {
+        self.left.push_back(Left { instance, at: now, given_up });
         while self.left.len() > FOLLOWERS_LEFT {
             self.left.pop_front();
+        }
+    }
+
+    fn has_left(&self, instance: &str) -> bool {
+        self.left.iter().any(|left| left.instance.as_deref() == Some(instance))
+    }
+
+    /// What one says that counts already, in place of what it said before.
+    fn renew(&mut self, at: usize, report: FollowerReport, now: Instant) {
+        let known = &mut self.count[at];
+        known.heard = Some(now);
+        let before = std::mem::replace(&mut known.report, report);
+        if before.run != known.report.run {
+            // the process before it is dead
+            self.note_left(None, now, before.given_up);
+        } else if !known.report.settled {
+            // it tells what it has given up when it has settled
+            known.report.given_up = before.given_up;
         }
     }
 }
@@ -189,9 +215,9 @@ impl Followers {
         if all.count.iter().any(is_other) {
             return false;
         }
-        let is_it = |known: &&mut Follower| known.instance == report.instance && known.name == name;
-        let Some(known) = all.count.iter_mut().find(is_it) else { return false };
-        (known.heard, known.report) = (Some(now), report.clone());
+        let is_it = |known: &Follower| known.instance == report.instance && known.name == name;
+        let Some(at) = all.count.iter().position(is_it) else { return false };
+        all.renew(at, report.clone(), now);
         drop(all);
         self.told.send_replace(());
         true
@@ -207,7 +233,7 @@ impl Followers {
             |known: &Follower| known.instance == report.instance || report.replaces.contains(&known.instance);
         let mut known: Vec<KnownFollower> = {
             let all = self.all();
-            if all.left.iter().any(|left| left.instance == report.instance) {
+            if all.has_left(&report.instance) {
                 return Err(FollowerRefused::HasLeft);
             }
             all.count.iter().filter(|known| !goes(known)).map(KnownFollower::from).collect()
@@ -221,8 +247,10 @@ impl Followers {
         keep.as_ref().map_or_else(no_place, |keep| keep(&known)).map_err(FollowerRefused::NotKept)?;
         tracing::info!(follower = name, "another Ringway follows this one");
         let mut all = self.all();
-        all.count.retain(|known| known.instance != report.instance);
-        all.take_away(now, goes);
+        // one that goes by another name now
+        let same = |known: &Follower| known.instance == report.instance;
+        all.take_away(now, false, same);
+        all.take_away(now, true, goes);
         let (name, instance) = (name.to_owned(), report.instance.clone());
         all.count.push(Follower { name, instance, heard: Some(now), report });
         drop(all);
@@ -230,9 +258,17 @@ impl Followers {
         Ok(())
     }
 
-    /// The process `instance` of this name serves no longer; with `None` all of it that are silent. It may take as long as a
-    /// disk does.
-    pub fn leaves(&self, name: &str, instance: Option<&str>, now: Instant) -> Forgotten {
+    /// The process `instance` of this name serves no longer, and will not; with `None` all of it that are silent are
+    /// forgotten until they say something. It may take as long as a disk does.
+    ///
+    /// # Errors
+    /// [`FollowerRefused::NotKept`]; they still count then.
+    pub fn leaves(
+        &self,
+        name: &str,
+        instance: Option<&str>,
+        now: Instant,
+    ) -> Result<Forgotten, FollowerRefused> {
         let keep = self.keeping();
         let goes = |known: &Follower| {
             known.name == name
@@ -242,24 +278,27 @@ impl Followers {
                 }
         };
         let known: Vec<KnownFollower> = {
-            let all = self.all();
+            let mut all = self.all();
             if !all.count.iter().any(goes) {
+                if let Some(instance) = instance {
+                    // a report of it may be on its way still
+                    all.note_left(Some(instance.to_owned()), now, Vec::new());
+                }
                 let lives = instance.is_none() && all.count.iter().any(|known| known.name == name);
-                return if lives { Forgotten::Lives } else { Forgotten::Unknown };
+                return Ok(if lives { Forgotten::Lives } else { Forgotten::Unknown });
             }
             all.count.iter().filter(|known| !goes(known)).map(KnownFollower::from).collect()
         };
-        if let Some(Err(why)) = keep.as_ref().map(|keep| keep(&known)) {
-            tracing::warn!(
-                why,
-                follower = name,
-                "that it has left is not kept: it counts again after a restart"
-            );
-        }
+        keep.as_ref().map_or(Ok(()), |keep| keep(&known)).map_err(FollowerRefused::NotKept)?;
         tracing::info!(follower = name, "another Ringway no longer follows this one");
-        self.all().take_away(now, goes);
+        self.all().take_away(now, instance.is_some(), goes);
         self.told.send_replace(());
-        Forgotten::Yes
+        Ok(Forgotten::Yes)
+    }
+
+    /// From now on nobody begins to count or ceases to: another process says who does.
+    pub fn close(&self) {
+        *self.keeping() = Some(Box::new(|_| Err("another process leads now".to_owned())));
     }
 
     /// All of them, by name.
@@ -369,13 +408,13 @@ mod tests {
         let (followers, now) = (followers(), Instant::now());
         say(&followers, report("1", 1, true), now).unwrap();
         assert_eq!(followers.trouble(now), None);
-        assert_eq!(followers.leaves(NAME, None, now), Forgotten::Lives, "an operator is wrong about it");
+        assert_eq!(followers.leaves(NAME, None, now), Ok(Forgotten::Lives), "an operator is wrong about it");
         let after = now + FOLLOWER_SILENCE + Duration::from_secs(1);
         assert!(followers.trouble(after).unwrap().contains("'a'"));
         assert_eq!(followers.awaited(1), None, "it serves by that topology, though it is silent");
         assert_eq!(followers.awaited(2).as_deref(), Some(NAME));
-        assert_eq!(followers.leaves(NAME, Some("2"), after), Forgotten::Unknown);
-        assert_eq!(followers.leaves(NAME, Some("1"), after), Forgotten::Yes);
+        assert_eq!(followers.leaves(NAME, Some("2"), after), Ok(Forgotten::Unknown));
+        assert_eq!(followers.leaves(NAME, Some("1"), after), Ok(Forgotten::Yes));
         assert_eq!((followers.trouble(after), followers.awaited(2)), (None, None));
         assert_eq!(
             say(&followers, report("1", 1, true), after),
@@ -400,7 +439,7 @@ mod tests {
         assert_eq!((count(after), followers.trouble(after)), (1, None));
         let much_after = after + FOLLOWER_SILENCE + Duration::from_secs(1);
         say(&followers, report("4", 1, true), much_after).unwrap();
-        assert_eq!(followers.leaves(NAME, None, much_after), Forgotten::Yes);
+        assert_eq!(followers.leaves(NAME, None, much_after), Ok(Forgotten::Yes));
         assert_eq!(count(much_after), 1, "the one that lives stays");
     }
 
@@ -424,7 +463,7 @@ mod tests {
             known.into_iter().map(|one| (one.name, one.instance)).collect::<Vec<_>>()
         };
         assert_eq!(pairs(known(&kept)), [a("2"), b]);
-        followers.leaves("b", Some("1"), now);
+        followers.leaves("b", Some("1"), now).unwrap();
         let again = Followers::default();
         again.remember(known(&kept), keep());
         assert!(again.trouble(now).unwrap().contains("since the start"));
@@ -445,7 +484,7 @@ mod tests {
         }
         assert_eq!(say(&followers, report("more", 1, true), now), Err(FollowerRefused::TooMany));
         for at in 0..FOLLOWERS {
-            followers.leaves(NAME, Some(&format!("{at}")), now);
+            followers.leaves(NAME, Some(&format!("{at}")), now).unwrap();
         }
         assert!(followers.all().left.len() <= FOLLOWERS_LEFT);
         let followers = Followers::default();
@@ -454,6 +493,33 @@ mod tests {
         followers.remember(Vec::new(), |_| Err("a full disk".to_owned()));
         let refused = say(&followers, report("1", 1, true), now).unwrap_err();
         assert!(refused.to_string().contains("a full disk") && followers.all_of_them(now).is_empty());
+    }
+
+    #[test]
+    fn what_was_given_up_is_known_until_the_same_process_says_otherwise() {
+        let (followers, now) = (followers(), Instant::now());
+        let lost = |id| vec![Abandoned { address: "h:1".into(), id, end: "h:9".into(), socket: None }];
+        let by = |run: &str, settled, given_up| FollowerReport {
+            run: run.to_owned(),
+            given_up,
+            ..report("1", 1, settled)
+        };
+        let known = || {
+            let all = followers.all();
+            let left = all.left.iter().flat_map(|left| left.given_up.clone());
+            all.count.iter().flat_map(|one| one.report.given_up.clone()).chain(left).collect::<Vec<_>>()
+        };
+        say(&followers, by("a", true, lost(1)), now).unwrap();
+        say(&followers, by("a", false, Vec::new()), now).unwrap();
+        assert_eq!(known(), lost(1), "it has not settled by another topology yet");
+        // another process takes its place
+        say(&followers, by("b", true, lost(2)), now).unwrap();
+        assert_eq!(known(), [lost(2), lost(1)].concat());
+        say(&followers, by("b", true, Vec::new()), now).unwrap();
+        assert_eq!(known(), lost(1));
+        followers.close();
+        assert!(followers.leaves(NAME, Some("1"), now).is_err());
+        assert!(followers.register(NAME, report("2", 1, true), now).is_err());
     }
 
     #[tokio::test]
@@ -472,7 +538,7 @@ mod tests {
             let report = FollowerReport { given_up: vec![given_up(7)], ..report("1", 2, true) };
             say(&followers, report, now).unwrap();
             tokio::task::yield_now().await;
-            followers.leaves(NAME, Some("3"), now);
+            followers.leaves(NAME, Some("3"), now).unwrap();
         };
         let (heard, ()) = tokio::join!(followers.settled(2), tell);
         assert_eq!(heard, [given_up(7), given_up(8)]);

@@ -25,7 +25,7 @@ use crate::seldom::{Seldom, SeldomSaid};
 use crate::stats::WorkerStats;
 use crate::topology::{NodeAddress, NodeIndex, Topology};
 use crate::turn::Turn;
-use crate::upstream::{Fences, Identity, Lane, Link, LinkContext, Node, Trackers};
+use crate::upstream::{Abandoned, Fences, Identity, Lane, Link, LinkContext, Node, Trackers};
 
 /// How often waiting is checked against its bounds.
 const TICK: Duration = Duration::from_millis(20);
@@ -289,6 +289,14 @@ impl Worker {
 
     /// Unties what holds each other, so that everything ends with the runtime.
     fn let_go(&self) {
+        let mut at_the_end =
+            self.shared.given_up_at_the_end.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for (address, fences) in &*self.links.fences.borrow() {
+            let (recent, _) = fences.recent(Instant::now());
+            let address = NodeAddress::key(address);
+            at_the_end.extend(recent.into_iter().map(|one| Abandoned::new(address.clone(), one)));
+        }
+        drop(at_the_end);
         self.hub.let_go();
         self.monitors.let_go();
         self.clients.borrow_mut().clear();

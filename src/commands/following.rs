@@ -1,9 +1,10 @@
 //! `ringway serve` with `follow`: begins with what the leader says, and serves by it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringway_admin::follow::{First, Follower};
-use ringway_proxy::control::{Control, epoch_of};
+use ringway_admin::follow::{First, Follower, Silence};
+use ringway_proxy::control::{Abandoned, Beside, Control, epoch_of};
 use ringway_proxy::topology::Topology;
 
 use super::keeper::Keeper;
@@ -26,28 +27,27 @@ pub(crate) struct Following {
 
 impl Following {
     /// Asks the leader for its topology and puts it into the settings. Where the leader is not reached, what it said last
-    /// is served by (`is_restored`), as long as it counts a process that does; else it is waited for. `None` when nobody is
-    /// followed.
+    /// is served by (`is_restored`), if it counts this process; else it is waited for.
     ///
     /// # Errors
     /// What the leader says cannot be served by, or a signal ended the wait.
     pub(crate) async fn begin(
         config: &mut Config,
+        processes: FollowerProcesses,
         is_restored: bool,
         keeper: &Keeper,
         signals: &mut Signals,
-    ) -> Result<Option<Self>, Failure> {
-        let (Some(follow), Some(file)) = (&config.follow, &config.topology_file) else { return Ok(None) };
+    ) -> Result<Self, Failure> {
+        let Some(follow) = &config.follow else {
+            return Err(Failure::Usage("nobody is followed".to_owned()));
+        };
         let refused = |why: String| Failure::Usage(format!("follow: {}: {why}", follow.url));
-        let may_restore = is_restored && FollowerProcesses::is_any_counted(file);
-        let instance = Follower::instance();
-        let processes = FollowerProcesses::new(file, &instance).map_err(|error| {
-            Failure::Run(format!("{}: no file can be made beside it: {error}", file.display()))
-        })?;
-        let follower = Follower::new(follow, instance, Box::new(processes)).map_err(refused)?;
+        let patience = (is_restored && processes.is_counted()).then_some(PATIENCE);
+        let word = processes.word().to_owned();
+        let follower = Follower::new(follow, word, Arc::new(processes)).map_err(refused)?;
         let url = follow.url.clone();
         let asked = tokio::select! {
-            first = first(&follower, &url, may_restore.then_some(PATIENCE)) => Ok(first),
+            first = first(&follower, &url, patience) => Ok(first),
             () = signals.stop() => Err(Failure::Run(format!("stopped while it waited for {url}"))),
         };
         let taken = asked.and_then(|first| {
@@ -57,15 +57,16 @@ impl Following {
                         Failure::Usage(why) => Failure::Usage(format!("follow: {url}: {why}")),
                         other => other,
                     })?;
+                    follower.counts(first);
                 }
                 None => tracing::warn!("the topology is served by that {url} said last, until it is reached"),
             }
             Ok(first)
         });
         match taken {
-            Ok(first) => Ok(Some(Self { follower, first })),
+            Ok(first) => Ok(Self { follower, first }),
             Err(failure) => {
-                follower.leave().await;
+                follower.leave(&[]).await;
                 Err(failure)
             }
         }
@@ -84,22 +85,37 @@ impl Following {
         self.follower.follow(control, self.first.as_ref());
     }
 
-    /// Tells the leader that this process serves nobody any more.
-    pub(crate) async fn leave(self) {
-        self.follower.leave().await;
+    /// Tells the leader that this process serves nobody any more, and which connections its workers had given up.
+    pub(crate) async fn leave(self, given_up: &[Abandoned]) {
+        self.follower.leave(given_up).await;
     }
 }
 
-/// What the leader says; `None` when it is not reached within `patience`.
+/// Which process of a follower this is; `None` when nobody is followed.
+///
+/// # Errors
+/// That cannot be kept.
+pub(crate) fn processes(config: &Config) -> Result<Option<FollowerProcesses>, Failure> {
+    let (Some(follow), Some(file)) = (&config.follow, &config.topology_file) else { return Ok(None) };
+    let begun = FollowerProcesses::begin(file, &follow.url);
+    let failed = |error| Failure::Run(format!("{}: no file can be made beside it: {error}", file.display()));
+    begun.map(Some).map_err(failed)
+}
+
+/// What the leader says; `None` when it was not reached for as long as `patience`. One that refuses is asked again and again:
+/// it does not wait for this process.
 async fn first(follower: &Follower, url: &str, patience: Option<Duration>) -> Option<First> {
-    let (began, mut told) = (tokio::time::Instant::now(), String::new());
+    let (mut began, mut told) = (tokio::time::Instant::now(), None);
     loop {
         match follower.first().await {
             Ok(first) => return Some(first),
             Err(why) => {
-                if why != told {
+                if matches!(why, Silence::Refused(_)) {
+                    began = tokio::time::Instant::now();
+                }
+                if told.as_ref() != Some(&why) {
                     tracing::warn!("{url}, which is followed, does not say what to serve: {why}");
-                    told = why;
+                    told = Some(why);
                 }
             }
         }
@@ -113,9 +129,10 @@ async fn first(follower: &Follower, url: &str, patience: Option<Duration>) -> Op
 /// The leader's topology comes before that of any file.
 fn take_over(config: &mut Config, first: &First, is_restored: bool, keeper: &Keeper) -> Result<(), Failure> {
     let settings = &mut config.settings;
-    let is_same = settings.topology == first.spec && settings.origin == first.origin;
+    let own = (&settings.topology, settings.origin.as_ref());
+    let beside = Beside::of(own, (&first.spec, first.origin.as_ref()));
     let own_epoch = if is_restored { settings.first_epoch } else { 0 };
-    settings.first_epoch = epoch_of(own_epoch, first.epoch, is_same);
+    settings.first_epoch = epoch_of(own_epoch, first.epoch, beside);
     settings.topology = first.spec.clone();
     settings.origin = first.origin.clone();
     tls_for(settings, &first.spec, first.origin.as_ref()).map_err(Failure::Usage)?;

@@ -102,7 +102,7 @@ impl Keeper {
     /// Why it could not be written.
     pub(crate) fn keep(&self, topology: &Topology) -> Result<(), String> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        self.path.as_ref().map_or(Ok(()), |path| topology_file::write(path, topology, &known))
+        self.path.as_ref().map_or(Ok(()), |path| write(path, topology, &known, self.follows))
     }
 
     /// Keeps what `control` changes; while another process keeps the file, nothing may be changed. Whether one does.
@@ -126,9 +126,9 @@ impl Keeper {
         if !self.follows {
             remember_followers(control, &path, self.followers.clone());
         }
-        let known = Arc::clone(&self.known);
+        let (known, follows) = (Arc::clone(&self.known), self.follows);
         control.keep_with(move |topology| {
-            topology_file::write(&path, topology, &known.read().unwrap_or_else(PoisonError::into_inner))
+            write(&path, topology, &known.read().unwrap_or_else(PoisonError::into_inner), follows)
         });
         stands_by
     }
@@ -169,7 +169,8 @@ impl Keeper {
     }
 
     /// Lets the next process keep the file. Nothing may be changed here any more.
-    pub(crate) fn let_go(&mut self) {
+    pub(crate) fn let_go(&mut self, control: &Control) {
+        control.followers().close();
         self.lock = None;
     }
 
@@ -178,6 +179,16 @@ impl Keeper {
         let known = topology_file::known(&config.settings.topology.nodes);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
+}
+
+/// Writes the topology file. Of several processes that follow and keep the same, none undoes what another one was told later.
+fn write(path: &Path, topology: &Topology, known: &Known, follows: bool) -> Result<(), String> {
+    let failed = |error| format!("{}.writing cannot be used: {error}", path.display());
+    let _alone = follows.then(|| TopologyLock::write(path)).transpose().map_err(failed)?;
+    if follows && topology_file::epoch(path).is_some_and(|kept| kept > topology.epoch()) {
+        return Ok(());
+    }
+    topology_file::write(path, topology, known)
 }
 
 /// Has those kept that follow, and those counted that followed the process before.

@@ -7,7 +7,7 @@ use ringway_proxy::control::Control;
 use ringway_proxy::listen::Endpoint;
 use ringway_proxy::settings::Settings;
 use ringway_proxy::topology::{Topology, TopologyError};
-use ringway_proxy::{Proxy, StartError};
+use ringway_proxy::{Drained, Proxy, StartError};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -114,7 +114,7 @@ impl Running {
     ///
     /// # Errors
     /// [`Failure::Run`] when it was cut short.
-    pub(crate) async fn drain(self, signals: &mut Signals, held: impl FnOnce()) -> Result<(), Failure> {
+    pub(crate) async fn drain(self, signals: &mut Signals, held: impl FnOnce()) -> Result<Drained, Failure> {
         tracing::info!("draining: no new clients, commands in flight are answered");
         self.control().hold(Some("it is being stopped"));
         let control = self.control();
@@ -136,7 +136,7 @@ impl Running {
             );
         }
         tracing::info!("stopped");
-        Ok(())
+        Ok(drained)
     }
 }
 

@@ -7,11 +7,12 @@ use ringway_proxy::control::Control;
 use ringway_proxy::listen::Endpoint;
 use ringway_proxy::settings::{NodeSpec, Origin, Secret, Settings, TopologySpec};
 
-use super::following::Following;
+use super::following::{self, Following};
 use super::keeper::Keeper;
 use super::running::{Running, Signals, block_on};
 use crate::cli::ConfigArgs;
 use crate::config::{self, Config, Depth};
+use crate::follower_processes::FollowerProcesses;
 use crate::logging::Logs;
 use crate::notify;
 use crate::outcome::{Failure, print};
@@ -31,9 +32,12 @@ pub(crate) fn run(args: &ConfigArgs, logs: &Logs) -> Result<(), Failure> {
     let base = config.settings.topology.clone();
     let mut keeper = Keeper::new(config.topology_file.as_deref(), base, config.follow.is_some())?;
     let known = topology_file::known(&config.settings.topology.nodes);
+    // which process this is says whether what is read then may be served by
+    let processes = following::processes(&config)?;
     let is_restored = restore(&mut config, &args.config, &known)?;
     keeper.base = config.settings.topology.clone();
-    block_on(serve(&args.config, config, inherited, keeper, is_restored, logs))
+    let processes = processes.map(|processes| (processes, is_restored));
+    block_on(serve(&args.config, config, inherited, keeper, processes, logs))
 }
 
 async fn serve(
@@ -41,11 +45,16 @@ async fn serve(
     mut config: Config,
     inherited: Inherited,
     mut keeper: Keeper,
-    is_restored: bool,
+    processes: Option<(FollowerProcesses, bool)>,
     logs: &Logs,
 ) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let mut following = Following::begin(&mut config, is_restored, &keeper, &mut signals).await?;
+    let mut following = match processes {
+        Some((processes, is_restored)) => {
+            Some(Following::begin(&mut config, processes, is_restored, &keeper, &mut signals).await?)
+        }
+        None => None,
+    };
     let prepare = |control: &Control| {
         control.count_dropped_log_lines_with(logs.dropped());
         let stands_by = keeper.watch(control);
@@ -59,7 +68,7 @@ async fn serve(
         Ok(running) => running,
         Err(failure) => {
             if let Some(following) = following {
-                following.leave().await;
+                following.leave(&[]).await;
             }
             return Err(failure);
         }
@@ -97,11 +106,17 @@ async fn serve(
         notify::ready();
     }
     notify::stopping();
-    let drained = running.drain(&mut signals, || keeper.let_go()).await;
-    if let Some(following) = following {
-        following.leave().await;
+    let control = running.control();
+    let drained = running.drain(&mut signals, || keeper.let_go(&control)).await?;
+    // what is cut off may still write: the leader waits until this process is known to be dead
+    if let Some(following) = following.filter(|_| drained.cut_off == 0) {
+        let given_up = control.given_up_at_the_end();
+        tokio::select! {
+            () = following.leave(&given_up) => {}
+            () = signals.stop() => {}
+        }
     }
-    drained
+    Ok(())
 }
 
 /// Ready when what follows a leader has failed, if anything does.

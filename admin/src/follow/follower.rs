@@ -40,8 +40,10 @@ pub struct Follow {
 pub trait Processes: Send + Sync {
     /// Those that are dead and may count at the leader still.
     fn dead(&self) -> Vec<String>;
-    /// The leader counts this process, and these no longer.
+    /// The leader counts this process, and these no longer; what it said last is kept.
     fn counts(&self, buried: &[String]);
+    /// The leader is about to be told that this process leaves.
+    fn leaves(&self);
     /// The leader counts this process no longer.
     fn has_left(&self);
 }
@@ -58,6 +60,24 @@ pub struct First {
     leader: String,
     /// Whether connections are to be fenced before it is served by.
     has_fences: bool,
+    /// Processes that count no longer.
+    buried: Vec<String>,
+}
+
+/// Why the leader does not say what to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Silence {
+    /// It is not reached: what it said last holds.
+    NotReached(String),
+    /// It refuses, or says nothing that can be served by.
+    Refused(String),
+}
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::NotReached(why) | Self::Refused(why)) = self;
+        f.write_str(why)
+    }
 }
 
 /// What is served by, in the leader's words and in ours.
@@ -73,14 +93,19 @@ pub(super) struct Held {
 pub struct Follower {
     link: Arc<Link>,
     tasks: JoinSet<()>,
+    /// What is served by, once it follows.
+    held: Option<watch::Receiver<Held>>,
 }
 
 /// The way to the leader, and who goes it.
 struct Link {
     wire: Arc<Wire>,
     url: String,
+    /// Which process it is at the leader.
     instance: String,
-    processes: Box<dyn Processes>,
+    /// A word that no other process has.
+    run: String,
+    processes: Arc<dyn Processes>,
 }
 
 impl std::fmt::Debug for Follower {
@@ -104,37 +129,35 @@ impl Follow {
 }
 
 impl Follower {
-    /// A word that no other process has, for [`Follower::new`].
-    pub fn instance() -> String {
-        unique_word()
-    }
-
-    /// Reaches nobody yet.
+    /// Reaches nobody yet; `instance` is which process it is at the leader.
     ///
     /// # Errors
     /// As [`Follow::check`].
-    pub fn new(follow: &Follow, instance: String, processes: Box<dyn Processes>) -> Result<Self, String> {
+    pub fn new(follow: &Follow, instance: String, processes: Arc<dyn Processes>) -> Result<Self, String> {
         let wire = Arc::new(follow.wire()?);
-        let link = Link { wire, url: follow.url.clone(), instance, processes };
-        Ok(Self { link: Arc::new(link), tasks: JoinSet::new() })
+        let link = Link { wire, url: follow.url.clone(), instance, run: unique_word(), processes };
+        Ok(Self { link: Arc::new(link), tasks: JoinSet::new(), held: None })
     }
 
-    /// What the leader serves by now.
+    /// What the leader serves by now. [`Follower::counts`] is to be said when that is kept.
     ///
     /// # Errors
     /// Why it does not say, or says nothing that can be served by.
-    pub async fn first(&self) -> Result<First, String> {
+    pub async fn first(&self) -> Result<First, Silence> {
         let told = self.link.report(&Held::default(), None, None, Duration::ZERO).await;
-        let told = told.map_err(|trouble| trouble.to_string())?;
-        let form = told.topology.ok_or("its answer is not what a Ringway says")?;
-        let (spec, origin) = form.restore(&Known::new())?;
-        Ok(First {
-            spec,
-            origin,
-            epoch: told.epoch,
-            leader: told.leader,
-            has_fences: !told.fences.is_empty(),
-        })
+        let (told, buried) = told.map_err(|trouble| match trouble {
+            Trouble::Refused(..) => Silence::Refused(trouble.to_string()),
+            _ => Silence::NotReached(trouble.to_string()),
+        })?;
+        let form = told.topology.ok_or_else(|| Silence::Refused(Trouble::nonsense().to_string()))?;
+        let (spec, origin) = form.restore(&Known::new()).map_err(Silence::Refused)?;
+        let has_fences = !told.fences.is_empty();
+        Ok(First { spec, origin, epoch: told.epoch, leader: told.leader, has_fences, buried })
+    }
+
+    /// What the leader said first is kept.
+    pub fn counts(&self, first: &First) {
+        self.link.processes.counts(&first.buried);
     }
 
     /// Follows from now on; `first` is what the proxy was started with, if the leader has said it.
@@ -147,6 +170,7 @@ impl Follower {
             held.map(|First { leader, epoch, .. }| Held { leader: leader.clone(), epoch: *epoch, own_epoch });
         control.note_leader(first.is_some());
         let held = watch::Sender::new(held.unwrap_or_default());
+        self.held = Some(held.subscribe());
         self.tasks.spawn(wanted::fetch(Arc::clone(&self.link.wire), held.subscribe(), wishes));
         let follows = Follows { link: Arc::clone(&self.link), control: control.clone(), held };
         self.tasks.spawn(follows.run());
@@ -159,16 +183,32 @@ impl Follower {
         }
     }
 
-    /// Says that this process serves no longer.
-    pub async fn leave(mut self) {
+    /// Says that this process serves no longer, and what its workers had given up.
+    pub async fn leave(mut self, given_up: &[Abandoned]) {
         self.tasks.shutdown().await;
-        let Link { wire, url, instance, processes } = &*self.link;
+        let Link { wire, url, instance, processes, .. } = &*self.link;
+        if !given_up.is_empty() {
+            let held = self.held.as_ref().map(|held| held.borrow().clone()).unwrap_or_default();
+            // whether it is heard or not, the next thing to say is that it leaves
+            let _ = self.link.report(&held, Some(given_up), None, Duration::ZERO).await;
+        }
+        // once it may be heard, this process must not come back by what it was told before
+        in_background({
+            let processes = Arc::clone(processes);
+            move || processes.leaves()
+        })
+        .await;
         for _ in 0..limits::LEAVE_TRIES {
+            let processes = Arc::clone(processes);
             match wire.leave(instance, limits::LEADER_CONNECT_TIME).await {
-                Ok(()) => return processes.has_left(),
+                Ok(()) => return in_background(move || processes.has_left()).await,
                 // one process takes over from another there
                 Err(Trouble::Refused(..)) => tokio::time::sleep(2 * limits::LEADER_AGAIN).await,
                 Err(Trouble::NotReached(_)) => break,
+                Err(Trouble::NotConnected(_)) => {
+                    in_background(move || processes.counts(&[])).await;
+                    break;
+                }
             }
         }
         tracing::warn!(
@@ -178,16 +218,23 @@ impl Follower {
     }
 }
 
+/// What may take as long as a disk does.
+async fn in_background<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    // a panic is in the log
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
 impl Link {
-    /// Says what is served by, and hears what is to be.
+    /// Says what is served by, and hears what is to be; also, which dead processes count no longer.
     async fn report(
         &self,
         held: &Held,
         settled: Option<&[Abandoned]>,
         trouble: Option<&str>,
         wait: Duration,
-    ) -> Result<Told, Trouble> {
-        let mut replaces = self.processes.dead();
+    ) -> Result<(Told, Vec<String>), Trouble> {
+        let processes = Arc::clone(&self.processes);
+        let mut replaces = in_background(move || processes.dead()).await;
         replaces.truncate(limits::REPLACES);
         let given_up = settled.unwrap_or_default();
         let too_much = given_up.len() > limits::GIVEN_UP;
@@ -195,6 +242,7 @@ impl Link {
             if too_much { Some("it has given up more connections than can be told") } else { trouble };
         let report = Report {
             instance: self.instance.clone(),
+            run: self.run.clone(),
             replaces: replaces.clone(),
             leader: held.leader.clone(),
             serves: held.epoch,
@@ -207,8 +255,7 @@ impl Link {
         if told.epoch == 0 || told.epoch > u64::MAX / 2 {
             return Err(Trouble::nonsense());
         }
-        self.processes.counts(&replaces);
-        Ok(told)
+        Ok((told, replaces))
     }
 }
 
@@ -229,6 +276,7 @@ impl Follows {
         let mut settled: Option<Vec<Abandoned>> = None;
         let mut trouble: Option<String> = None;
         let mut silence: Option<Trouble> = None;
+        let mut again = limits::LEADER_AGAIN;
         loop {
             let held = self.held.borrow().clone();
             // until then the leader is told that this one lives; afterwards, what has been given up since
@@ -246,21 +294,25 @@ impl Follows {
                         tracing::warn!(leader, "the topology is served by that it said last: {why}");
                     }
                     silence = Some(why);
-                    tokio::time::sleep(limits::LEADER_AGAIN).await;
+                    tokio::time::sleep(again).await;
+                    again = (2 * again).min(limits::LEADER_AGAIN_MOST);
                 }
-                Ok(told) => {
+                Ok((told, buried)) => {
                     self.control.note_leader(true);
+                    again = limits::LEADER_AGAIN;
                     if silence.take().is_some() {
                         tracing::info!(leader, "it is heard again");
                     }
                     if told.topology.is_none() {
                         // what could not be taken over is no longer what the leader has
                         trouble = None;
+                        self.counts(buried).await;
                         continue;
                     }
                     match self.take_over(told).await {
                         Ok(held) => {
                             self.held.send_replace(held);
+                            self.counts(buried).await;
                             (settled, trouble) = (None, None);
                             settling = self.settling();
                         }
@@ -275,6 +327,12 @@ impl Follows {
                 }
             }
         }
+    }
+
+    /// The leader counts this process, and what is served by is kept.
+    async fn counts(&self, buried: Vec<String>) {
+        let processes = Arc::clone(&self.link.processes);
+        in_background(move || processes.counts(&buried)).await;
     }
 
     fn settling(&self) -> Settling {

@@ -82,6 +82,7 @@ pub(crate) async fn report(
     let serves = if said.leader == followers.leader() { said.serves } else { 0 };
     let heard = FollowerReport {
         instance: said.instance,
+        run: said.run,
         replaces: said.replaces,
         serves,
         settled: said.settled && serves > 0,
@@ -114,13 +115,16 @@ async fn register(api: &Api, name: String, heard: FollowerReport) -> Result<(), 
     let work =
         tokio::task::spawn_blocking(move || control.followers().register(&name, heard, Instant::now()));
     let registered = work.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))?;
-    registered.map_err(|refused| match refused {
-        FollowerRefused::TooMany => ApiError::conflict("too_many_followers", refused.to_string()),
-        FollowerRefused::HasLeft => ApiError::conflict("has_left", refused.to_string()),
-        FollowerRefused::NotKept(_) => {
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", refused.to_string())
-        }
-    })
+    registered.map_err(refused)
+}
+
+fn refused(why: FollowerRefused) -> ApiError {
+    let message = why.to_string();
+    match why {
+        FollowerRefused::TooMany => ApiError::conflict("too_many_followers", message),
+        FollowerRefused::HasLeft => ApiError::conflict("has_left", message),
+        FollowerRefused::NotKept(_) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "not_kept", message),
+    }
 }
 
 /// `POST /v1/followers/{name}/keys`.
@@ -161,7 +165,8 @@ pub(crate) async fn forget(
     let work = tokio::task::spawn_blocking(move || {
         control.followers().leaves(&forgotten, instance.as_deref(), Instant::now())
     });
-    match work.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))? {
+    let left = work.await.map_err(|_| ApiError::internal("the work broke off; the log knows more"))?;
+    match left.map_err(refused)? {
         Forgotten::Yes => {}
         Forgotten::Unknown => {
             let message = format!("nobody called '{name}' follows this Ringway");

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::form::TopologyForm;
 pub(crate) use bringing::Bringing;
-pub use follower::{First, Follow, Follower, Processes};
+pub use follower::{First, Follow, Follower, Processes, Silence};
 pub(crate) use leader::{STATES, all, bring, forget, report, state};
 
 /// What a follower says of itself.
@@ -29,6 +29,9 @@ pub(crate) use leader::{STATES, all, bring, forget, report, state};
 struct Report {
     /// Which process it is.
     instance: String,
+    /// A word that no other process has.
+    #[serde(default)]
+    run: String,
     /// Processes of the same follower that are dead.
     #[serde(default)]
     replaces: Vec<String>,

@@ -35,7 +35,9 @@ pub(super) struct Wire {
 /// Why there is no answer, in words without a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// It was not reached, or was silent.
+    /// There is no connection to it: it has not got what was to be said.
+    NotConnected(String),
+    /// It did not answer; it may have got it.
     NotReached(String),
     /// It answered that it will not: the status, and its words.
     Refused(u16, String),
@@ -144,7 +146,10 @@ impl Wire {
                 Way::Plain(client) => client.request(request).await,
                 Way::Tls(client) => client.request(request).await,
             };
-            let response = response.map_err(|error| Trouble::NotReached(innermost(&error)))?;
+            let response = response.map_err(|error| match error.is_connect() {
+                true => Trouble::NotConnected(innermost(&error)),
+                false => Trouble::NotReached(innermost(&error)),
+            })?;
             let status = response.status();
             let body = read(response.into_body()).await?;
             Ok((status, body))
@@ -195,7 +200,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NotReached(why) => write!(f, "it is not reached: {why}"),
+            Self::NotConnected(why) | Self::NotReached(why) => write!(f, "it is not reached: {why}"),
             Self::Refused(status, why) => write!(f, "it refuses: {status} {why}"),
         }
     }

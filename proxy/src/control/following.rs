@@ -160,8 +160,8 @@ impl Control {
         change: &str,
     ) -> Result<Option<Change>, ApplyError> {
         let from = self.topology();
-        let is_same = *from.spec() == spec && from.origin() == origin;
-        let epoch = epoch_of(from.epoch(), epoch, is_same);
+        let beside = Beside::of((from.spec(), from.origin().as_ref()), (&spec, origin.as_ref()));
+        let epoch = epoch_of(from.epoch(), epoch, beside);
         self.fence(fences).await;
         if epoch == from.epoch() {
             return Ok(None);
@@ -219,6 +219,12 @@ impl Control {
         }
     }
 
+    /// Connections that workers which have ended had given up with commands unanswered.
+    pub fn given_up_at_the_end(&self) -> Vec<Abandoned> {
+        let given_up = self.shared.given_up_at_the_end.lock().unwrap_or_else(PoisonError::into_inner);
+        given_up.clone()
+    }
+
     /// Waits until nothing is under way that was sent by a topology before that of `epoch`; the connections that were given
     /// up with commands unanswered.
     pub async fn settled(&self, epoch: u64) -> Vec<Abandoned> {
@@ -227,12 +233,35 @@ impl Control {
     }
 }
 
+/// What a process serves by, beside what its leader has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// The same topology, by which nothing moves.
+    Same,
+    /// The same topology, and the same keys on their way.
+    SameMoving,
+    /// Another one.
+    Other,
+}
+
+impl Beside {
+    /// Compares placement, nodes, and where keys come from.
+    pub fn of(own: (&TopologySpec, Option<&Origin>), leaders: (&TopologySpec, Option<&Origin>)) -> Self {
+        match own.1 {
+            _ if own != leaders => Self::Other,
+            Some(_) => Self::SameMoving,
+            None => Self::Same,
+        }
+    }
+}
+
 /// The epoch under which a process that serves by `own` takes over the topology that its leader has under `leaders`: the
-/// leader's, but epochs never go back (law I8), and the same topology needs no other one.
-pub fn epoch_of(own: u64, leaders: u64, is_same: bool) -> u64 {
-    match leaders.cmp(&own) {
-        std::cmp::Ordering::Greater => leaders,
-        _ if is_same => own,
+/// leader's, but epochs never go back (law I8), and the same topology needs no other one. Of keys on their way, those that
+/// have arrived are known by epoch: with one that is not the leader's, they may have been on another way.
+pub fn epoch_of(own: u64, leaders: u64, beside: Beside) -> u64 {
+    match (leaders.cmp(&own), beside) {
+        (std::cmp::Ordering::Greater, _) => leaders,
+        (_, Beside::Same) | (std::cmp::Ordering::Equal, Beside::SameMoving) => own,
         _ => own + 1,
     }
 }
@@ -243,11 +272,14 @@ mod tests {
 
     #[test]
     fn epochs_follow_the_leader_and_never_go_back() {
-        assert_eq!(epoch_of(3, 7, false), 7);
-        assert_eq!(epoch_of(3, 7, true), 7);
-        assert_eq!(epoch_of(7, 7, true), 7);
-        assert_eq!(epoch_of(9, 7, true), 9);
-        assert_eq!(epoch_of(9, 7, false), 10, "a leader that begins again at 1 is believed");
-        assert_eq!(epoch_of(7, 7, false), 8);
+        for beside in [Beside::Same, Beside::SameMoving, Beside::Other] {
+            assert_eq!(epoch_of(3, 7, beside), 7);
+        }
+        assert_eq!(epoch_of(7, 7, Beside::Same), 7);
+        assert_eq!(epoch_of(7, 7, Beside::SameMoving), 7);
+        assert_eq!(epoch_of(9, 7, Beside::Same), 9);
+        assert_eq!(epoch_of(9, 7, Beside::SameMoving), 10);
+        assert_eq!(epoch_of(9, 7, Beside::Other), 10, "a leader that begins again at 1 is believed");
+        assert_eq!(epoch_of(7, 7, Beside::Other), 8);
     }
 }

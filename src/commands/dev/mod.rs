@@ -80,7 +80,7 @@ async fn attend(running: Running, nodes: &mut Nodes, signals: &mut Signals) -> R
             failure = running.failed() => return Err(failure),
         }
     }
-    running.drain(signals, || ()).await
+    running.drain(signals, || ()).await.map(drop)
 }
 
 fn first_steps(running: &Running) -> String {
