@@ -5,9 +5,10 @@
 //!   FILE.follower-WORD  locked: it lives        not locked: it is dead, and may count at the leader still
 //!                       says `counted URL`: the leader there counts it, so that no key moves by a topology later than FILE
 //! ```
-//! So a dead one is known for sure, and the leader is told. A process that begins takes the place of a dead one, if there is
-//! one, under its word: if that one counts, nobody can forget it while this one cannot reach the leader, and it may serve
-//! by FILE. It says `counted` only when FILE holds what the leader has said, and takes it back before it leaves.
+//! So a dead one is known for sure, and the leader is told. A process that begins takes the place of a dead one that counts,
+//! if there is one, under its word: nobody can forget that one as long as its file is locked, so that it may serve by FILE
+//! though it does not reach the leader. It says `counted` only when FILE holds what the leader has said, and takes it back
+//! before it leaves. Whoever tells the leader of a dead one holds its lock until then.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 use ringway_admin::follow::Processes;
 use ringway_proxy::control::unique_word;
 
-/// How often the dead are looked for.
+/// How often others that have died are looked for.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// The files of one topology file, and this process's own.
@@ -39,8 +40,10 @@ struct State {
     /// Locked.
     own: File,
     says_counted: bool,
-    /// When the dead were looked for, and who they are.
-    dead: Option<(Instant, Vec<String>)>,
+    /// The dead, with their locks.
+    dead: Vec<(String, File)>,
+    /// When they were looked for.
+    looked: Option<Instant>,
 }
 
 impl FollowerProcesses {
@@ -51,24 +54,22 @@ impl FollowerProcesses {
     pub(crate) fn begin(topology_file: &Path, leader: &str) -> io::Result<Self> {
         let (folder, prefix) = place(topology_file);
         let counted = format!("counted {leader}");
-        let mut dead: Vec<(String, File, bool)> = all(&folder, &prefix)
-            .filter_map(|(path, word)| {
-                let mut file = locked(&path)?;
-                let mut text = String::new();
-                let says = Read::by_ref(&mut file).take(4096).read_to_string(&mut text).is_ok();
-                Some((word, file, says && text == counted))
-            })
-            .collect();
-        dead.sort_by_key(|(_, _, says_counted)| *says_counted);
-        let (word, own, says_counted) = match dead.pop() {
-            Some(found) => found,
+        // the word of one that does not count may be that of one that has left, which is not taken again
+        let found = all(&folder, &prefix).find_map(|(path, word)| {
+            let mut file = locked(&path)?;
+            let mut text = String::new();
+            Read::by_ref(&mut file).take(4096).read_to_string(&mut text).ok()?;
+            (text == counted).then_some((word, file))
+        });
+        let (word, own, says_counted) = match found {
+            Some((word, file)) => (word, file, true),
             None => {
                 let word = unique_word();
                 let own = add(&folder, &file_name(&prefix, &word))?;
                 (word, own, false)
             }
         };
-        let state = Mutex::new(State { own, says_counted, dead: None });
+        let state = Mutex::new(State { own, says_counted, dead: Vec::new(), looked: None });
         Ok(Self { folder, prefix, word, counted, state })
     }
 
@@ -112,14 +113,16 @@ impl FollowerProcesses {
 impl Processes for FollowerProcesses {
     fn dead(&self) -> Vec<String> {
         let mut state = self.state();
-        if let Some((_, dead)) = state.dead.as_ref().filter(|(at, _)| at.elapsed() < LOOK) {
-            return dead.clone();
+        if state.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            state.looked = Some(Instant::now());
+            for (path, word) in all(&self.folder, &self.prefix).filter(|(_, word)| *word != self.word) {
+                // those that are held here cannot be locked once more
+                if let Some(file) = locked(&path) {
+                    state.dead.push((word, file));
+                }
+            }
         }
-        let others = all(&self.folder, &self.prefix).filter(|(_, word)| *word != self.word);
-        let dead: Vec<String> =
-            others.filter(|(path, _)| locked(path).is_some()).map(|(_, word)| word).collect();
-        state.dead = Some((Instant::now(), dead.clone()));
-        dead
+        state.dead.iter().map(|(word, _)| word.clone()).collect()
     }
 
     fn counts(&self, buried: &[String]) {
@@ -127,10 +130,8 @@ impl Processes for FollowerProcesses {
         if !state.says_counted {
             self.say(&mut state, true);
         }
-        if !buried.is_empty() {
-            buried.iter().for_each(|word| remove(&self.path(word)));
-            state.dead = None;
-        }
+        buried.iter().for_each(|word| remove(&self.path(word)));
+        state.dead.retain(|(word, _)| !buried.contains(word));
     }
 
     fn leaves(&self) {
@@ -214,8 +215,12 @@ mod tests {
         other.has_left();
         let word = first.word().to_owned();
         drop(first);
-        second.state().dead = None;
+        second.state().looked = None;
         assert_eq!(second.dead(), std::slice::from_ref(&word));
+        // who tells of it holds it
+        let third = FollowerProcesses::begin(&path, LEADER).unwrap();
+        assert!(third.dead().is_empty() && third.word() != word);
+        third.has_left();
         second.counts(&[word]);
         assert!(second.dead().is_empty());
         second.leaves();
@@ -236,17 +241,16 @@ mod tests {
         // the one that counts lives: its place is not to be had
         drop(first);
         let third = begin(LEADER);
-        assert!(third.word() == not && !third.is_counted());
+        assert!(third.word() != not && third.word() != counted && !third.is_counted());
         drop(second);
         let fourth = begin(LEADER);
         assert!(fourth.word() == counted && fourth.is_counted());
         // not by another leader, nor by one that was told that it leaves
         drop(fourth);
         let fifth = begin("http://another:9380");
-        assert!(fifth.word() == counted && !fifth.is_counted());
-        drop(fifth);
+        assert!(fifth.word() != counted && !fifth.is_counted());
         let sixth = begin(LEADER);
-        assert!(sixth.is_counted());
+        assert!(sixth.word() == counted && sixth.is_counted());
         sixth.leaves();
         drop(sixth);
         assert!(!begin(LEADER).is_counted());
