@@ -134,8 +134,13 @@ impl Processes for FollowerProcesses {
         state.dead.retain(|(word, _)| !buried.contains(word));
     }
 
-    fn leaves(&self) {
-        self.say(&mut self.state(), false);
+    fn leaves(&self) -> bool {
+        let mut state = self.state();
+        let did_count = state.says_counted;
+        if did_count {
+            self.say(&mut state, false);
+        }
+        did_count
     }
 
     fn has_left(&self) {
@@ -223,7 +228,7 @@ mod tests {
         third.has_left();
         second.counts(&[word]);
         assert!(second.dead().is_empty());
-        second.leaves();
+        assert!(second.leaves() && !second.leaves());
         second.has_left();
         second.has_left();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing stays");

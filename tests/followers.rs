@@ -129,7 +129,7 @@ fn f1_a_follower_alone_waits_for_its_leader_and_then_goes_on_without_it() {
     // started again it has what it was told
     fleet.kill_follower(0);
     fleet.start_follower(0);
-    fleet.followers[0].wait_logged("said last, until it is reached");
+    fleet.followers[0].wait_logged("what the leader said last is served, until it is reached");
     let nodes = fleet.followers[0].http().get("/v1/topology").ok();
     assert_eq!(nodes["nodes"].as_array().expect("a list").len(), 2);
     assert_eq!(fleet.followers[0].client().text(&["MGET", "a", "d"]), "*2\r\n$1\r\n1\r\n$1\r\n4\r\n");

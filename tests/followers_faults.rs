@@ -94,6 +94,16 @@ fn f5_a_follower_that_left_does_not_come_back_by_what_it_was_told_then() {
     assert_eq!(join(&fleet.leader.http(), "cache-3", &third).status, 201);
     fleet.wait_moved();
     fleet.kill_leader();
+    // one that is stopped while it waits is not one that the leader counts
+    let config = fleet.files.arg("follower-0.yaml");
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut waits = crate::support::program::ringway(&["serve", "--config", &config]);
+        let waits = waits.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+        let mut waits = waits.spawn().expect("the binary");
+        std::thread::sleep(Duration::from_millis(500));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&waits), signal).expect("signal");
+        waits.wait().expect("wait");
+    }
     std::thread::scope(|scope| {
         let config = fleet.files.path("follower-0.yaml");
         let started = scope.spawn(move || Program::serve(&config));
@@ -419,6 +429,7 @@ fn g1_only_who_may_change_the_ring_may_follow() {
     child.wait().expect("wait");
     assert!(log.contains("it refuses: 401 present the admin token"), "{log}");
     assert_eq!(log.matches("does not say what to serve").count(), 1, "said once: {log}");
+    assert!(!log.contains("topology of"), "nothing is served: {log}");
 }
 
 #[test]

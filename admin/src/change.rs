@@ -126,6 +126,7 @@ pub(crate) async fn rollback(
     request: Request,
 ) -> Result<Response, ApiError> {
     let move_keys = Query::parse(uri.query(), &["move_keys"])?.flag("move_keys")?;
+    follows_nobody(&api)?;
     let precondition = Precondition::of(request.headers())?;
     body::none(request.into_body()).await?;
     let epoch = api.control.topology().epoch();
@@ -157,6 +158,9 @@ async fn perform(
     edit: Edit,
     changed: StatusCode,
 ) -> Result<Response, ApiError> {
+    if !mode.dry_run {
+        follows_nobody(api)?;
+    }
     for _ in 0..limits::EDIT_TRIES {
         let current = api.control.topology();
         mode.precondition.check(current.epoch())?;
@@ -197,6 +201,11 @@ async fn sampled(api: &Api, planned: &Change, keys: Option<u64>) -> Result<Optio
         Some(keys) => api.sampler.sample(planned, keys).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// Where another Ringway is followed, that is said before anything else that is wrong.
+pub(crate) fn follows_nobody(api: &Api) -> Result<(), ApiError> {
+    api.control.follows().map_or(Ok(()), |leader| Err(ApplyError::Follows(leader).into()))
 }
 
 /// Nobody else moves keys while a movement begins, nor begins to before it is known to have begun.

@@ -184,7 +184,7 @@ impl Guard {
         refused.count += 1;
         if refused.logged.is_none_or(|logged| logged.elapsed() >= REFUSED_LOG_INTERVAL) {
             tracing::warn!(
-                last_peer = ?peer(request).map(|peer| peer.ip()),
+                last_peer = peer(request).map(|peer| peer.ip().to_string()).unwrap_or_default(),
                 last_reason = why.code,
                 count = refused.count,
                 "admin requests refused: no valid token, or a foreign Host or Origin"

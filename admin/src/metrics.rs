@@ -80,7 +80,8 @@ impl Metrics {
             "Part of the hash space that the last change of topology moved, 0 to 1.",
             self.control.last_moved(),
         ));
-        families.extend(movement_families(self.control.movement().as_ref()));
+        let are_moving = topology.former().is_some();
+        families.extend(movement_families(self.control.movement().as_ref(), are_moving));
         families.extend(self.companions(&topology));
         families.push(self.bytes(&snapshot));
         families.extend(subscription_families(&snapshot));
@@ -159,13 +160,13 @@ impl NodeBytes {
 }
 
 /// Keys on their way, if any ever were.
-fn movement_families(movement: Option<&MovementStatus>) -> [MetricFamily; 3] {
+fn movement_families(movement: Option<&MovementStatus>, are_moving: bool) -> [MetricFamily; 3] {
     let of = |value: fn(&MovementStatus) -> u64| movement.map_or(0.0, |movement| value(movement) as f64);
     [
         gauge(
             "ringway_keys_moving",
             "Whether keys are on their way after a change.",
-            of(|one| one.is_running().into()),
+            f64::from(u8::from(are_moving)),
         ),
         gauge(
             "ringway_keys_moved",

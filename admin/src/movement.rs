@@ -4,11 +4,12 @@ use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use ringway_proxy::control::{ApplyError, MovementPhase, MovementStatus};
+use ringway_proxy::control::{MovementPhase, MovementStatus};
 use serde::Serialize;
 
 use crate::audit::Attempt;
 use crate::body;
+use crate::change::follows_nobody;
 use crate::error::ApiError;
 use crate::precondition::Precondition;
 use crate::query::Query;
@@ -86,7 +87,8 @@ impl From<MovementStatus> for Answer {
 pub(crate) async fn status(State(api): State<Api>, uri: Uri) -> Result<Response, ApiError> {
     Query::parse(uri.query(), &[])?;
     if let Some(leader) = api.control.follows() {
-        return Err(ApplyError::Follows(leader).into());
+        let message = format!("this Ringway follows {leader}, which moves the keys: ask there");
+        return Err(ApiError::conflict("follows", message));
     }
     let none = || ApiError::new(StatusCode::NOT_FOUND, "no_movement", "no keys were moved with a change yet");
     let status = api.control.movement().ok_or_else(none)?;
@@ -100,6 +102,7 @@ pub(crate) async fn end(
     request: Request,
 ) -> Result<Response, ApiError> {
     Query::parse(request.uri().query(), &[])?;
+    follows_nobody(&api)?;
     let precondition = Precondition::of(request.headers())?;
     body::none(request.into_body()).await?;
     let epoch = api.control.topology().epoch();

@@ -36,6 +36,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 use tower::ServiceExt;
 
+use crate::follow::Watch;
 use crate::guard::Peer;
 use crate::limits;
 use crate::places::{Activity, Places, Watched};
@@ -57,6 +58,7 @@ pub struct Admin {
     api: Room,
     tls: Certificate,
     metrics: Option<Room>,
+    _watch: Watch,
 }
 
 impl Admin {
@@ -92,6 +94,7 @@ impl Admin {
             (None, Some(listen)) => Some(bind(listen, &settings::resolve(listen).await?).await?),
             (None, None) => None,
         };
+        let watch = Watch::begin(control.clone());
         let Routers { api, metrics: figures, refusals } = routes::routers(&settings, control);
         let tls = Certificate::default();
         tls.change(settings.tls);
@@ -101,6 +104,7 @@ impl Admin {
         Ok(Self {
             api: Room::open("ringway-admin", admin, api, limits::CONNECTIONS, tls.clone(), count)?,
             tls,
+            _watch: watch,
             metrics: metrics
                 .map(|socket| {
                     let plain = Certificate::default();

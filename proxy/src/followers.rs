@@ -19,6 +19,8 @@ use crate::upstream::Abandoned;
 pub struct FollowerReport {
     /// Which process it is: that of one that is dead, if it takes its place.
     pub instance: String,
+    /// Where it reports from, for people.
+    pub peer: String,
     /// A word that no other process has.
     pub run: String,
     /// Processes of the same follower that are known to be dead.
@@ -47,6 +49,10 @@ pub struct KnownFollower {
 pub struct FollowerStatus {
     /// What it is called.
     pub name: String,
+    /// Where it reports from; empty when nothing was heard of it since this process began.
+    pub peer: String,
+    /// Whether its connection was lost since.
+    pub is_lost: bool,
     /// For how long nothing was heard of it; `None` when nothing was since this process began.
     pub silent_for: Option<Duration>,
     /// Whether that is too long.
@@ -55,6 +61,13 @@ pub struct FollowerStatus {
     pub serves: u64,
     /// Why it does not serve by the topology that it was told.
     pub trouble: Option<String>,
+}
+
+impl FollowerStatus {
+    /// Where it is, in words behind its name.
+    fn at(&self) -> String {
+        if self.peer.is_empty() { String::new() } else { format!(" at {}", self.peer) }
+    }
 }
 
 /// Why a follower is not taken.
@@ -90,6 +103,8 @@ struct Follower {
     name: String,
     instance: String,
     heard: Option<Instant>,
+    /// Whether its connection was lost since.
+    is_lost: bool,
     report: FollowerReport,
 }
 
@@ -143,7 +158,7 @@ impl All {
     /// What one says that counts already, in place of what it said before.
     fn renew(&mut self, at: usize, report: FollowerReport, now: Instant) {
         let known = &mut self.count[at];
-        known.heard = Some(now);
+        (known.heard, known.is_lost) = (Some(now), false);
         let before = std::mem::replace(&mut known.report, report);
         if before.run != known.report.run {
             // the process before it is dead
@@ -203,7 +218,7 @@ impl Followers {
         for KnownFollower { name, instance } in known.into_iter().take(FOLLOWERS) {
             if all.count.iter().all(|follower| follower.instance != instance) {
                 let report = FollowerReport::default();
-                all.count.push(Follower { name, instance, heard: None, report });
+                all.count.push(Follower { name, instance, heard: None, is_lost: false, report });
             }
         }
     }
@@ -221,6 +236,13 @@ impl Followers {
         drop(all);
         self.told.send_replace(());
         true
+    }
+
+    /// The connection of one was lost while it waited for an answer.
+    pub fn lost(&self, instance: &str) {
+        if let Some(known) = self.all().count.iter_mut().find(|known| known.instance == instance) {
+            known.is_lost = true;
+        }
     }
 
     /// Has one count from now on, in place of those that it replaces. It may take as long as a disk does.
@@ -245,14 +267,19 @@ impl Followers {
         known.sort();
         let no_place = || Err("it has no topology_file; set one at the Ringway that leads".to_owned());
         keep.as_ref().map_or_else(no_place, |keep| keep(&known)).map_err(FollowerRefused::NotKept)?;
-        tracing::info!(follower = name, "another Ringway follows this one");
         let mut all = self.all();
+        for known in all.count.iter().filter(|known| report.replaces.contains(&known.instance)) {
+            tracing::info!(follower = known.name, "a process of a follower is dead");
+        }
+        if all.count.iter().all(|known| known.instance != report.instance) {
+            tracing::info!(follower = name, address = report.peer, "another Ringway follows this one");
+        }
         // one that goes by another name now
         let same = |known: &Follower| known.instance == report.instance;
         all.take_away(now, false, same);
         all.take_away(now, true, goes);
         let (name, instance) = (name.to_owned(), report.instance.clone());
-        all.count.push(Follower { name, instance, heard: Some(now), report });
+        all.count.push(Follower { name, instance, heard: Some(now), is_lost: false, report });
         drop(all);
         self.told.send_replace(());
         Ok(())
@@ -311,12 +338,19 @@ impl Followers {
 
     /// Why a change must not rely on all of them taking it over.
     pub(crate) fn trouble(&self, now: Instant) -> Option<String> {
-        self.all_of_them(now).into_iter().find_map(|one| match (one.trouble, one.silent_for) {
+        self.all_of_them(now).into_iter().find_map(|one| match (&one.trouble, one.silent_for) {
             (_, silent_for) if one.is_silent => Some(format!(
-                "Ringway '{}', which follows this one, was not heard of {}: it may serve clients still. Wait until it \
+                "Ringway '{}'{}, which follows this one, was not heard of {}: it may serve clients still. Wait until it \
                  is back; when it has ended, DELETE /v1/followers/{0}",
                 one.name,
+                one.at(),
                 silent_for.map_or("since the start".to_owned(), |time| format!("for {} s", time.as_secs())),
+            )),
+            _ if one.is_lost => Some(format!(
+                "the connection to Ringway '{}'{}, which follows this one, was lost a moment ago: it may serve clients \
+                 still. Wait until it is back",
+                one.name,
+                one.at(),
             )),
             (Some(trouble), _) => {
                 Some(format!("Ringway '{}', which follows this one, says: {}", one.name, trouble.escape_debug()))
@@ -350,9 +384,12 @@ impl Followers {
         }
     }
 
-    /// The name of one that [`Followers::settled`] waits for.
-    pub(crate) fn awaited(&self, epoch: u64) -> Option<String> {
-        self.all().count.iter().find(|known| !known.has_settled(epoch)).map(|known| known.name.clone())
+    /// The name of one that [`Followers::settled`] waits for, and its trouble, if it has said any.
+    pub(crate) fn awaited(&self, epoch: u64) -> Option<(String, Option<String>)> {
+        let all = self.all();
+        let awaited = || all.count.iter().filter(|known| !known.has_settled(epoch));
+        let known = awaited().find(|known| known.report.trouble.is_some()).or_else(|| awaited().next())?;
+        Some((known.name.clone(), known.report.trouble.clone()))
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
@@ -373,6 +410,8 @@ impl From<&Follower> for KnownFollower {
 fn status(known: &Follower, now: Instant) -> FollowerStatus {
     FollowerStatus {
         name: known.name.clone(),
+        peer: known.report.peer.clone(),
+        is_lost: known.is_lost,
         silent_for: known.heard.map(|heard| now.saturating_duration_since(heard)),
         is_silent: known.is_silent(now),
         serves: known.report.serves,

@@ -16,6 +16,9 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
         eprintln!("{}: warning: {warning}", args.config.display());
     }
     let topology = &config.settings.topology;
+    if let Some(follow) = &config.follow {
+        return print(&format!("{}: in order, follows {}\n", args.config.display(), follow.url));
+    }
     print(&format!(
         "{}: in order, {} nodes, placement {}\n",
         args.config.display(),

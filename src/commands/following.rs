@@ -58,8 +58,18 @@ impl Following {
                         other => other,
                     })?;
                     follower.counts(first);
+                    tracing::info!(
+                        leader = url,
+                        epoch = config.settings.first_epoch,
+                        nodes = first.spec.nodes.len(),
+                        "the leader's topology is served"
+                    );
                 }
-                None => tracing::warn!("the topology is served by that {url} said last, until it is reached"),
+                None => tracing::warn!(
+                    leader = url,
+                    epoch = config.settings.first_epoch,
+                    "what the leader said last is served, until it is reached"
+                ),
             }
             Ok(first)
         });
@@ -114,7 +124,7 @@ async fn first(follower: &Follower, url: &str, patience: Option<Duration>) -> Op
                     began = tokio::time::Instant::now();
                 }
                 if told.as_ref() != Some(&why) {
-                    tracing::warn!("{url}, which is followed, does not say what to serve: {why}");
+                    tracing::warn!(leader = url, "the leader does not say what to serve: {why}");
                     told = Some(why);
                 }
             }

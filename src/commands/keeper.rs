@@ -75,7 +75,7 @@ impl Keeper {
                 None
             }
         });
-        let known = topology_file::known(&configured.nodes);
+        let known = known(&configured, follows);
         let names = own.map(|path| followers_file::read(&followers_file::beside(path))).transpose();
         let followers = names.map_err(Failure::Usage)?.unwrap_or_default();
         Ok(Self {
@@ -89,6 +89,11 @@ impl Keeper {
             followers,
             _keeps_off: keeps_off,
         })
+    }
+
+    /// Passwords that are not kept, since the configuration file has them.
+    pub(crate) fn known(&self) -> Known {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether another process keeps the file.
@@ -110,10 +115,18 @@ impl Keeper {
         let Some(path) = self.path.clone() else { return false };
         let stands_by = self.stands_by();
         if stands_by {
-            tracing::info!(
-                "another process keeps {}: this one follows it and takes no changes",
-                path.display()
-            );
+            // only those that follow a leader share the lock
+            if TopologyLock::keep_off(&path).is_ok_and(|lock| lock.is_some()) {
+                tracing::warn!(
+                    "{} is used by a Ringway that follows another one: until it is stopped, this one takes no changes",
+                    path.display()
+                );
+            } else {
+                tracing::info!(
+                    "another process keeps {}: this one follows it and takes no changes",
+                    path.display()
+                );
+            }
             control.hold(Some("another process keeps the topology file; change it there, or stop that one"));
         }
         if let Some(serving) = self.serving.clone() {
@@ -138,7 +151,7 @@ impl Keeper {
         let (Some(path), Some(lock)) = (&self.path, &mut self.lock) else { return };
         // first the lock, then the file: what is read with the lock in hand is the last word
         let taken = lock.take();
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.known();
         let outcome = match (&taken, topology_file::read(path, &known)) {
             (Err(error), _) => Err(error.to_string()),
             (Ok(_), Err(problems)) => Err(problems.to_string()),
@@ -176,9 +189,14 @@ impl Keeper {
 
     /// Takes over what a configuration file that was read again supplies.
     pub(crate) fn reloaded(&mut self, config: &Config) {
-        let known = topology_file::known(&config.settings.topology.nodes);
+        let known = known(&config.settings.topology, self.follows);
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
     }
+}
+
+/// Passwords that the configuration file supplies. What a leader has said is kept whole: the file need not have its nodes.
+fn known(configured: &TopologySpec, follows: bool) -> Known {
+    if follows { Known::new() } else { topology_file::known(&configured.nodes) }
 }
 
 /// Writes the topology file. Of several processes that follow and keep the same, none undoes what another one was told later.

@@ -31,7 +31,7 @@ pub(crate) fn run(args: &ConfigArgs, logs: &Logs) -> Result<(), Failure> {
     let mut config = config::load(&args.config, Depth::Run)?;
     let base = config.settings.topology.clone();
     let mut keeper = Keeper::new(config.topology_file.as_deref(), base, config.follow.is_some())?;
-    let known = topology_file::known(&config.settings.topology.nodes);
+    let known = keeper.known();
     // which process this is says whether what is read then may be served by
     let processes = following::processes(&config)?;
     let is_restored = restore(&mut config, &args.config, &known)?;
@@ -74,9 +74,11 @@ async fn serve(
         }
     };
     let pid = std::process::id();
+    let follows = running.control().follows().map(|leader| format!("follows  {leader}\n"));
     print(&format!(
-        "{}stop     Ctrl-C or kill {pid} (answers what was read first); kill -HUP {pid} re-reads {}\n",
+        "{}{}stop     Ctrl-C or kill {pid} (answers what was read first); kill -HUP {pid} re-reads {}\n",
         running.banner(),
+        follows.unwrap_or_default(),
         file.display()
     ))?;
     for address in running.control().endpoints().iter().filter(|address| !address.is_local()) {
@@ -131,6 +133,21 @@ async fn failed(following: Option<&mut Following>) -> Failure {
 fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<bool, Failure> {
     let Some(path) = &config.topology_file else { return Ok(false) };
     let Some(restored) = topology_file::read(path, known)? else { return Ok(false) };
+    // what a leader has said is not held against a file that is not served
+    if config.follow.is_none() {
+        tell_of_restored(config, &restored, path, file);
+    }
+    let path = path.display();
+    let tls = tls_for(&mut config.settings, &restored.spec, restored.origin.as_ref());
+    tls.map_err(|why| Failure::Usage(format!("{path}: {why}")))?;
+    config.settings.topology = restored.spec;
+    config.settings.origin = restored.origin;
+    config.settings.first_epoch = restored.epoch;
+    Ok(true)
+}
+
+/// Says what is served, and how it differs from the configuration file.
+fn tell_of_restored(config: &Config, restored: &topology_file::Restored, path: &Path, file: &Path) {
     let (path, file) = (path.display(), file.display());
     let (written, kept) = (&config.settings.topology, &restored.spec);
     if written.ring != kept.ring {
@@ -151,15 +168,9 @@ fn restore(config: &mut Config, file: &Path, known: &Known) -> Result<bool, Fail
             written.nodes.len()
         );
     }
-    let tls = tls_for(&mut config.settings, &restored.spec, restored.origin.as_ref());
-    tls.map_err(|why| Failure::Usage(format!("{path}: {why}")))?;
     if restored.origin.is_some() {
         tracing::info!("keys were on their way to these nodes; they go on");
     }
-    config.settings.topology = restored.spec;
-    config.settings.origin = restored.origin;
-    config.settings.first_epoch = restored.epoch;
-    Ok(true)
 }
 
 /// Where nothing is written about it, nodes over TLS are those that the system's authorities have signed for.

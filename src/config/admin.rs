@@ -67,7 +67,13 @@ pub(crate) fn admin(
     AdminConfig { listen, token, read_token, open_metrics, tls, metrics_listen }
 }
 
-fn token(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>, key: &str) -> Option<Secret> {
+/// Reads a token: what an HTTP header can carry.
+pub(crate) fn token(
+    reader: &mut Reader,
+    at: &Section<'_>,
+    secrets: &Secrets<'_>,
+    key: &str,
+) -> Option<Secret> {
     let token = secrets.read(reader, at, key);
     if let Some(token) = &token
         && !token.reveal().bytes().all(|byte| byte.is_ascii_graphic())

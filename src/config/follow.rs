@@ -3,6 +3,7 @@
 use ringway_admin::follow::Follow;
 
 use super::address;
+use super::admin;
 use super::problem::shown;
 use super::reader::{Reader, Section};
 use super::secret::Secrets;
@@ -14,6 +15,7 @@ pub(crate) fn follow(
     root: &Section<'_>,
     secrets: &Secrets<'_>,
     listen: &str,
+    own_admin: &str,
 ) -> Option<Follow> {
     root.get("follow")?;
     let at = reader.inner(root, "follow", &["url", "token", "name", "tls"]);
@@ -27,7 +29,8 @@ pub(crate) fn follow(
         let text = "follow needs a topology_file, which keeps what the leader said last; name one";
         reader.problem(root.line_of("follow"), text);
     }
-    let token = secrets.read(reader, &at, "token");
+    let before = reader.problems.len();
+    let token = admin::token(reader, &at, secrets, "token");
     let name = reader.text(&at, "name").map_or_else(|| own_name(listen), str::to_owned);
     if !(1..=128).contains(&name.len()) || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
         let text = format!(
@@ -44,11 +47,19 @@ pub(crate) fn follow(
     let section = reader.inner(&at, "tls", &tls::CLIENT_FIELDS);
     let tls = if is_https { tls::client(reader, &section, secrets) } else { None };
     let follow = Follow { url: url.to_owned(), token, name, tls };
-    // where files are not read nothing is known of certificates
-    if (!is_https || follow.tls.is_some())
+    // where files are not read nothing is known of certificates, and what is wrong was said
+    if reader.problems.len() == before
+        && (!is_https || follow.tls.is_some())
         && let Err(why) = follow.check()
     {
+        // what stands before an @ is a password
+        let url = if url.contains('@') { "…" } else { url };
         reader.problem(at.line_of("url"), format!("follow.url: '{}': {why}", shown(url)));
+    }
+    if url.split_once("://").is_some_and(|(_, place)| place.trim_end_matches('/') == own_admin) {
+        let text =
+            format!("follow.url: {own_admin} is where this one's own admin API listens (admin.listen)");
+        reader.problem(at.line_of("url"), text);
     }
     Some(follow)
 }

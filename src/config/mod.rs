@@ -166,6 +166,8 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let nodes = match root.value {
         // a file of the wrong kind was reported; a missing list would only repeat it
         Value::Scalar(_) | Value::List(_) => Vec::new(),
+        // the leader has them
+        _ if at.get("follow").is_some() && at.get("nodes").is_none() => Vec::new(),
         _ => nodes::nodes(reader, &at, secrets, &places, unix_socket.as_ref()),
     };
     let node_tls = tls::nodes(reader, &at, secrets, &nodes);
@@ -174,7 +176,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let auth = reader.inner(&at, "auth", &["password"]);
     let password = secrets.read(reader, &auth, "password");
     let admin = admin::admin(reader, &at, secrets, &places);
-    let follow = follow::follow(reader, &at, secrets, &listen);
+    let follow = follow::follow(reader, &at, secrets, &listen, &admin.listen);
     let topology_file = topology_file(reader, &at, base);
     let topology = TopologySpec { ring, nodes };
     whole(reader, &at, &topology);
@@ -202,7 +204,9 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
 
 /// What shows only when everything is there: the ring itself.
 fn whole(reader: &mut Reader, at: &Section<'_>, topology: &TopologySpec) {
+    let has_none = topology.nodes.is_empty() && at.get("follow").is_some();
     if reader.problems.is_empty()
+        && !has_none
         && let Err(error) = Topology::build(0, topology.clone())
     {
         let key = if at.get("ring").is_some() { "ring" } else { "nodes" };

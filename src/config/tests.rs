@@ -334,3 +334,29 @@ fn what_misses_its_end_is_reported_on_a_line_that_exists() {
     let lines: Vec<usize> = problems("nodes: null\n? ").iter().map(|problem| problem.line).collect();
     assert!(!lines.is_empty() && lines.iter().all(|line| (1..=2).contains(line)), "{lines:?}");
 }
+
+#[test]
+fn who_follows_says_whom_and_needs_no_nodes() {
+    let kept = "topology_file: t.json\n";
+    let config = config(&format!("{kept}follow: {{url: 'http://h:9380', token: x}}\n"));
+    let follow = config.follow.expect("it follows");
+    assert_eq!((&*follow.url, follow.token), ("http://h:9380", Some(Secret::new("x"))));
+    assert!(follow.name.ends_with(":6380") && config.settings.topology.nodes.is_empty());
+    for (fields, words) in [
+        ("{}", "follow.url is missing"),
+        ("{url: 'h:9380'}", "must be http://HOST:PORT"),
+        ("{url: 'http://h'}", "must be http://HOST:PORT"),
+        ("{url: 'http://h:99999'}", "must be http://HOST:PORT"),
+        ("{url: 'http://127.0.0.1:9380'}", "where this one's own admin API listens"),
+        ("{url: 'http://h:1', ur: x}", "nearest known field is 'url'"),
+        ("{url: 'http://h:1', name: 'a b'}", "follow.name"),
+        ("{url: 'http://h:1', token: \"a\\nb\"}", "follow.token"),
+        ("{url: 'http://h:1', tls: {verify: chain}}", "does not begin with https://"),
+        ("{url: 'https://h:1', tls: {ca: /none}}", "follow.tls.ca"),
+    ] {
+        expect(&format!("{kept}follow: {fields}\n"), 2, words);
+    }
+    let found = problems(&format!("{kept}follow: {{url: 'http://user:hunter2@h:1'}}\n"));
+    assert!(found.len() == 1 && !found[0].text.contains("hunter2"), "{found:#?}");
+    expect("follow: {url: 'http://h:1'}\n", 1, "follow needs a topology_file");
+}

@@ -42,8 +42,8 @@ pub trait Processes: Send + Sync {
     fn dead(&self) -> Vec<String>;
     /// The leader counts this process, and these no longer; what it said last is kept.
     fn counts(&self, buried: &[String]);
-    /// The leader is about to be told that this process leaves.
-    fn leaves(&self);
+    /// The leader is about to be told that this process leaves; whether it counted until now.
+    fn leaves(&self) -> bool;
     /// The leader counts this process no longer.
     fn has_left(&self);
 }
@@ -193,7 +193,7 @@ impl Follower {
             let _ = self.link.report(&held, Some(given_up), None, Duration::ZERO).await;
         }
         // once it may be heard, this process must not come back by what it was told before
-        in_background({
+        let did_count = in_background({
             let processes = Arc::clone(processes);
             move || processes.leaves()
         })
@@ -203,18 +203,23 @@ impl Follower {
             match wire.leave(instance, limits::LEADER_CONNECT_TIME).await {
                 Ok(()) => return in_background(move || processes.has_left()).await,
                 // one process takes over from another there
-                Err(Trouble::Refused(..)) => tokio::time::sleep(2 * limits::LEADER_AGAIN).await,
-                Err(Trouble::NotReached(_)) => break,
+                Err(Trouble::Refused(503, _)) => tokio::time::sleep(2 * limits::LEADER_AGAIN).await,
+                Err(Trouble::Refused(..) | Trouble::NotReached(_)) => break,
                 Err(Trouble::NotConnected(_)) => {
-                    in_background(move || processes.counts(&[])).await;
+                    // it has not got that, and counts this process as before
+                    if did_count {
+                        in_background(move || processes.counts(&[])).await;
+                    }
                     break;
                 }
             }
         }
-        tracing::warn!(
-            leader = url,
-            "it is not told that this Ringway has ended, and waits for it before keys are moved"
-        );
+        if did_count {
+            tracing::warn!(
+                leader = url,
+                "the leader is not told that this Ringway has ended, and waits for it before keys are moved"
+            );
+        }
     }
 }
 
@@ -290,8 +295,8 @@ impl Follows {
             match told {
                 Err(why) => {
                     self.control.note_leader(false);
-                    if silence.as_ref() != Some(&why) {
-                        tracing::warn!(leader, "the topology is served by that it said last: {why}");
+                    if silence.as_ref().is_none_or(|before| !before.is_like(&why)) {
+                        tracing::warn!(leader, "what the leader said last is served: {why}");
                     }
                     silence = Some(why);
                     tokio::time::sleep(again).await;
@@ -301,7 +306,7 @@ impl Follows {
                     self.control.note_leader(true);
                     again = limits::LEADER_AGAIN;
                     if silence.take().is_some() {
-                        tracing::info!(leader, "it is heard again");
+                        tracing::info!(leader, "the leader is heard again");
                     }
                     if told.topology.is_none() {
                         // what could not be taken over is no longer what the leader has
@@ -318,7 +323,7 @@ impl Follows {
                         }
                         Err(why) => {
                             if trouble.as_ref() != Some(&why) {
-                                tracing::error!(leader, "its topology is not taken over: {why}");
+                                tracing::error!(leader, "the leader's topology is not taken over: {why}");
                             }
                             trouble = Some(why);
                             tokio::time::sleep(limits::LEADER_AGAIN).await;
@@ -355,7 +360,7 @@ impl Follows {
         let (is_other, own_epoch) =
             work.await.map_err(|_| "the work broke off".to_owned())?.map_err(|error| error.to_string())?;
         if is_other {
-            tracing::info!(leader = url, epoch = own_epoch, "the topology is taken over");
+            tracing::info!(leader = url, epoch = own_epoch, "the leader's topology is served");
         }
         Ok(Held { leader, epoch, own_epoch })
     }

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ringway_proxy::control::{FollowerRefused, FollowerReport, FollowerStatus, Forgotten};
+use ringway_proxy::control::{Control, FollowerRefused, FollowerReport, FollowerStatus, Forgotten};
 use serde::Serialize;
 
 use super::{AbandonedForm, Keys, Outcomes, Report, Told};
@@ -17,6 +17,7 @@ use crate::audit::Attempt;
 use crate::body::{self, Checked};
 use crate::error::ApiError;
 use crate::form::{Known, TopologyForm};
+use crate::guard::Peer;
 use crate::limits;
 use crate::query::Query;
 use crate::routes::Api;
@@ -75,6 +76,7 @@ pub(crate) async fn report(
 ) -> Result<Response, ApiError> {
     Query::parse(request.uri().query(), &[])?;
     let name = name_of(name)?;
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip().to_string()).unwrap_or_default();
     let said = body::read::<Report>(request.into_body()).await?;
     let (control, followers) = (&api.control, api.control.followers());
     control.check_leads()?;
@@ -82,6 +84,7 @@ pub(crate) async fn report(
     let serves = if said.leader == followers.leader() { said.serves } else { 0 };
     let heard = FollowerReport {
         instance: said.instance,
+        peer,
         run: said.run,
         replaces: said.replaces,
         serves,
@@ -89,6 +92,7 @@ pub(crate) async fn report(
         given_up: said.given_up.into_iter().map(Into::into).collect(),
         trouble: said.trouble,
     };
+    let line = Line { control, instance: heard.instance.clone(), is_held: true };
     if !followers.heard(&name, &heard, Instant::now()) {
         register(&api, name, heard).await?;
     }
@@ -106,7 +110,31 @@ pub(crate) async fn report(
         topology: is_new.then(|| TopologyForm::of(&topology, &Known::new())),
         fences: left_behind.into_iter().map(Into::into).collect(),
     };
+    line.ends();
     Ok(Json(answer).into_response())
+}
+
+/// A follower waits on the other end.
+struct Line<'a> {
+    control: &'a Control,
+    instance: String,
+    is_held: bool,
+}
+
+impl Line<'_> {
+    /// It gets its answer.
+    fn ends(mut self) {
+        self.is_held = false;
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        // this is dropped with the work on a request whose connection is lost
+        if self.is_held {
+            self.control.followers().lost(&self.instance);
+        }
+    }
 }
 
 async fn register(api: &Api, name: String, heard: FollowerReport) -> Result<(), ApiError> {
@@ -157,6 +185,13 @@ pub(crate) async fn forget(
     let query = Query::parse(request.uri().query(), &["instance"])?;
     let name = name_of(name)?;
     let instance = query.bytes("instance").map(|word| String::from_utf8_lossy(word).into_owned());
+    // one that says so itself does nothing that an operator tried
+    let tried = tried.filter(|Extension(attempt)| {
+        if instance.is_some() {
+            attempt.planned();
+        }
+        instance.is_none()
+    });
     body::none(request.into_body()).await?;
     api.control.check_leads()?;
     let control = api.control.clone();
@@ -201,6 +236,8 @@ struct Follows {
 #[derive(Serialize)]
 struct One {
     name: String,
+    /// Where it reports from.
+    address: String,
     state: &'static str,
     /// The epoch that it serves by; nothing when it is none of this leader's.
     epoch: Option<u64>,
@@ -229,6 +266,7 @@ pub(crate) async fn all(State(api): State<Api>, uri: Uri) -> Result<Response, Ap
     let one = |follower: FollowerStatus| One {
         state: state(&follower, epoch),
         name: follower.name,
+        address: follower.peer,
         epoch: (follower.serves > 0).then_some(follower.serves),
         silent_seconds: follower.silent_for.map(|time| (time.as_secs_f64() * 1e3).round() / 1e3),
         trouble: follower.trouble,

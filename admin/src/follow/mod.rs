@@ -14,6 +14,7 @@ mod bringing;
 mod follower;
 mod leader;
 mod wanted;
+mod watch;
 mod wire;
 
 use ringway_proxy::control::Abandoned;
@@ -23,6 +24,7 @@ use crate::form::TopologyForm;
 pub(crate) use bringing::Bringing;
 pub use follower::{First, Follow, Follower, Processes, Silence};
 pub(crate) use leader::{STATES, all, bring, forget, report, state};
+pub(crate) use watch::Watch;
 
 /// What a follower says of itself.
 #[derive(Debug, Serialize, Deserialize)]

@@ -58,7 +58,8 @@ impl Wire {
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err("it must be http://HOST:PORT or https://HOST:PORT".to_owned());
         };
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+        let is_more = !matches!(uri.path(), "" | "/") || uri.query().is_some();
+        if is_more || authority.as_str().contains('@') || authority.port_u16().is_none() {
             return Err("it must be http://HOST:PORT or https://HOST:PORT and nothing more".to_owned());
         }
         let mut http = HttpConnector::new();
@@ -167,6 +168,14 @@ async fn read(body: Incoming) -> Result<Bytes, Trouble> {
 }
 
 impl Trouble {
+    /// Whether it is the same trouble going on.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Refused(..), _) | (_, Self::Refused(..)) => self == other,
+            _ => true,
+        }
+    }
+
     /// What answers there is no Ringway.
     pub(super) fn nonsense() -> Self {
         Self::Refused(200, "its answer is not what a Ringway says".to_owned())
@@ -194,13 +203,26 @@ fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(cause) = error.source() {
         error = cause;
     }
-    error.to_string()
+    let text = error.to_string();
+    // in words that say what to do
+    [
+        ("close_notify", "it closed the connection"),
+        ("invalid HTTP version", "what answers there does not speak HTTP; is it https://?"),
+        (
+            "UnknownIssuer",
+            "nobody who is trusted has signed its certificate; name the authority: follow.tls.ca",
+        ),
+    ]
+    .iter()
+    .find(|(part, _)| text.contains(part))
+    .map_or(text.clone(), |(_, words)| (*words).to_owned())
 }
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotConnected(why) | Self::NotReached(why) => write!(f, "it is not reached: {why}"),
+            Self::Refused(200, why) => f.write_str(why),
             Self::Refused(status, why) => write!(f, "it refuses: {status} {why}"),
         }
     }
@@ -216,7 +238,17 @@ mod tests {
         let (base, path) = way("http://h:9380/").unwrap();
         assert_eq!((&*base, &*path), ("http://h:9380", "/v1/followers/a%20b"));
         assert!(way("http://[::1]:9380").is_ok());
-        for bad in ["", "h:9380", "/x", "ftp://h:1", "http://h:1/x", "http://h:1?x", "http://u:p@h:1"] {
+        for bad in [
+            "",
+            "h:9380",
+            "/x",
+            "ftp://h:1",
+            "http://h:1/x",
+            "http://h:1?x",
+            "http://u:p@h:1",
+            "http://h",
+            "http://h:99999",
+        ] {
             assert!(way(bad).is_err(), "{bad}");
         }
         assert!(way("https://h:9380").unwrap_err().contains("certificates"));

@@ -28,6 +28,7 @@ use serde_json::Value;
 
 use crate::audit::Attempt;
 use crate::body::{self, Checked, Unknown, check_unknown};
+use crate::change::follows_nobody;
 use crate::error::ApiError;
 use crate::limits;
 use crate::pools::Pools;
@@ -300,6 +301,7 @@ pub(crate) async fn stop(
 ) -> Result<Response, ApiError> {
     Query::parse(request.uri().query(), &[])?;
     body::none(request.into_body()).await?;
+    follows_nobody(&api)?;
     let job = the_last(&api)?;
     if let Some(Extension(attempt)) = tried {
         attempt.begun("stop the work on strays".to_owned());

@@ -16,6 +16,10 @@ fn followers() -> Followers {
     followers
 }
 
+fn awaited(followers: &Followers, epoch: u64) -> Option<String> {
+    followers.awaited(epoch).map(|(name, _)| name)
+}
+
 /// As who speaks with followers does.
 fn say(followers: &Followers, report: FollowerReport, now: Instant) -> Result<(), FollowerRefused> {
     if followers.heard(NAME, &report, now) { Ok(()) } else { followers.register(NAME, report, now) }
@@ -27,13 +31,17 @@ fn who_was_heard_of_counts_until_it_leaves() {
     say(&followers, report("1", 1, true), now).unwrap();
     assert_eq!(followers.trouble(now), None);
     assert_eq!(followers.leaves(NAME, None, now), Ok(Forgotten::Lives), "an operator is wrong about it");
+    followers.lost("1");
+    assert!(followers.trouble(now).unwrap().contains("was lost"));
+    say(&followers, report("1", 1, true), now).unwrap();
+    assert_eq!(followers.trouble(now), None);
     let after = now + FOLLOWER_SILENCE + Duration::from_secs(1);
     assert!(followers.trouble(after).unwrap().contains("'a'"));
-    assert_eq!(followers.awaited(1), None, "it serves by that topology, though it is silent");
-    assert_eq!(followers.awaited(2).as_deref(), Some(NAME));
+    assert_eq!(awaited(&followers, 1), None, "it serves by that topology, though it is silent");
+    assert_eq!(awaited(&followers, 2).as_deref(), Some(NAME));
     assert_eq!(followers.leaves(NAME, Some("2"), after), Ok(Forgotten::Unknown));
     assert_eq!(followers.leaves(NAME, Some("1"), after), Ok(Forgotten::Yes));
-    assert_eq!((followers.trouble(after), followers.awaited(2)), (None, None));
+    assert_eq!((followers.trouble(after), awaited(&followers, 2)), (None, None));
     assert_eq!(
         say(&followers, report("1", 1, true), after),
         Err(FollowerRefused::HasLeft),
@@ -85,7 +93,7 @@ fn they_are_kept_and_counted_after_a_restart() {
     assert!(again.trouble(now).unwrap().contains("since the start"));
     let replaces = vec!["2".to_owned()];
     again.register("a", FollowerReport { replaces, ..report("3", 0, false) }, now).unwrap();
-    assert_eq!((again.trouble(now), again.awaited(1).as_deref()), (None, Some("a")));
+    assert_eq!((again.trouble(now), awaited(&again, 1).as_deref()), (None, Some("a")));
     assert_eq!(pairs(known(&kept)), [a("3")]);
     // what was forgotten by another process meanwhile does not come back
     again.remember(Vec::new(), keep());

@@ -26,6 +26,9 @@ use crate::worker::ToWorker;
 /// How often a movement that has come to its end tries to say so when the topology cannot be kept.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often those are looked for who keep a movement from beginning.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Moves keys whenever the topology asks for it, until nobody can tell it anything any more.
 pub(crate) async fn run(shared: Arc<Shared>, mut inbox: UnboundedReceiver<Order>) {
     let _essential = Essential::new("the mover of keys", &shared.failed);
@@ -182,8 +185,8 @@ impl Journey {
         };
         let mut ready = None;
         tokio::pin!(followed);
-        let mut patience = tokio::time::interval(FOLLOWERS_TIME + 2 * shared.settings.timeouts.operation);
-        patience.tick().await;
+        let until = Instant::now() + FOLLOWERS_TIME + 2 * shared.settings.timeouts.operation;
+        let mut look = tokio::time::interval(LOOK);
         let (mut has_begun, mut try_at) = (false, None);
         loop {
             // who takes the change back says so, or lets it go on, by an order
@@ -202,8 +205,8 @@ impl Journey {
             };
             tokio::select! {
                 given_up = &mut followed, if !has_begun && ready.is_none() => ready = Some(given_up),
-                _ = patience.tick(), if !has_begun && ready.is_none() => {
-                    if self.is_taken_back().await {
+                _ = look.tick(), if !has_begun && ready.is_none() => {
+                    if self.is_taken_back(until).await {
                         return Break::Changed;
                     }
                 }
@@ -286,19 +289,39 @@ impl Journey {
     }
 
     /// Says for whom keys wait that have not begun to move. Where all of them are where they were, the change is taken back:
-    /// as long as one serves by the topology before, none may move. Whether it is.
-    async fn is_taken_back(&self) -> bool {
-        let Some(name) = self.shared.followers.awaited(self.topology.epoch()) else { return false };
+    /// as long as one serves by the topology before, none may move: when one says that it cannot take the change over, or
+    /// `until` is past. Whether it is.
+    async fn is_taken_back(&self, until: Instant) -> bool {
+        let Some((name, trouble)) = self.shared.followers.awaited(self.topology.epoch()) else {
+            return false;
+        };
+        if trouble.is_none() && Instant::now() < until {
+            return false;
+        }
+        let trouble = trouble.map(|trouble| format!(": {}", trouble.escape_debug())).unwrap_or_default();
         let why = format!(
-            "Ringway '{name}', which follows this one, has not taken over the topology of epoch {}",
+            "Ringway '{name}', which follows this one, has not taken over the topology of epoch {}{trouble}",
             self.topology.epoch()
         );
-        tracing::warn!(why, "keys do not begin to move");
-        self.note(|status| status.why = Some(why.clone()));
+        let mut is_new = false;
+        self.note(|status| {
+            is_new = status.why.as_ref() != Some(&why);
+            status.why = Some(why.clone());
+        });
+        if is_new {
+            tracing::warn!(why, "keys do not begin to move");
+        }
         let (control, epoch) = (Control::new(Arc::clone(&self.shared)), self.topology.epoch());
         let work = tokio::task::spawn_blocking(move || control.take_back(epoch, &why));
         match work.await {
-            Ok(Ok(_) | Err(ApplyError::Epoch { .. })) => true,
+            Ok(Ok(change)) => {
+                tracing::warn!(
+                    epoch = change.to.epoch(),
+                    "the change is taken back: what was before is served again"
+                );
+                true
+            }
+            Ok(Err(ApplyError::Epoch { .. })) => true,
             // it cannot be, or it is tried again
             Ok(Err(_)) | Err(_) => false,
         }
