@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test test-faults bench ratchet fuzz soak sabotage deny test-tls test-clients test-redis test-suites
+.PHONY: help deps up test test-faults bench bench-moving ratchet fuzz soak sabotage deny test-tls test-clients test-redis test-suites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-faults: deps ## the faults that take minutes: flapping nodes, sieges, thous
 
 bench: ## Ringway beside its peers and the kernel's floor, written to docs/bench (needs python3)
 	@scripts/bench.sh
+
+bench-moving: ## a node joins and its keys move while clients ask for them: how long, and what clients notice (needs python3)
+	@scripts/bench.sh moving
 
 ratchet: ## instructions per request, held against the committed numbers (needs valgrind)
 	@scripts/bench.sh ratchet

@@ -3,6 +3,7 @@
 # docs/bench. Arguments go to the laboratory:  scripts/bench.sh --quick  (its own --help lists them).
 #
 #   scripts/bench.sh micro [FILTER]   criterion benches of the ring and of the proxy's pure parts
+#   scripts/bench.sh moving           a node joins and its keys move while clients ask for them, alone and with two followers
 #   scripts/bench.sh ratchet [FLAGS]  instructions per request, held against docs/bench/instructions.json
 set -euo pipefail
 
@@ -11,6 +12,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 micro() {
     cargo bench --locked -p ringway-ring --benches -- "$@"
     cargo bench --locked -p ringway-proxy --features bench --bench hot_path -- "$@"
+}
+
+moving() {
+    scripts/install-deps.sh
+    cargo build --locked --release --bin ringway
+    local binary="${CARGO_TARGET_DIR:-target}/release/ringway"
+    echo "one Ringway"
+    python3 bench/moving.py --ringway "$binary"
+    echo "clients of two that follow another one"
+    python3 bench/moving.py --ringway "$binary" --followers 2
 }
 
 laboratory() {
@@ -25,6 +36,7 @@ laboratory() {
 
 case "${1:-}" in
     micro) shift && micro "$@" ;;
+    moving) moving ;;
     ratchet) shift && python3 bench/ratchet.py "$@" ;;
     *) laboratory "$@" ;;
 esac
