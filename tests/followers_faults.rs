@@ -34,7 +34,7 @@ fn i4_no_keys_move_past_a_follower_that_is_not_heard_of() {
     let mut fleet = Fleet::start(&servers, 2);
     fill(&mut fleet.leader.client());
     fleet.kill_follower(1);
-    wait_for("it to be missed", || fleet.states().contains(&("follower-1".to_owned(), "silent".to_owned())));
+    fleet.leader.wait_logged("no keys can be moved past this follower");
     let leader = fleet.leader.http();
     let why = join(&leader, "cache-3", &third).refused(409);
     assert!(why.contains("'follower-1'") && why.contains("DELETE /v1/followers/follower-1"), "{why}");
