@@ -316,10 +316,19 @@ impl Followers {
             }
             all.count.iter().filter(|known| !goes(known)).map(KnownFollower::from).collect()
         };
-        keep.as_ref().map_or(Ok(()), |keep| keep(&known)).map_err(FollowerRefused::NotKept)?;
+        let keep = |known: &[KnownFollower]| keep.as_ref().map_or(Ok(()), |keep| keep(known));
+        keep(&known).map_err(FollowerRefused::NotKept)?;
         tracing::info!(follower = name, "another Ringway no longer follows this one");
-        self.all().take_away(now, instance.is_some(), goes);
+        let mut all = self.all();
+        all.take_away(now, instance.is_some(), goes);
+        let mut left: Vec<KnownFollower> = all.count.iter().map(KnownFollower::from).collect();
+        drop(all);
         self.told.send_replace(());
+        left.sort();
+        if left.len() > known.len() {
+            // one that was silent has said something meanwhile
+            keep(&left).map_err(FollowerRefused::NotKept)?;
+        }
         Ok(Forgotten::Yes)
     }
 

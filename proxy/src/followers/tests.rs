@@ -167,3 +167,24 @@ async fn a_movement_waits_for_all_and_hears_what_they_have_given_up() {
     let (heard, ()) = tokio::join!(followers.settled(2), tell);
     assert_eq!(heard, [given_up(7), given_up(8)]);
 }
+
+#[test]
+fn who_says_something_while_it_is_forgotten_is_kept() {
+    let (followers, kept, now) =
+        (Arc::new(Followers::default()), Arc::new(Mutex::new(Vec::new())), Instant::now());
+    let after = now + FOLLOWER_SILENCE + Duration::from_secs(1);
+    let (weak, seen) = (Arc::downgrade(&followers), Arc::clone(&kept));
+    followers.remember(Vec::new(), move |known| {
+        let mut seen = seen.lock().unwrap();
+        // at the moment in which it is taken off the list
+        if let Some(followers) = weak.upgrade().filter(|_| known.is_empty()) {
+            followers.heard(NAME, &report("1", 1, true), after);
+        }
+        *seen = known.to_vec();
+        Ok(())
+    });
+    say(&followers, report("1", 1, true), now).unwrap();
+    followers.leaves(NAME, None, after).unwrap();
+    assert_eq!(followers.all_of_them(after).len(), 1, "it lives");
+    assert_eq!(kept.lock().unwrap().len(), 1, "and counts after a restart as well");
+}
