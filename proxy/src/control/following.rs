@@ -200,8 +200,8 @@ impl Control {
         Ok(())
     }
 
-    /// Has every worker's connections fence what another process has given up.
-    async fn fence(&self, fences: Vec<Abandoned>) {
+    /// Has every worker's connections fence what others have given up.
+    pub(crate) async fn fence(&self, fences: Vec<Abandoned>) {
         if fences.is_empty() {
             return;
         }

@@ -20,7 +20,7 @@ use crate::control::{ApplyError, Change, Control, Shared};
 use crate::essential::Essential;
 use crate::limits::FOLLOWERS_TIME;
 use crate::topology::{NodeAddress, NodeIndex, Topology};
-use crate::upstream::{Abandoned, Identity};
+use crate::upstream::{Abandoned, Fences, Identity};
 use crate::worker::ToWorker;
 
 /// How often a movement that has come to its end tries to say so when the topology cannot be kept.
@@ -266,26 +266,21 @@ impl Journey {
     /// Has every worker's connections to the servers fence what carriers have given up there.
     async fn tell_workers(&self) {
         let now = std::time::Instant::now();
-        let all: Vec<(String, Vec<Identity>)> = {
+        let left_behind: Vec<Abandoned> = {
             let known = self.given_up.borrow();
-            known.iter().map(|(address, fences)| (address.clone(), fences.recent(now).0)).collect()
-        };
-        for worker in &self.shared.workers {
-            let (all, (answer, answered)) = (all.clone(), oneshot::channel());
-            let question = move |worker: &Rc<crate::worker::Worker>| {
-                all.iter().for_each(|(address, given_up)| worker.fence(address, given_up));
-                let _ = answer.send(());
+            let each = |(address, fences): (&String, &Fences)| {
+                let address = address.clone();
+                fences
+                    .recent(now)
+                    .0
+                    .into_iter()
+                    .map(move |identity| Abandoned::new(address.clone(), identity))
             };
-            if worker.sender.send(ToWorker::Run(Box::new(question))).is_ok() {
-                // a worker that ends sends nothing more
-                let _ = answered.await;
-            }
-        }
-        let left_behind = all.into_iter().flat_map(|(address, given_up)| {
-            given_up.into_iter().map(move |identity| Abandoned::new(address.clone(), identity))
-        });
-        let left_behind = (Some(std::time::Instant::now()), left_behind.collect());
-        *self.shared.movement.left_behind.lock().unwrap_or_else(PoisonError::into_inner) = left_behind;
+            known.iter().flat_map(each).collect()
+        };
+        Control::new(Arc::clone(&self.shared)).fence(left_behind.clone()).await;
+        let kept = &self.shared.movement.left_behind;
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = (Some(now), left_behind);
     }
 
     /// Says for whom keys wait that have not begun to move. Where all of them are where they were, the change is taken back:
