@@ -47,7 +47,7 @@ struct State {
 }
 
 impl FollowerProcesses {
-    /// Adds this process, in the place of a dead one if there is one. `leader` is the URL that is followed.
+    /// Adds this process, in the place of a dead one that counts if there is one. `leader` is the URL that is followed.
     ///
     /// # Errors
     /// There can be no such file.

@@ -77,7 +77,7 @@ impl Control {
         let _ = self.shared.changed.subscribe().wait_for(is_other).await;
     }
 
-    /// Whether this process may say what is served by: not while another one still does.
+    /// Whether this process says what is served by, and makes changes: not while another one does.
     ///
     /// # Errors
     /// [`ApplyError::Held`], [`ApplyError::Follows`].
@@ -123,7 +123,9 @@ impl Control {
     /// way are asked for through what this answers.
     pub fn follow(&self, whom: &str) -> UnboundedReceiver<Wanted> {
         let (wanted, wishes) = unbounded_channel();
-        self.shared.movement.is_elsewhere(move |fetch| wanted.send(Wanted(fetch)).map_err(|error| error.0.0));
+        self.shared
+            .movement
+            .bring_elsewhere(move |fetch| wanted.send(Wanted(fetch)).map_err(|error| error.0.0));
         let mut changes = self.shared.changes();
         changes.follows = Some(whom.to_owned());
         self.shared.is_held.store(true, Ordering::Relaxed);

@@ -23,7 +23,7 @@ impl Control {
         change: &str,
     ) -> Result<Change, ApplyError> {
         let from = self.topology();
-        self.check_held()?;
+        self.check_leads()?;
         self.check_epoch(expected)?;
         self.check_moves_nothing()?;
         let _alone = self.alone()?;
@@ -111,7 +111,7 @@ impl Control {
     /// [`ApplyError::NothingMoves`], [`ApplyError::Epoch`] when it is no longer the movement to the topology of `epoch`,
     /// [`ApplyError::Held`], [`ApplyError::NotKept`].
     pub async fn end_movement(&self, epoch: u64) -> Result<Change, ApplyError> {
-        self.check_held()?;
+        self.check_leads()?;
         let (answer, answered) = oneshot::channel();
         self.shared.movement.order(Order::End(epoch, answer));
         answered.await.unwrap_or(Err(ApplyError::NothingMoves))
@@ -286,10 +286,6 @@ impl Control {
     fn alone(&self) -> Result<Option<Box<dyn Send>>, ApplyError> {
         let allow = self.shared.may_move.lock().unwrap_or_else(PoisonError::into_inner);
         allow.as_ref().map(|allow| allow()).transpose().map_err(ApplyError::CannotMove)
-    }
-
-    fn check_held(&self) -> Result<(), ApplyError> {
-        self.shared.changes().refuses().map_or(Ok(()), Err)
     }
 
     async fn inspect(&self, planned: Topology) -> Result<(), ApplyError> {

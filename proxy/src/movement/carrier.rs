@@ -13,11 +13,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Where;
 use super::batch::{Batch, Outcome, Server, Uncertain};
 use super::engine::Done;
 use super::status::{MovementStatus, SourceStatus};
 use super::wires::{Trouble, Wires, said};
-use super::{Brought, Where};
 use crate::control::Shared;
 use crate::essential::Essential;
 use crate::limits::{CARRIED_KEYS, CARRIED_SCAN_COUNT};
@@ -44,12 +44,12 @@ pub(super) struct Asked {
 
 /// A command that waits for several keys.
 pub(super) struct Waiting {
-    answer: std::cell::RefCell<Option<tokio::sync::oneshot::Sender<Brought>>>,
+    answer: std::cell::RefCell<Option<tokio::sync::oneshot::Sender<Result<Where, String>>>>,
     left: std::cell::Cell<usize>,
 }
 
 impl Waiting {
-    pub(super) fn new(answer: tokio::sync::oneshot::Sender<Brought>, keys: usize) -> Rc<Self> {
+    pub(super) fn new(answer: tokio::sync::oneshot::Sender<Result<Where, String>>, keys: usize) -> Rc<Self> {
         Rc::new(Self { answer: Some(answer).into(), left: keys.into() })
     }
 

@@ -49,11 +49,9 @@ pub(crate) struct Fetch {
     /// The topology that says where they are to go.
     pub(crate) epoch: u64,
     pub(crate) keys: Vec<Traveller>,
-    pub(crate) answer: oneshot::Sender<Brought>,
+    /// Where they are, or why one of them is not there.
+    pub(crate) answer: oneshot::Sender<Result<Where, String>>,
 }
-
-/// What became of keys that were to be brought; why one of them is not there.
-pub(crate) type Brought = Result<Where, String>;
 
 /// Where keys are that were to be brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +109,7 @@ impl Movement {
     }
 
     /// From now on keys are brought by whoever is told through `tell`, which gives back what it cannot tell.
-    pub(crate) fn is_elsewhere(&self, tell: impl Fn(Fetch) -> Result<(), Fetch> + Send + Sync + 'static) {
+    pub(crate) fn bring_elsewhere(&self, tell: impl Fn(Fetch) -> Result<(), Fetch> + Send + Sync + 'static) {
         *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
     }
 
