@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use super::moving::{self, Gate};
 use super::session::{Mode, Session, not_sent, refuse};
-use super::{Client, Inner, SlotRef, new_commands};
+use super::{Client, Inner, SlotRef};
 use crate::command::{Command, Local, ResolveError, Route, Transaction as Step};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
@@ -152,8 +152,7 @@ fn add(
     transaction.look_at(&routes, scratch);
     let Some(queue) = &mut transaction.queue else { return Ok(()) };
     let limit = client.worker.shared.settings.limits.command_bytes;
-    let row = |args: &Args<'_>| new_commands::row(client, args);
-    let together = queue.add(&routes.topology, (command, &args), scratch, row, limit)?;
+    let together = queue.add(&routes.topology, (command, &args), scratch, limit)?;
     match &transaction.watch {
         Watch::Keys(watching) if !watching.watches_at(&routes, together) => Err(error::CROSSSLOT.into()),
         _ => Ok(()),
@@ -263,11 +262,8 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
         inner.session.transaction.queue.as_ref().filter(|_| routes.topology.former().is_some())
     {
         let scratch = &mut worker.scratch.borrow_mut();
-        let gate = match queue.travellers(&routes.topology, scratch, |args| new_commands::row(client, args)) {
-            Ok(keys) => moving::gate_for(client, inner, &routes.topology, keys),
-            Err(()) => Gate::Refused(PREVIOUS_ERRORS.into()),
-        };
-        match gate {
+        let keys = queue.travellers(&routes.topology, scratch);
+        match moving::gate_for(client, inner, &routes.topology, keys) {
             Gate::Open => {}
             Gate::Waits => return false,
             Gate::Refused(text) => {
@@ -278,8 +274,7 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
             }
         }
     }
-    let row = |args: &Args<'_>| new_commands::row(client, args);
-    let outlook = outlook(&routes, &mut inner.session, &mut worker.scratch.borrow_mut(), row);
+    let outlook = outlook(&routes, &mut inner.session, &mut worker.scratch.borrow_mut());
     end(client, &mut inner.session);
     match outlook {
         Outlook::Refused(text) => refuse(client, inner, command, &text),
@@ -296,12 +291,7 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
 }
 
 /// Looks at the transaction by one topology, and takes what is to be sent out of the session.
-fn outlook(
-    routes: &Routes,
-    session: &mut Session,
-    scratch: &mut Scratch,
-    row: impl Fn(&Args<'_>) -> Option<&'static Command>,
-) -> Outlook {
+fn outlook(routes: &Routes, session: &mut Session, scratch: &mut Scratch) -> Outlook {
     let (lane, protocol) = (session.own_lane(), session.protocol);
     let transaction = &mut session.transaction;
     transaction.look_at(routes, scratch);
@@ -320,7 +310,7 @@ fn outlook(
         Watch::Nothing if queue.commands() == 0 => return Outlook::Known("*0\r\n"),
         Watch::Keys(_) | Watch::Nothing => {}
     }
-    let together = match queue.place(&routes.topology, scratch, row) {
+    let together = match queue.place(&routes.topology, scratch) {
         Ok(together) => together,
         Err(text) => return aborted(&text),
     };

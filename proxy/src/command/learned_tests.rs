@@ -198,7 +198,9 @@ fn nodes_must_agree_and_those_that_left_do_not_count() {
     assert_eq!((first.full_name, first.arity, first.is_write()), ("a.cmd", -2, true));
     commands.retain(|node| node == "b");
     assert!(std::ptr::eq(first, row(&commands)), "a row is made once");
-    commands.retain(|_| false);
+    commands.retain(|node| node == "c");
+    assert!(std::ptr::eq(first, row(&commands)), "known until one of those that came has told");
+    commands.told("c", b"*0\r\n").expect("a reply");
     assert_eq!(found(&commands, "a.cmd k"), None);
 }
 

@@ -8,20 +8,20 @@ use crate::route::Scratch;
 use crate::route::arrived::{Traveller, travellers};
 use crate::route::together::{Together, is_publish};
 use crate::topology::Topology;
+use std::convert::Infallible;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 /// A transaction beyond the bound.
 const TOO_LARGE: &str = "ERR the transaction is too large (limits.command_bytes)";
-/// A command that was known when it was queued.
-const UNKNOWN: &str = "ERR the nodes no longer tell of a command that was queued";
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Queue {
     /// `MULTI` and the commands behind each other.
     block: Vec<u8>,
-    commands: u32,
+    /// The commands as they were found when they were queued: nodes may tell of others since then.
+    commands: Vec<&'static Command>,
     /// A command was refused: EXEC will not run the others.
     failed: bool,
     /// One of the commands is held back by a pause of writes.
@@ -35,7 +35,7 @@ impl Default for Queue {
     fn default() -> Self {
         Self {
             block: MULTI.to_vec(),
-            commands: 0,
+            commands: Vec::new(),
             failed: false,
             may_write: false,
             epoch: 0,
@@ -45,74 +45,63 @@ impl Default for Queue {
 }
 
 impl Queue {
-    /// Adds a command; returns where all of them lie. Once one was refused none is kept any more. `row` finds those that are
-    /// queued already as they were found then.
+    /// Adds a command; returns where all of them lie. Once one was refused none is kept any more.
     ///
     /// # Errors
     /// The reply line without its leading `-`; the transaction has failed.
     pub(super) fn add(
         &mut self,
         topology: &Topology,
-        (command, args): (&Command, &Args<'_>),
+        (command, args): (&'static Command, &Args<'_>),
         scratch: &mut Scratch,
-        row: impl Fn(&Args<'_>) -> Option<&'static Command>,
         limit: usize,
     ) -> Result<Together, String> {
         let frame = args.frame();
         if self.block.len() + frame.len() + EXEC.len() > limit {
             return Err(TOO_LARGE.into());
         }
-        let mut together = self.place(topology, scratch, row)?;
+        let mut together = self.place(topology, scratch)?;
         together.add(topology, command, args, scratch)?;
         self.together = together;
         self.epoch = topology.epoch();
         if !self.failed {
             self.block.extend_from_slice(frame);
-            self.commands += 1;
+            self.commands.push(command);
             self.may_write |= may_write(command);
         }
         Ok(together)
     }
 
-    /// Where the commands lie by `topology`, which may be another than the one by which they were queued (law I8); `row` finds
-    /// a command as it was found when it was queued.
+    /// Where the commands lie by `topology`, which may be another than the one by which they were queued (law I8).
     ///
     /// # Errors
-    /// The reply line without its leading `-`: they no longer lie together, or one is no longer known.
-    pub(super) fn place(
-        &self,
-        topology: &Topology,
-        scratch: &mut Scratch,
-        row: impl Fn(&Args<'_>) -> Option<&'static Command>,
-    ) -> Result<Together, String> {
-        if self.epoch == topology.epoch() || self.commands == 0 {
+    /// The reply line without its leading `-`: they no longer lie together.
+    pub(super) fn place(&self, topology: &Topology, scratch: &mut Scratch) -> Result<Together, String> {
+        if self.epoch == topology.epoch() || self.commands.is_empty() {
             return Ok(self.together);
         }
         let mut together = Together::default();
-        each_request(&self.block[MULTI.len()..], |args| match row(&args) {
-            Some(command) => together.add(topology, command, &args, scratch),
-            None => Err(UNKNOWN.to_owned()),
-        })?;
+        self.each(|command, args| together.add(topology, command, &args, scratch))?;
         Ok(together)
     }
 
-    /// Keys of the commands that are on their way by `topology`; `row` finds a command as it was found when it was queued.
-    ///
-    /// # Errors
-    /// One of the commands is no longer known, so that nobody can tell its keys.
-    pub(super) fn travellers(
-        &self,
-        topology: &Topology,
-        scratch: &mut Scratch,
-        row: impl Fn(&Args<'_>) -> Option<&'static Command>,
-    ) -> Result<Vec<Traveller>, ()> {
+    /// Keys of the commands that are on their way by `topology`.
+    pub(super) fn travellers(&self, topology: &Topology, scratch: &mut Scratch) -> Vec<Traveller> {
         let mut keys = Vec::new();
-        each_request(&self.block[MULTI.len()..], |args| {
-            let command = row(&args).ok_or(())?;
+        let Ok(()) = self.each(|command, args| {
             travellers(topology, command, &args, scratch, &mut keys);
-            Ok(())
-        })?;
-        Ok(keys)
+            Ok::<(), Infallible>(())
+        });
+        keys
+    }
+
+    /// Visits the commands with their requests, in their order.
+    fn each<E>(&self, mut visit: impl FnMut(&'static Command, Args<'_>) -> Result<(), E>) -> Result<(), E> {
+        let mut commands = self.commands.iter();
+        each_request(&self.block[MULTI.len()..], |args| match commands.next() {
+            Some(command) => visit(command, args),
+            None => Ok(()),
+        })
     }
 
     /// A command was refused; what was queued is let go.
@@ -133,12 +122,12 @@ impl Queue {
 
     /// Bytes that are kept for EXEC.
     pub(super) fn bytes(&self) -> usize {
-        self.block.capacity()
+        self.block.capacity() + self.commands.capacity() * size_of::<&Command>()
     }
 
     /// How many commands were queued.
     pub(super) fn commands(&self) -> u32 {
-        self.commands
+        u32::try_from(self.commands.len()).unwrap_or(u32::MAX)
     }
 
     /// The whole block, from `MULTI` to `EXEC`.
@@ -206,12 +195,8 @@ mod tests {
         parts.iter().for_each(|part| encode::bulk(&mut frame, part.as_bytes()));
         each_request(&frame, |args| {
             let command = command::resolve(&args).unwrap();
-            queue.add(topology, (command, &args), &mut Scratch::new(16), of_the_table, limit).map(drop)
+            queue.add(topology, (command, &args), &mut Scratch::new(16), limit).map(drop)
         })
-    }
-
-    fn of_the_table(args: &Args<'_>) -> Option<&'static Command> {
-        command::resolve(args).ok()
     }
 
     fn owner(topology: &Topology, key: &str) -> u16 {
@@ -252,12 +237,12 @@ mod tests {
         let (stays, moves) = (on(0), on(1));
         let mut queue = Queue::default();
         add(&mut queue, &before, &["SET", &moves, "1"], LIMIT).unwrap();
-        let moved = queue.place(&after, &mut Scratch::new(16), of_the_table).unwrap();
+        let moved = queue.place(&after, &mut Scratch::new(16)).unwrap();
         assert_eq!(moved.fixed().map(|node| node.0), Some(1));
         add(&mut queue, &before, &["SET", &stays, "1"], LIMIT).unwrap();
-        assert_eq!(queue.place(&after, &mut Scratch::new(16), of_the_table).unwrap_err(), error::CROSSSLOT);
+        assert_eq!(queue.place(&after, &mut Scratch::new(16)).unwrap_err(), error::CROSSSLOT);
         assert_eq!(add(&mut queue, &after, &["GET", &stays], LIMIT).unwrap_err(), error::CROSSSLOT);
-        assert!(queue.place(&before, &mut Scratch::new(16), of_the_table).is_ok());
+        assert!(queue.place(&before, &mut Scratch::new(16)).is_ok());
     }
 
     #[test]
@@ -272,17 +257,13 @@ mod tests {
         let mut frame = Vec::new();
         encode::request(&mut frame, &["JSON.SET", "document", "$"]);
         let mut queue = Queue::default();
-        let learned = |args: &Args<'_>| (args.get(0) == Some(b"JSON.SET")).then_some(set);
-        each_request(&frame, |args| queue.add(&topology, (set, &args), scratch, learned, LIMIT).map(drop))
-            .unwrap();
-        let keys = queue.travellers(&topology, scratch, learned).unwrap();
+        each_request(&frame, |args| queue.add(&topology, (set, &args), scratch, LIMIT).map(drop)).unwrap();
+        let keys = queue.travellers(&topology, scratch);
         assert_eq!(keys.iter().map(|one| &*one.key).collect::<Vec<_>>(), [b"document"]);
-        assert!(queue.travellers(&topology, scratch, of_the_table).is_err());
         // and another topology places it anew
         let other = Topology::build(3, spec("h:3")).unwrap();
-        let placed = queue.place(&other, scratch, learned).unwrap();
+        let placed = queue.place(&other, scratch).unwrap();
         assert_eq!(placed.fixed().map(|node| node.0), Some(0));
-        assert_eq!(queue.place(&other, scratch, of_the_table).unwrap_err(), UNKNOWN);
     }
 
     #[test]

@@ -39,8 +39,17 @@ type Known = BTreeMap<String, Told>;
 /// All that the nodes of the topology have told. Shared by all workers.
 #[derive(Debug, Default)]
 pub(crate) struct LearnedCommands {
-    told: Mutex<BTreeMap<String, Known>>,
+    told: Mutex<AllTold>,
     agreed: ArcSwap<Agreed>,
+}
+
+/// What each node has told, by its name.
+#[derive(Debug, Default)]
+struct AllTold {
+    known: BTreeMap<String, Known>,
+    /// All those nodes have left, and none that came has told yet: what they told holds until one has. Otherwise nobody
+    /// knew a module's commands for a moment after all nodes were replaced at once.
+    is_of_the_past: bool,
 }
 
 /// What follows from it.
@@ -60,18 +69,25 @@ impl LearnedCommands {
         let known = parse::parse(reply)?;
         let count = known.len();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.insert(node.to_owned(), known);
-        self.agreed.store(Arc::new(Agreed::of(&told)));
+        if std::mem::take(&mut told.is_of_the_past) {
+            told.known.clear();
+        }
+        told.known.insert(node.to_owned(), known);
+        self.agreed.store(Arc::new(Agreed::of(&told.known)));
         Ok(count)
     }
 
-    /// Forgets what nodes told that have left.
+    /// Forgets what nodes told that have left, as soon as one that stays has told.
     pub(crate) fn retain(&self, stays: impl Fn(&str) -> bool) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = told.len();
-        told.retain(|node, _| stays(node));
-        if told.len() != before {
-            self.agreed.store(Arc::new(Agreed::of(&told)));
+        let before = told.known.len();
+        told.is_of_the_past = !told.known.keys().any(|node| stays(node));
+        if told.is_of_the_past {
+            return;
+        }
+        told.known.retain(|node, _| stays(node));
+        if told.known.len() != before {
+            self.agreed.store(Arc::new(Agreed::of(&told.known)));
         }
     }
 
