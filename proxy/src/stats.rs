@@ -200,14 +200,31 @@ pub struct Histogram {
 
 impl Histogram {
     /// Counts one observation.
-    #[inline]
     pub fn observe(&self, elapsed: Duration) {
+        self.add(Observation::of(elapsed));
+    }
+
+    /// Counts an observation that may have been counted before.
+    #[inline]
+    pub(crate) fn add(&self, Observation { us, bucket }: Observation) {
+        self.buckets[bucket.min(LATENCY_BOUNDS_US.len())].add(1);
+        self.sum_us.add(us);
+    }
+}
+
+/// A time as a [`Histogram`] counts it. What many commands have in common is reckoned once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Observation {
+    us: u64,
+    bucket: usize,
+}
+
+impl Observation {
+    pub(crate) fn of(elapsed: Duration) -> Self {
         let us = elapsed.as_micros().min(u128::from(u64::MAX)) as u64;
         // bucket b holds 32·2^b < us <= 64·2^b; bucket 0 takes everything up to 64 µs
         let bits = 64 - us.saturating_sub(1).leading_zeros() as usize;
-        let bucket = bits.saturating_sub(6).min(LATENCY_BOUNDS_US.len());
-        self.buckets[bucket].add(1);
-        self.sum_us.add(us);
+        Self { us, bucket: bits.saturating_sub(6).min(LATENCY_BOUNDS_US.len()) }
     }
 }
 

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod inline;
 pub mod reply;
 pub mod request;
+mod short;
 
 pub use args::{Args, Span};
 

@@ -5,6 +5,7 @@
 //! where it stopped.
 
 use super::request::parse_number;
+use super::short;
 
 /// Longest line that holds a number, in bytes: type, sign, 19 digits and CR LF fit with room to spare.
 const NUMBER_LINE_BYTES: usize = 32;
@@ -75,6 +76,23 @@ impl ReplyScanner {
     /// [`ReplyError`]: the stream cannot be understood any more.
     #[inline]
     pub fn scan(&mut self, buffer: &[u8]) -> Result<ReplyScan, ReplyError> {
+        if self.is_fresh()
+            && let Some(len) = whole(buffer)
+        {
+            return Ok(ReplyScan::Complete(len));
+        }
+        self.scan_on(buffer)
+    }
+
+    /// Whether it is at the start of a reply.
+    #[inline]
+    fn is_fresh(&self) -> bool {
+        self.elements == 1 && self.skip == 0 && !self.text
+    }
+
+    /// [`ReplyScanner::scan`] for what is not whole, not of a usual kind or not right.
+    #[inline(never)]
+    fn scan_on(&mut self, buffer: &[u8]) -> Result<ReplyScan, ReplyError> {
         let mut at = 0;
         loop {
             if self.skip > 0 {
@@ -93,6 +111,12 @@ impl ReplyScanner {
                 if self.text {
                     return Ok(ReplyScan::Partial(at));
                 }
+            }
+            while self.elements > 0
+                && let Some(len) = whole(&buffer[at..])
+            {
+                self.elements -= 1;
+                at += len;
             }
             if self.elements == 0 {
                 *self = Self::default();
@@ -189,6 +213,21 @@ impl ReplyScanner {
     /// Bytes of the string being skipped that are still to come, its line break included.
     pub fn awaited(&self) -> u64 {
         self.skip
+    }
+}
+
+/// The length of the reply that `buffer` begins with, if all of it is there and it is of one of the kinds that nearly all
+/// are.
+#[inline]
+fn whole(buffer: &[u8]) -> Option<usize> {
+    match buffer.first()? {
+        b'$' => match short::number(buffer, 0, b'$') {
+            Some((len, start)) => Some(short::end_of_string(buffer, start, len)? + 2),
+            None => buffer.starts_with(b"$-1\r\n").then_some(5),
+        },
+        b':' => short::number(buffer, 0, b':').map(|(_, end)| end),
+        b'+' => buffer.starts_with(b"+OK\r\n").then_some(5),
+        _ => None,
     }
 }
 

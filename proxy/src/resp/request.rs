@@ -9,7 +9,7 @@
 //! argument is checked, where Redis would lose its place (law I10).
 
 use super::args::Span;
-use super::{encode, inline};
+use super::{encode, inline, short};
 use crate::limits;
 
 /// Why a byte string is no request. The connection is told and closed.
@@ -122,6 +122,22 @@ impl RequestScanner {
         bounds: RequestBounds,
         spans: &mut Vec<Span>,
     ) -> Result<Scan, RequestError> {
+        if self.at == 0
+            && let Some(len) = whole(buffer, bounds, spans)
+        {
+            return Ok(Scan::Request(len));
+        }
+        self.scan_on(buffer, bounds, spans)
+    }
+
+    /// [`RequestScanner::scan`] for what is not whole, not usual or not right.
+    #[inline(never)]
+    fn scan_on(
+        &mut self,
+        buffer: &[u8],
+        bounds: RequestBounds,
+        spans: &mut Vec<Span>,
+    ) -> Result<Scan, RequestError> {
         let fresh = self.at == 0;
         spans.clear();
         if fresh {
@@ -160,7 +176,6 @@ impl RequestScanner {
     }
 
     /// Walks over arguments; false when bytes run out.
-    #[inline]
     fn arguments(
         &mut self,
         buffer: &[u8],
@@ -192,7 +207,6 @@ impl RequestScanner {
         Ok(true)
     }
 
-    #[inline]
     fn bulk_line(&mut self, buffer: &[u8], bounds: RequestBounds) -> Result<Option<usize>, RequestError> {
         match buffer.get(self.at) {
             None => return Ok(None),
@@ -226,6 +240,24 @@ impl RequestScanner {
     }
 }
 
+/// The length of the request that `buffer` begins with, if all of it is there and nothing about it is unusual: nearly all
+/// are found by this.
+#[inline]
+fn whole(buffer: &[u8], bounds: RequestBounds, spans: &mut Vec<Span>) -> Option<usize> {
+    spans.clear();
+    let (count, mut at) = short::number(buffer, 0, b'*')?;
+    if count == 0 || !bounds.authenticated {
+        return None;
+    }
+    for _ in 0..count {
+        let (len, start) = short::number(buffer, at, b'$')?;
+        let end = short::end_of_string(buffer, start, len)?;
+        spans.push(Span { start: start as u32, end: end as u32 });
+        at = end + 2;
+    }
+    (at <= bounds.command_bytes.min(u32::MAX as usize)).then_some(at)
+}
+
 /// Fills `spans` for a frame that was found whole in several steps.
 fn collect_spans(frame: &[u8], spans: &mut Vec<Span>) {
     spans.clear();
@@ -239,20 +271,8 @@ fn collect_spans(frame: &[u8], spans: &mut Vec<Span>) {
 }
 
 /// Reads the line `?<number>CRLF` that begins at `at`; its first byte is the type.
-#[inline]
 fn number_line(buffer: &[u8], at: usize) -> Line {
     let rest = &buffer[at..];
-    // lengths of one or two digits are nearly all there is
-    if let [_, a @ b'0'..=b'9', b'\r', b'\n', ..] = rest {
-        return Line::Number(Some(i64::from(a - b'0')), at + 4);
-    }
-    if let [_, a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] = rest {
-        return Line::Number(Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')), at + 5);
-    }
-    long_number_line(rest, at)
-}
-
-fn long_number_line(rest: &[u8], at: usize) -> Line {
     let window = &rest[..rest.len().min(limits::LINE_BYTES + 1)];
     match memchr::memchr2(b'\r', b'\n', window) {
         None if rest.len() > limits::LINE_BYTES => Line::TooLong,

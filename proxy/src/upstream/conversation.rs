@@ -12,7 +12,7 @@ use super::exchange::ReplyTo;
 use super::link::Link;
 use crate::command::Command;
 use crate::resp::reply;
-use crate::stats::{NodeStats, Outcome};
+use crate::stats::{NodeStats, Observation, Outcome};
 use crate::turn;
 
 /// Bytes of a long reply that may wait for its reader before the node is read no further.
@@ -140,9 +140,15 @@ impl<T: ReplyTo + 'static> Link<T> {
         self.stalled.set(false);
         let now = self.context.turn.now();
         let stats = &*self.stats;
+        // commands of one turn came at the same time, and most replies of one read are to such
+        let took = |at: Instant| Observation::of(now.saturating_duration_since(at));
+        let mut latest = (now, took(now));
         let result = self.exchange.borrow_mut().received(bytes, now, |command, at, reply| {
             count(stats, command, reply);
-            stats.seconds.observe(now.saturating_duration_since(at));
+            if at != latest.0 {
+                latest = (at, took(at));
+            }
+            stats.seconds.add(latest.1);
         });
         result.map_err(|violation| violation.to_string())
     }

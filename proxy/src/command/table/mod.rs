@@ -141,18 +141,97 @@ pub fn top_level() -> &'static [Command] {
 /// Four times the rows, so that nearly every name is found in the first slot it hashes to.
 const SLOT_BITS: u32 = 10;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// 1 + index into TOP, 0 for a free slot.
-static INDEX: [u16; SLOTS] = build_index();
+static INDEX: [Slot; SLOTS] = build_index();
 
-const fn build_index() -> [u16; SLOTS] {
-    let mut index = [0u16; SLOTS];
+/// A place in the index; a free one has no row.
+#[derive(Clone, Copy)]
+struct Slot {
+    name: Ends,
+    /// The bits that turn letters of the name, and only letters, into lowercase.
+    fold: Ends,
+    row: Option<&'static Command>,
+}
+
+/// What a name is found and compared by: its ends and its length. Of a name of up to [`Ends::ALL`] bytes that is all there
+/// is.
+#[derive(Clone, Copy)]
+struct Ends {
+    head: u64,
+    tail: u64,
+    len: usize,
+}
+
+impl Ends {
+    /// The longest name that its ends cover, in bytes.
+    const ALL: usize = 16;
+
+    #[inline]
+    const fn of(name: &[u8]) -> Self {
+        let (head, tail) = match name {
+            [] => (0, 0),
+            [first] => (*first as u64, 0),
+            [a, b] => (*a as u64, *b as u64),
+            [a, b, c] => (*a as u64 | (*b as u64) << 8, *c as u64),
+            _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+                (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
+                _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+                    (Some(head), Some(tail)) => {
+                        (u32::from_le_bytes(*head) as u64, u32::from_le_bytes(*tail) as u64)
+                    }
+                    _ => (0, 0),
+                },
+            },
+        };
+        Self { head, tail, len: name.len() }
+    }
+
+    /// The slot where the name would lie, whatever the case of its letters: all mixed by one multiplication (Fibonacci
+    /// hashing).
+    #[inline]
+    const fn slot(self) -> usize {
+        // sets the bit that turns a letter into lowercase; to the hash of anything else it does no harm
+        const FOLD: u64 = 0x2020_2020_2020_2020;
+        let mixed = (self.head | FOLD) ^ (self.tail | FOLD).rotate_left(29) ^ self.len as u64;
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)) as usize
+    }
+}
+
+/// The ends of the bits that are to be set in the letters of a name.
+const fn fold_of(name: &[u8]) -> Ends {
+    const fn of(bytes: u64) -> u64 {
+        let (mut fold, mut at) = (0, 0);
+        while at < 8 {
+            if ((bytes >> (8 * at)) as u8).is_ascii_lowercase() {
+                fold |= 0x20 << (8 * at);
+            }
+            at += 1;
+        }
+        fold
+    }
+    let ends = Ends::of(name);
+    Ends { head: of(ends.head), tail: of(ends.tail), len: ends.len }
+}
+
+impl Slot {
+    /// Whether its name has these ends, letters in any case. A byte that a letter's bit turns into that letter is the letter.
+    #[inline]
+    const fn has(&self, ends: Ends) -> bool {
+        ends.len == self.name.len
+            && ends.head | self.fold.head == self.name.head
+            && ends.tail | self.fold.tail == self.name.tail
+    }
+}
+
+const fn build_index() -> [Slot; SLOTS] {
+    let mut index = [Slot { name: Ends::of(b""), fold: Ends::of(b""), row: None }; SLOTS];
     let mut at = 0;
     while at < TOP_COUNT {
-        let mut slot = slot_of(GROUPED_NAMES[at].as_bytes());
-        while index[slot] != 0 {
+        let name = GROUPED_NAMES[at].as_bytes();
+        let mut slot = Ends::of(name).slot();
+        while index[slot].row.is_some() {
             slot = (slot + 1) % SLOTS;
         }
-        index[slot] = at as u16 + 1;
+        index[slot] = Slot { name: Ends::of(name), fold: fold_of(name), row: Some(&TOP[at]) };
         at += 1;
     }
     index
@@ -174,42 +253,18 @@ const GROUPED_NAMES: [&str; TOP_COUNT] = {
     names
 };
 
-/// Sets the bit that turns an ASCII letter into lowercase in each byte; harmless for the hash of anything else.
-const FOLD: u64 = 0x2020_2020_2020_2020;
-
-/// The slot where a name would lie: its ends and its length, mixed by one multiplication (Fibonacci hashing).
-#[inline]
-const fn slot_of(name: &[u8]) -> usize {
-    let (head, tail) = match name {
-        [] => (0, 0),
-        [first] => (*first as u64, 0),
-        [a, b] => (*a as u64, *b as u64),
-        [a, b, c] => (*a as u64 | (*b as u64) << 8, *c as u64),
-        _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-            (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-            _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-                (Some(head), Some(tail)) => {
-                    (u32::from_le_bytes(*head) as u64, u32::from_le_bytes(*tail) as u64)
-                }
-                _ => (0, 0),
-            },
-        },
-    };
-    let mixed = (head | FOLD) ^ (tail | FOLD).rotate_left(29) ^ name.len() as u64;
-    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOT_BITS)) as usize
-}
-
 /// The row of a plain command or container, letters in any case.
 #[inline]
 pub(in crate::command) fn find(name: &[u8]) -> Option<&'static Command> {
-    let mut slot = slot_of(name);
+    let ends = Ends::of(name);
+    let mut at = ends.slot();
     loop {
-        let entry = *INDEX.get(slot)?;
-        let command = TOP.get((entry as usize).checked_sub(1)?)?;
-        if command.name.as_bytes().eq_ignore_ascii_case(name) {
+        let slot = INDEX.get(at)?;
+        let command = slot.row?;
+        if slot.has(ends) && (name.len() <= Ends::ALL || command.name.as_bytes().eq_ignore_ascii_case(name)) {
             return Some(command);
         }
-        slot = (slot + 1) % SLOTS;
+        at = (at + 1) % SLOTS;
     }
 }
 
@@ -259,16 +314,31 @@ mod tests {
     fn names_lie_in_or_next_to_the_slot_they_hash_to() {
         let mut moved = 0;
         for (at, command) in TOP.iter().enumerate() {
-            let home = slot_of(command.name.as_bytes());
-            let slot = INDEX.iter().position(|entry| *entry as usize == at + 1).expect("indexed");
+            let home = Ends::of(command.name.as_bytes()).slot();
+            let slot = INDEX.iter().position(|slot| slot.row.is_some_and(|row| std::ptr::eq(row, command)));
+            let slot = slot.unwrap_or_else(|| panic!("{at} is not indexed"));
             let distance = (slot + SLOTS - home) % SLOTS;
             assert!(distance <= 3, "{} lies {distance} slots away", command.name);
             moved += usize::from(distance > 0);
         }
         assert!(moved * 5 < TOP.len(), "{moved} of {} names are not in their own slot", TOP.len());
         for hot in ["get", "set", "mget", "hget", "incr", "expire", "del", "exists", "hset", "zadd"] {
-            let home = slot_of(hot.as_bytes());
-            assert_eq!(find(hot.as_bytes()).map(|row| row.id.0 + 1), Some(INDEX[home]), "{hot}");
+            let home = Ends::of(hot.as_bytes()).slot();
+            assert_eq!(INDEX[home].row.map(|row| row.name), Some(hot));
+        }
+    }
+
+    #[test]
+    fn a_name_that_differs_in_one_byte_is_another() {
+        for row in top_level() {
+            for at in 0..row.name.len() {
+                for byte in 0..=255u8 {
+                    let mut name = row.name.as_bytes().to_vec();
+                    name[at] = byte;
+                    let expected = TOP.iter().find(|row| row.name.as_bytes().eq_ignore_ascii_case(&name));
+                    assert_eq!(find(&name).map(|row| row.name), expected.map(|row| row.name), "{name:?}");
+                }
+            }
         }
     }
 
