@@ -56,6 +56,7 @@ mod redis_rs;
 mod replicas;
 mod resources;
 mod running_scripts;
+mod sentinels;
 mod server_commands;
 mod server_info;
 mod soak;

@@ -80,6 +80,9 @@ impl From<ApplyError> for ApiError {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "own_address", message)
             }
             ApplyError::NoTls { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_node_tls", message),
+            ApplyError::NoSentinels { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_sentinels", message)
+            }
             ApplyError::NothingToUndo => Self::conflict("nothing_to_undo", message),
             ApplyError::StillMoving(_) => Self::conflict("still_moving", message),
             ApplyError::NothingMoves => Self::conflict("nothing_moves", message),

@@ -120,7 +120,26 @@ impl Metrics {
                 f64::from(u8::from(self.control.hears_leader())),
             )
         });
-        std::iter::once(followers).chain(in_touch).collect()
+        let sentinels = self.control.sentinels();
+        let answering = sentinels.iter().filter(|sentinel| sentinel.answers()).count();
+        let states = [("answers", answering), ("silent", sentinels.len() - answering)];
+        let asked = (!sentinels.is_empty()).then(|| {
+            family(
+                "ringway_sentinels",
+                "Sentinels by whether they answered when they were asked last.",
+                MetricType::GAUGE,
+                states.iter().map(|(state, count)| measured(&[("state", state)], *count as f64)).collect(),
+            )
+        });
+        let switches = asked.is_some().then(|| {
+            family(
+                "ringway_master_switches_total",
+                "How often sentinels have named another server as the master of a node.",
+                MetricType::COUNTER,
+                vec![count(&[], self.control.master_switches())],
+            )
+        });
+        std::iter::once(followers).chain(in_touch).chain(asked).chain(switches).collect()
     }
 
     fn bytes(&self, snapshot: &Snapshot) -> MetricFamily {

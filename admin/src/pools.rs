@@ -36,12 +36,21 @@ enum Way {
     Plain(RedisConnectionManager),
     /// Host and port, and what is said there first.
     Tls(String, u16, RedisConnectionInfo, Control),
+    /// Wherever sentinels say that it is.
+    Found(NodeSpec, Control),
 }
 
 impl Way {
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         match self {
             Self::Plain(redis) => redis.connect().await,
+            Self::Found(node, control) => {
+                let address = control.find(node).await.map_err(io::Error::other)?;
+                let there = NodeSpec { address, ..node.clone() };
+                let way = way(&there, control).map_err(io::Error::other)?;
+                // what was found is an address of another form, so this ends
+                Box::pin(way.connect()).await
+            }
             Self::Tls(host, port, login, control) => {
                 // nobody else would end an attempt that is answered by silence
                 let attempt = over_tls(host, *port, login, control);
@@ -108,6 +117,8 @@ pub(crate) struct Pools {
 #[derive(Debug)]
 struct Entry {
     node: NodeSpec,
+    /// Where sentinels had found it.
+    found: Option<String>,
     pool: Pool,
 }
 
@@ -122,15 +133,17 @@ impl Pools {
     /// # Errors
     /// Why there can be none, in words.
     pub(crate) fn get(&self, node: &NodeSpec) -> Result<Pool, String> {
+        let found = self.control.found(&node.address);
         let mut pools = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = pools.get(&node.name)
             && entry.node.address == node.address
             && entry.node.credentials == node.credentials
+            && entry.found == found
         {
             return Ok(entry.pool.clone());
         }
         let pool = open(node, &self.control)?;
-        pools.insert(node.name.clone(), Entry { node: node.clone(), pool: pool.clone() });
+        pools.insert(node.name.clone(), Entry { node: node.clone(), found, pool: pool.clone() });
         Ok(pool)
     }
 
@@ -174,6 +187,7 @@ fn way(node: &NodeSpec, control: &Control) -> Result<Way, String> {
         NodeAddress::Network(host, port) => plain(ConnectionAddr::Tcp(host.to_owned(), port), login),
         NodeAddress::Unix(path) => plain(ConnectionAddr::Unix(path.to_owned()), login),
         NodeAddress::Tls(host, port) => Ok(Way::Tls(host.to_owned(), port, login, control.clone())),
+        NodeAddress::Sentinel { .. } => Ok(Way::Found(node.clone(), control.clone())),
     };
     way.map_err(|error: RedisError| error.to_string())
 }

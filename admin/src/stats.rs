@@ -54,6 +54,8 @@ struct Bytes {
 struct Node {
     name: String,
     address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found_at: Option<String>,
     weight: Option<u32>,
     share_percent: f64,
     state: &'static str,
@@ -108,7 +110,8 @@ fn gather(api: &Api, topology: &Topology, snapshot: Snapshot) -> Stats {
         snapshot.nodes.into_iter().map(|node| (node.name.clone(), node)).collect();
     let mut nodes = Vec::new();
     for (spec, share) in topology.nodes().iter().zip(topology.ring().shares()) {
-        nodes.push(node(&spec.name, Some(spec), share, figures.remove(&spec.name)));
+        let node = node(&spec.name, Some(spec), share, figures.remove(&spec.name));
+        nodes.push(Node { found_at: api.control.found(&spec.address), ..node });
     }
     nodes.extend(figures.into_iter().map(|(name, figures)| node(&name, None, 0.0, Some(figures))));
     Stats {
@@ -140,6 +143,7 @@ fn node(
     Node {
         name: name.to_owned(),
         address: spec.map(|spec| spec.address.clone()),
+        found_at: None,
         weight: spec.map(|spec| spec.weight),
         share_percent: percent(share),
         state: match spec {

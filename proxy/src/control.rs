@@ -27,20 +27,25 @@ pub use refused::ApplyError;
 pub use crate::followers::{
     FollowerRefused, FollowerReport, FollowerStatus, Followers, Forgotten, KnownFollower, unique_word,
 };
+use crate::masters::Masters;
+pub use crate::masters::Sentinel;
 use crate::movement::{Movement, Order};
 pub use crate::movement::{MovementPhase, MovementStatus, SourceStatus};
-use crate::net::{Endpoint, Tls};
+use crate::net::{Endpoint, Tls, Ways};
 use crate::pubsub::Registry;
 use crate::reports;
 pub use crate::reports::CommandReport;
 use crate::scripts::Scripts;
-use crate::settings::{NodeTls, ServerTls, Settings, Timeouts, TopologySpec};
+use crate::settings::{NodeSpec, NodeTls, ServerTls, Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
 use crate::topology::{NodeAddress, Topology};
 pub use crate::upstream::Abandoned;
 use crate::upstream::Paces;
 use crate::versions::NodeVersions;
 use crate::worker::ToWorker;
+
+/// How long to wait for what sentinels say.
+const FIND_LIMIT: Duration = Duration::from_secs(2);
 
 /// How many past changes are remembered.
 pub const HISTORY_LEN: usize = 1000;
@@ -82,7 +87,7 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<WorkerHandle>,
     pub(crate) scripts: Arc<Scripts>,
     /// What connections begin with.
-    pub(crate) tls: Arc<Tls>,
+    pub(crate) ways: Arc<Ways>,
     /// How often connections to each node are begun.
     pub(crate) paces: Arc<Paces>,
     /// How many clients listen to what.
@@ -171,10 +176,13 @@ impl Shared {
         let is_held = AtomicBool::new(settings.held.is_some());
         let changes = Changes { held: settings.held.clone(), ..Changes::default() };
         Self {
-            tls: Arc::new(Tls::new(
-                settings.tls.as_ref().map(|socket| socket.tls.clone()),
-                settings.node_tls.clone(),
-            )),
+            ways: Arc::new(Ways {
+                tls: Tls::new(
+                    settings.tls.as_ref().map(|socket| socket.tls.clone()),
+                    settings.node_tls.clone(),
+                ),
+                masters: Masters::new(settings.sentinels.is_some()),
+            }),
             topology: ArcSwap::from_pointee(topology),
             dedicated: Arc::new(Semaphore::new(settings.limits.dedicated_connections)),
             settings,
@@ -325,14 +333,9 @@ impl Control {
             };
             let is_own = match NodeAddress::parse(&node.address) {
                 None => return Err(refused(NodeAddress::FORMS.to_owned())),
-                Some(NodeAddress::Unix(path)) => self.is_own_path(path),
-                Some(NodeAddress::Tls(..)) if self.shared.tls.nodes().is_none() => {
-                    let (node, address) = (node.name.clone(), node.address.clone());
-                    return Err(ApplyError::NoTls { node, address });
-                }
-                Some(NodeAddress::Network(host, port) | NodeAddress::Tls(host, port)) => {
-                    let found = resolve(host, port).await.map_err(refused)?;
-                    found.iter().any(|address| self.is_own(*address))
+                Some(address) => {
+                    self.check_spoken(node, address)?;
+                    self.is_own_address(node).await.map_err(refused)?
                 }
             };
             if is_own {
@@ -343,6 +346,61 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Whether the node can be spoken to as its address says.
+    fn check_spoken(&self, node: &NodeSpec, address: NodeAddress<'_>) -> Result<(), ApplyError> {
+        let (name, text) = (node.name.clone(), node.address.clone());
+        if address.is_over_tls() && self.node_tls().is_none() {
+            return Err(ApplyError::NoTls { node: name, address: text });
+        }
+        if matches!(address, NodeAddress::Sentinel { .. }) && !self.shared.ways.masters.are_asked() {
+            return Err(ApplyError::NoSentinels { node: name, address: text });
+        }
+        Ok(())
+    }
+
+    /// Whether clients connect where the node is said to be.
+    ///
+    /// # Errors
+    /// Why nobody knows where it is.
+    async fn is_own_address(&self, node: &NodeSpec) -> Result<bool, String> {
+        let place = self.find(node).await?;
+        match NodeAddress::parse(&place) {
+            Some(NodeAddress::Network(host, port) | NodeAddress::Tls(host, port)) => {
+                let found = resolve(host, port).await?;
+                Ok(found.iter().any(|address| self.is_own(*address)))
+            }
+            Some(NodeAddress::Unix(path)) => Ok(self.is_own_path(path)),
+            Some(NodeAddress::Sentinel { .. }) | None => Ok(false),
+        }
+    }
+
+    /// The address at which a node is now: its own, or the one that sentinels tell for it.
+    ///
+    /// # Errors
+    /// Why nobody can tell, after two seconds at the latest.
+    pub async fn find(&self, node: &NodeSpec) -> Result<String, String> {
+        let looking = self.shared.ways.masters.resolve(&node.address);
+        let (place, _) = tokio::time::timeout(FIND_LIMIT, looking)
+            .await
+            .map_err(|_| format!("no sentinel has told within {} s where it is", FIND_LIMIT.as_secs()))??;
+        Ok(place.into_owned())
+    }
+
+    /// The address that sentinels have told last for a node whose own is the name of a master.
+    pub fn found(&self, address: &str) -> Option<String> {
+        self.shared.ways.masters.place_of(address)
+    }
+
+    /// How the sentinels did when they were asked last; none when there are none, or nothing to ask them.
+    pub fn sentinels(&self) -> Vec<Sentinel> {
+        self.shared.ways.masters.sentinels()
+    }
+
+    /// How often sentinels have named another server as the master of a node.
+    pub fn master_switches(&self) -> u64 {
+        self.shared.ways.masters.switches()
     }
 
     fn is_own_path(&self, path: &Path) -> bool {
@@ -401,17 +459,17 @@ impl Control {
     /// From the next connections on, clients over TLS are shown `clients`, and nodes are spoken to as `nodes` says.
     /// `None` for clients leaves what they are shown.
     pub fn change_tls(&self, clients: Option<ServerTls>, nodes: Option<NodeTls>) {
-        self.shared.tls.change(clients, nodes);
+        self.shared.ways.tls.change(clients, nodes);
     }
 
     /// Until when the certificate is valid that clients are shown over TLS.
     pub fn certificate_expires(&self) -> Option<SystemTime> {
-        self.shared.tls.expires()
+        self.shared.ways.tls.expires()
     }
 
     /// How nodes are connected to over TLS, if it was said.
     pub fn node_tls(&self) -> Option<Arc<NodeTls>> {
-        self.shared.tls.nodes()
+        self.shared.ways.tls.nodes()
     }
 
     /// Lets the figures tell how many lines of the log were dropped.

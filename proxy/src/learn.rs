@@ -29,16 +29,17 @@ pub(crate) async fn follow(spec: Arc<NodeSpec>, mut trouble: watch::Receiver<Tro
             while let Err(longer) = pace.begin(Instant::now()) {
                 tokio::time::sleep(longer).await;
             }
-            let replies = ask_once(&spec, &shared.tls, QUESTIONS, COMMAND_REPLY_BYTES, limit).await;
+            let replies = ask_once(&spec, &shared.ways, &QUESTIONS, COMMAND_REPLY_BYTES, limit).await;
             if trouble.has_changed().is_err() || trouble.borrow().is_some() {
                 // it has left meanwhile, or will be asked when it is back
                 break;
             }
-            let told = replies.and_then(|[page, commands]| {
-                if let Some(version) = Version::of_page(&page) {
+            let told = replies.and_then(|replies| {
+                let [page, commands] = &*replies else { return Err("it says too little".into()) };
+                if let Some(version) = Version::of_page(page) {
                     shared.versions.told(&spec.name, version);
                 }
-                shared.learned.told(&spec.name, &commands)
+                shared.learned.told(&spec.name, commands)
             });
             tokio::time::sleep(PAUSE).await;
             match told {

@@ -17,6 +17,7 @@ mod followers;
 mod learn;
 pub mod limits;
 pub mod listen;
+mod masters;
 mod memory;
 mod movement;
 mod net;
@@ -29,6 +30,7 @@ pub mod resp;
 mod route;
 mod scripts;
 mod seldom;
+mod sentinels;
 pub mod settings;
 #[cfg(test)]
 mod simulation_tests;

@@ -122,6 +122,15 @@ impl MultiKey {
     }
 }
 
+/// Who says where the masters are that nodes with an address like `redis+sentinel://NAME` stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sentinels {
+    /// Each as [`crate::topology::NodeAddress`] reads it, on the network; all are asked.
+    pub addresses: Vec<String>,
+    /// What the proxy presents to them.
+    pub credentials: Credentials,
+}
+
 /// A unix socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixSocket {
@@ -151,6 +160,8 @@ pub struct Settings {
     pub tls: Option<TlsSocket>,
     /// How nodes are connected to whose address begins with `rediss://`; without it there can be none.
     pub node_tls: Option<NodeTls>,
+    /// Who is asked where masters are; without it no node can have the name of one as its address.
+    pub sentinels: Option<Sentinels>,
     /// Whether another process of the same user may listen there too, so that one can replace the other.
     pub reuse_port: bool,
     /// Workers; 0 is one per core.
@@ -191,6 +202,7 @@ impl Settings {
             unix_socket: None,
             tls: None,
             node_tls: None,
+            sentinels: None,
             reuse_port: false,
             threads: 0,
             topology: TopologySpec { ring: RingConfig::default(), nodes },

@@ -22,6 +22,7 @@ use crate::net::{Accepted, Endpoint, Stream};
 use crate::resp::Span;
 use crate::route::Scratch;
 use crate::seldom::{Seldom, SeldomSaid};
+use crate::sentinels;
 use crate::stats::WorkerStats;
 use crate::topology::{NodeAddress, NodeIndex, Topology};
 use crate::turn::Turn;
@@ -155,7 +156,7 @@ impl Worker {
             timeouts: shared.settings.timeouts,
             scripts: Arc::clone(&shared.scripts),
             turn: Rc::clone(&turn),
-            tls: Arc::clone(&shared.tls),
+            ways: Arc::clone(&shared.ways),
             speaks: shared.workers.first().is_some_and(|first| Arc::ptr_eq(&first.stats, &stats)),
             sharers: shared.workers.len(),
             paces: Arc::clone(&shared.paces),
@@ -263,6 +264,16 @@ impl Worker {
         {
             tokio::task::spawn_local(movement::run(Arc::clone(&self.shared), orders));
         }
+        if self.links.speaks
+            && let Some(settings) = self.shared.settings.sentinels.clone()
+        {
+            let (shared, essential) =
+                (Arc::clone(&self.shared), Essential::new("who asks the sentinels", &self.shared.failed));
+            tokio::task::spawn_local(async move {
+                let _essential = essential;
+                sentinels::follow(settings, shared).await;
+            });
+        }
         while let Some(message) = inbox.recv().await {
             match message {
                 ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
@@ -307,7 +318,7 @@ impl Worker {
     }
 
     fn accept(self: &Rc<Self>, accepted: Accepted, id: u64, peer: Endpoint) {
-        match Stream::from_accepted(accepted, &self.shared.tls) {
+        match Stream::from_accepted(accepted, &self.shared.ways.tls) {
             Ok(stream) => Client::start(Rc::clone(self), stream, id, peer),
             Err(error) => {
                 self.stats.clients_changed(-1);

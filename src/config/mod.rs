@@ -16,6 +16,7 @@ pub(crate) mod problem;
 pub(crate) mod reader;
 pub(crate) mod ring;
 mod secret;
+mod sentinels;
 pub(crate) mod tls;
 pub(crate) mod units;
 pub(crate) mod yaml;
@@ -49,6 +50,7 @@ const FIELDS: &[&str] = &[
     "threads",
     "ring",
     "nodes",
+    "sentinels",
     "timeouts",
     "limits",
     "commands",
@@ -170,7 +172,10 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
         _ if at.get("follow").is_some() && at.get("nodes").is_none() => Vec::new(),
         _ => nodes::nodes(reader, &at, secrets, &places, unix_socket.as_ref()),
     };
-    let node_tls = tls::nodes(reader, &at, secrets, &nodes);
+    let sentinels = sentinels::sentinels(reader, &at, secrets, &nodes);
+    let asked = sentinels.iter().flat_map(|sentinels| &sentinels.addresses);
+    let spoken_to = nodes.iter().map(|node| &node.address).chain(asked);
+    let node_tls = tls::nodes(reader, &at, secrets, spoken_to);
     let timeouts = limits::timeouts(reader, &at);
     let limits = limits::limits(reader, &at);
     let auth = reader.inner(&at, "auth", &["password"]);
@@ -187,6 +192,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
         unix_socket,
         tls: tls.and_then(tls::Clients::socket),
         node_tls,
+        sentinels,
         reuse_port,
         threads,
         topology,

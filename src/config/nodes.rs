@@ -86,7 +86,8 @@ fn required(reader: &mut Reader, at: &Section<'_>, key: &str, example: &str) -> 
     text.map(str::to_owned)
 }
 
-fn credentials(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>) -> Credentials {
+/// Reads `username` and `password`.
+pub(crate) fn credentials(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_>) -> Credentials {
     let username = reader.text(at, "username").map(str::to_owned);
     let password = secrets.read(reader, at, "password");
     if username.is_some() && at.get("password").is_none() {

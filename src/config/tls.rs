@@ -85,14 +85,16 @@ pub(crate) fn server(reader: &mut Reader, at: &Section<'_>, secrets: &Secrets<'_
     }
 }
 
-/// Reads `node_tls`, which need not be written when the system's authorities have signed for the nodes.
-pub(crate) fn nodes(
+/// Reads `node_tls`, which need not be written when the system's authorities have signed for those at `addresses`.
+pub(crate) fn nodes<'n>(
     reader: &mut Reader,
     root: &Section<'_>,
     secrets: &Secrets<'_>,
-    nodes: &[NodeSpec],
+    mut addresses: impl Iterator<Item = &'n String>,
 ) -> Option<NodeTls> {
-    if root.get("node_tls").is_none() && !nodes.iter().any(is_over_tls) {
+    let over_tls =
+        |address: &String| NodeAddress::parse(address).is_some_and(|address| address.is_over_tls());
+    if root.get("node_tls").is_none() && !addresses.any(over_tls) {
         return None;
     }
     let at = reader.inner(root, "node_tls", &CLIENT_FIELDS);
@@ -153,7 +155,7 @@ pub(crate) fn of_the_system() -> Result<NodeTls, String> {
 
 /// Whether a node is reached over TLS.
 pub(crate) fn is_over_tls(node: &NodeSpec) -> bool {
-    matches!(NodeAddress::parse(&node.address), Some(NodeAddress::Tls(..)))
+    NodeAddress::parse(&node.address).is_some_and(|address| address.is_over_tls())
 }
 
 /// What is to be said of certificates that have expired, or soon will have.

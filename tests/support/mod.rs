@@ -17,6 +17,7 @@ pub(crate) mod raw_client;
 pub(crate) mod redis_server;
 #[cfg(target_os = "linux")]
 pub(crate) mod rig;
+pub(crate) mod sentinel;
 pub(crate) mod tls;
 pub(crate) mod watch;
 

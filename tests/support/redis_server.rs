@@ -172,7 +172,8 @@ impl Drop for RedisServer {
     }
 }
 
-fn program() -> &'static str {
+/// The server's executable, which is a sentinel's as well.
+pub(crate) fn program() -> &'static str {
     let runs = |program: &str| {
         let mut version = Command::new(program);
         version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());

@@ -273,7 +273,7 @@ impl Hub {
             // each worker's link tries as well
             sharers: 2 * self.shared.workers.len(),
             paces: Arc::clone(&self.shared.paces),
-            tls: Arc::clone(&self.shared.tls),
+            ways: Arc::clone(&self.shared.ways),
             longest: settings.limits.subscriber_bytes,
         }
     }

@@ -67,8 +67,8 @@ async fn ask_all(
     let limit = shared.settings.timeouts.operation;
     let mut asked = JoinSet::new();
     for (at, node) in nodes.iter().enumerate() {
-        let (node, request, tls) = (Arc::clone(node), Arc::clone(request), Arc::clone(&shared.tls));
-        asked.spawn_local(async move { (at, ask_busy(&node, &tls, protocol, &request, limit).await) });
+        let (node, request, ways) = (Arc::clone(node), Arc::clone(request), Arc::clone(&shared.ways));
+        asked.spawn_local(async move { (at, ask_busy(&node, &ways, protocol, &request, limit).await) });
     }
     let lost = || Err(Lost { fate: Fate::Unknown, why: "asking it failed".to_owned() });
     let mut said: Vec<Said> = nodes.iter().map(|_| lost()).collect();

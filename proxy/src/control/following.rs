@@ -184,19 +184,20 @@ impl Control {
     fn check_reached(&self, topology: &Topology) -> Result<(), ApplyError> {
         let former = topology.former().map(|former| former.nodes()).unwrap_or_default();
         for node in topology.nodes().iter().chain(former) {
-            let (name, address) = (node.name.clone(), node.address.clone());
-            let is_own = match NodeAddress::parse(&node.address) {
-                Some(NodeAddress::Tls(..)) if self.node_tls().is_none() => {
-                    return Err(ApplyError::NoTls { node: name, address });
-                }
+            let address = NodeAddress::parse(&node.address);
+            if let Some(address) = address {
+                self.check_spoken(node, address)?;
+            }
+            let is_own = match address {
                 Some(NodeAddress::Network(host, port) | NodeAddress::Tls(host, port)) => {
                     host.parse().is_ok_and(|ip: std::net::IpAddr| self.is_own((ip, port).into()))
                 }
                 Some(NodeAddress::Unix(path)) => self.is_own_path(path),
-                None => false,
+                Some(NodeAddress::Sentinel { .. }) | None => false,
             };
             if is_own {
-                return Err(ApplyError::OwnAddress { node: name, address });
+                let (node, address) = (node.name.clone(), node.address.clone());
+                return Err(ApplyError::OwnAddress { node, address });
             }
         }
         Ok(())

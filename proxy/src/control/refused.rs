@@ -26,6 +26,16 @@ pub enum ApplyError {
         /// Its address.
         address: String,
     },
+    /// Nobody has said who knows where masters are.
+    #[error(
+        "node '{node}': where {address} is tell sentinels, and there are none to ask; add sentinels to the configuration and restart"
+    )]
+    NoSentinels {
+        /// The node.
+        node: String,
+        /// Its address.
+        address: String,
+    },
     /// A node's name cannot be resolved.
     #[error("node '{node}': {address} cannot be resolved: {why}")]
     Unresolvable {
@@ -33,7 +43,7 @@ pub enum ApplyError {
         node: String,
         /// Its address.
         address: String,
-        /// The resolver's words.
+        /// The resolver's words, or the sentinels'.
         why: String,
     },
     /// A node that is this proxy would forward to itself for ever.

@@ -195,7 +195,7 @@ impl Wires {
             stats: Arc::new(NodeStats::new(&place.spec.name)),
             fences: place.fences.clone(),
             scripts: Arc::default(),
-            tls: Arc::clone(&self.shared.tls),
+            ways: Arc::clone(&self.shared.ways),
             timeouts: self.shared.settings.timeouts,
             lane: Lane { database, ..Lane::default() },
             name: Some(NAME),

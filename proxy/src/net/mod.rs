@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 
 use rustix::net::{SendFlags, Shutdown};
 
+use crate::masters::{Found, Masters};
 use crate::topology::NodeAddress;
 pub(crate) use accepted::Accepted;
 pub use endpoint::Endpoint;
@@ -33,12 +34,30 @@ pub(crate) struct Stream {
     session: Option<Box<Session>>,
     /// Who is at the other end of a unix socket.
     server: Option<Server>,
+    /// Where it was found, if sentinels have said so.
+    found: Option<Found>,
+}
+
+/// What connections are made with.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    /// What is shown, and who is trusted.
+    pub(crate) tls: Tls,
+    /// Where nodes are that have no address of their own.
+    pub(crate) masters: Masters,
 }
 
 impl Stream {
     /// Connects to a node's address; names are resolved at every call, so that a node may move. A TLS handshake is over
     /// by the end.
-    pub(crate) async fn connect(address: &str, tls: &Tls) -> io::Result<Self> {
+    pub(crate) async fn connect(address: &str, ways: &Ways) -> io::Result<Self> {
+        let (place, found) = ways.masters.resolve(address).await.map_err(io::Error::other)?;
+        let connected = Self::connect_to(&place, &ways.tls).await;
+        let stream = connected.inspect_err(|_| ways.masters.doubt(address))?;
+        Ok(Self { found, ..stream })
+    }
+
+    async fn connect_to(address: &str, tls: &Tls) -> io::Result<Self> {
         match NodeAddress::parse(address) {
             Some(NodeAddress::Unix(path)) => {
                 let server = Server::at(path)?;
@@ -46,15 +65,15 @@ impl Stream {
                 if Server::at(path)? != server {
                     return Err(io::Error::other("another server took its place meanwhile"));
                 }
-                Ok(Self { raw, session: None, server: Some(server) })
+                Ok(Self { raw, session: None, server: Some(server), found: None })
             }
             Some(NodeAddress::Tls(host, _)) => {
                 let session = tls.greet_node(host)?;
                 let raw = Raw::connect(NodeAddress::place(address)).await?;
                 session.shake_hands(&raw).await?;
-                Ok(Self { raw, session: Some(Box::new(session)), server: None })
+                Ok(Self { raw, session: Some(Box::new(session)), server: None, found: None })
             }
-            _ => Ok(Self { raw: Raw::connect(address).await?, session: None, server: None }),
+            _ => Ok(Self { raw: Raw::connect(address).await?, session: None, server: None, found: None }),
         }
     }
 
@@ -62,12 +81,22 @@ impl Stream {
     pub(crate) fn from_accepted(accepted: Accepted, tls: &Tls) -> io::Result<Self> {
         let (raw, encrypted) = accepted.into_raw()?;
         let session = if encrypted { Some(Box::new(tls.greet_client()?)) } else { None };
-        Ok(Self { raw, session, server: None })
+        Ok(Self { raw, session, server: None, found: None })
     }
 
     /// Who is at the other end of a unix socket; `None` over the network, where addresses tell servers apart.
     pub(crate) fn server(&self) -> Option<Server> {
         self.server
+    }
+
+    /// Whether sentinels have said that a master is there.
+    pub(crate) fn is_to_a_master(&self) -> bool {
+        self.found.is_some()
+    }
+
+    /// Whether sentinels say by now that the master is elsewhere.
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.found.as_ref().is_some_and(Found::is_outdated)
     }
 
     /// This end; `None` for that of a unix socket.

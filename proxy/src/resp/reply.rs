@@ -258,7 +258,10 @@ pub fn reply_len(buffer: &[u8]) -> Option<usize> {
 
 /// The elements of an array, set or push reply, each as its bytes; `None` when `reply` is no such reply.
 pub fn elements(reply: &[u8]) -> Option<Elements<'_>> {
-    let (_, rest) = reply.split_first().filter(|(kind, _)| matches!(kind, b'*' | b'~'))?;
+    let (kind, rest) = reply.split_first().filter(|(kind, _)| matches!(kind, b'*' | b'~'))?;
+    if let Some((left, start)) = short::number(reply, 0, *kind) {
+        return Some(Elements { left, rest: &reply[start..] });
+    }
     let end = memchr::memchr(b'\r', rest)?;
     let count = number(&rest[..end]).ok()?;
     Some(Elements { left: usize::try_from(count).ok()?, rest: rest.get(end + 2..)? })

@@ -14,8 +14,11 @@ const PATIENCE_SHARE: u32 = 4;
 
 /// That the node has not greeted in time. A server that does not speak TLS may say nothing to one who does.
 pub(super) fn unmade_within(limit: Duration, spec: &NodeSpec) -> String {
-    let over_tls = matches!(NodeAddress::parse(&spec.address), Some(NodeAddress::Tls(..)));
-    let hint = if over_tls { " (does it speak TLS there?)" } else { "" };
+    let hint = if NodeAddress::parse(&spec.address).is_some_and(|address| address.is_over_tls()) {
+        " (does it speak TLS there?)"
+    } else {
+        ""
+    };
     format!("no connection or no greeting within {} ms{hint}", limit.as_millis())
 }
 
@@ -33,7 +36,7 @@ impl<T: ReplyTo + 'static> Link<T> {
         let (tracking, changes) = (self.tracking()?, self.wish_changes());
         self.stats.connects.add(1);
         let attempt = async {
-            let stream = Stream::connect(&self.spec.address, &self.context.tls).await;
+            let stream = Stream::connect(&self.spec.address, &self.context.ways).await;
             let stream = stream.map_err(|error| error.to_string())?;
             let (fences, count) = self.fences.recent(Instant::now());
             let greeting = Greeting {

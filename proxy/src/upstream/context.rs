@@ -11,7 +11,7 @@ use super::link::Link;
 use super::pace::Paces;
 use super::tracking::Trackers;
 use crate::essential::Failed;
-use crate::net::Tls;
+use crate::net::Ways;
 use crate::scripts::Scripts;
 use crate::seldom::Seldom;
 use crate::settings::Timeouts;
@@ -27,7 +27,7 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     /// What every new connection makes known to its node.
     pub(crate) scripts: Arc<Scripts>,
     /// How nodes are spoken to over TLS.
-    pub(crate) tls: Arc<Tls>,
+    pub(crate) ways: Arc<Ways>,
     /// Workers that connect to the same nodes.
     pub(crate) sharers: usize,
     /// How often all of them connect to a node.

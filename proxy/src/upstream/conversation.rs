@@ -20,6 +20,9 @@ const LONG_REPLY_BYTES: usize = 512 * 1024;
 /// How long the reader of a long reply may take to catch up, in milliseconds.
 const READER_PATIENCE_MS: usize = 50;
 
+/// What a replica answers to a write.
+const READ_ONLY: &[u8] = b"-READONLY ";
+
 /// Why a conversation ended.
 pub(super) enum End {
     /// By the node, or somewhere on the way to it.
@@ -144,7 +147,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         let took = |at: Instant| Observation::of(now.saturating_duration_since(at));
         let mut latest = (now, took(now));
         let result = self.exchange.borrow_mut().received(bytes, now, |command, at, reply| {
-            count(stats, command, reply);
+            let is_error = count(stats, command, reply);
+            if is_error && reply.starts_with(READ_ONLY) {
+                // a failover has made it a replica, and has not closed this connection
+                self.context.ways.masters.doubt(&self.spec.address);
+            }
             if at != latest.0 {
                 latest = (at, took(at));
             }
@@ -154,16 +161,16 @@ impl<T: ReplyTo + 'static> Link<T> {
     }
 }
 
-/// Counts an answered command, and for look-ups whether the key was there.
+/// Counts an answered command, and for look-ups whether the key was there. Whether it was answered by an error.
 #[inline]
-fn count(stats: &NodeStats, command: &'static Command, reply: &[u8]) {
+fn count(stats: &NodeStats, command: &'static Command, reply: &[u8]) -> bool {
     if reply.first() == Some(&b'-') {
         stats.commands.count(command, Outcome::Error);
-        return;
+        return true;
     }
     stats.commands.count(command, Outcome::Ok);
     if !command.lookup {
-        return;
+        return false;
     }
     if let Some(values) = reply::elements(reply) {
         let (hits, misses) =
@@ -180,4 +187,5 @@ fn count(stats: &NodeStats, command: &'static Command, reply: &[u8]) {
     } else {
         stats.hits.add(1);
     }
+    false
 }

@@ -18,9 +18,10 @@ use tokio::sync::{Semaphore, watch};
 use super::connect::unmade_within;
 use super::exchange::ReplyTo;
 use super::greeting::{Fences, Greeting, Identity, greet};
+use super::link::ELSEWHERE;
 use super::{Lane, Trouble};
 use crate::error::Fate;
-use crate::net::{Stream, Tls};
+use crate::net::{Stream, Ways};
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::scripts::Scripts;
 use crate::settings::{NodeSpec, Timeouts};
@@ -66,7 +67,7 @@ pub(crate) struct Dialer {
     pub(crate) stats: Arc<NodeStats>,
     pub(crate) fences: Fences,
     pub(crate) scripts: Arc<Scripts>,
-    pub(crate) tls: Arc<Tls>,
+    pub(crate) ways: Arc<Ways>,
     pub(crate) timeouts: Timeouts,
     pub(crate) lane: Lane,
     /// What the node is to call the connections, if anything.
@@ -102,7 +103,7 @@ impl ManageConnection for Dialer {
         self.stats.connects.add(1);
         let born = Instant::now();
         let attempt = async {
-            let stream = Stream::connect(&self.spec.address, &self.tls).await;
+            let stream = Stream::connect(&self.spec.address, &self.ways).await;
             let stream = stream.map_err(|error| error.to_string())?;
             let (fences, _) = self.fences.recent(born);
             let greeting = Greeting {
@@ -117,8 +118,9 @@ impl ManageConnection for Dialer {
             Ok::<_, String>((stream, identity))
         };
         let limit = self.timeouts.connect;
+        let made = tokio::time::timeout(limit, attempt).await.map_err(|_| unmade_within(limit, &self.spec));
         let (stream, identity) =
-            tokio::time::timeout(limit, attempt).await.map_err(|_| unmade_within(limit, &self.spec))??;
+            made.flatten().inspect_err(|_| self.ways.masters.doubt(&self.spec.address))?;
         self.stats.connections_changed(1);
         let (stats, fences) = (Arc::clone(&self.stats), self.fences.clone());
         Ok(Line { stream, stats, fences, identity, born, doubtful: false })
@@ -129,6 +131,9 @@ impl ManageConnection for Dialer {
     async fn is_valid(&self, line: &mut Line) -> Result<(), String> {
         if self.fences.newest().is_some_and(|newest| newest >= line.born) {
             return Err("older than what was given up".into());
+        }
+        if line.stream.is_outdated() {
+            return Err(ELSEWHERE.into());
         }
         let mut byte = [0];
         match line.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte) {

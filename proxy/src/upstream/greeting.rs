@@ -4,7 +4,8 @@
 //! connection was given up with writes unanswered, `CLIENT KILL` for it: a node that was asleep must not run them after
 //! newer ones. It names number and address, since a node that was restarted gives the same numbers to others. Then the
 //! scripts and functions that clients loaded, so that `EVALSHA` and `FCALL` work on a node that is new or has restarted.
-//! Last a `PING` that must read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a
+//! Where sentinels have said that a master is there, it is asked for its `ROLE`: a server that came back may not know yet
+//! that it is one no longer. Last a `PING` that must read `+PONG`, so that a node that loads, or is full, or wants a password is not taken for a
 //! working one. (A node that cannot write its snapshot refuses PING as it refuses writes, and serves reads.)
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::Lane;
 use super::tracking::REFUSES;
 use crate::net::{Server, Stream};
-use crate::resp::reply::{ReplyScan, ReplyScanner, integer};
+use crate::resp::reply::{ReplyScan, ReplyScanner, bulk, elements, integer};
 use crate::resp::{Protocol, encode};
 use crate::scripts::Known;
 use crate::settings::Credentials;
@@ -177,6 +178,7 @@ pub(super) enum Step {
     ClientInfo,
     Fence,
     Script,
+    Role,
     Ping,
     Tracking,
 }
@@ -187,7 +189,7 @@ pub(super) enum Step {
 /// Why the node cannot be used, in words without secrets.
 pub(crate) async fn greet(stream: &Stream, greeting: &Greeting<'_>) -> Result<Greeted, String> {
     let mut request = Vec::new();
-    let steps = write_greeting(&mut request, greeting, stream.server());
+    let steps = write_greeting(&mut request, greeting, stream.server(), stream.is_to_a_master());
     // a node that refuses at once may have closed already; what it said before is the better reason
     let written = write_all(stream, &request).await;
     let mut reader = Reader::default();
@@ -231,7 +233,12 @@ pub(super) fn introduce(out: &mut Vec<u8>, protocol: Protocol, credentials: &Cre
     Some(step)
 }
 
-fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Server>) -> Vec<Step> {
+fn write_greeting(
+    out: &mut Vec<u8>,
+    greeting: &Greeting<'_>,
+    server: Option<Server>,
+    is_to_a_master: bool,
+) -> Vec<Step> {
     let Greeting { credentials, name, lane, fences, scripts, tracking } = *greeting;
     let mut steps = Vec::from_iter(introduce(out, lane.protocol, credentials));
     let mut request_bytes = |step: Step, words: &[&[u8]]| {
@@ -253,6 +260,9 @@ fn write_greeting(out: &mut Vec<u8>, greeting: &Greeting<'_>, server: Option<Ser
         request(Step::Fence, &identity.kill_words().each_ref().map(String::as_str));
     }
     scripts.iter().for_each(|script| request_bytes(Step::Script, &script.request()));
+    if is_to_a_master {
+        request_bytes(Step::Role, &[b"ROLE"]);
+    }
     request_bytes(Step::Ping, &[b"PING"]);
     // last, so that no message comes between the replies
     if let Some(tracking) = tracking {
@@ -273,6 +283,10 @@ pub(super) fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Name | Step::ClientId | Step::ClientInfo | Step::Fence, _) => Ok(()),
         // a script that is none, or that the node refuses: EVALSHA will say so; a library that the node has already
         (Step::Script, _) => Ok(()),
+        // a user without the right to ask: the sentinels are believed
+        (Step::Role, [b'-', ..]) => Ok(()),
+        (Step::Role, reply) if is_a_masters(reply) => Ok(()),
+        (Step::Role, _) => Err("it is no master, though its sentinels say so".into()),
         (Step::Auth, _) => Err(format!("it refuses the proxy's password: {}", quote(reply))),
         (Step::Select, _) => Err(format!("it refuses the database: {}", quote(reply))),
         (Step::Hello, _) => Err(format!("it refuses HELLO 3: {}", quote(reply))),
@@ -283,6 +297,12 @@ pub(super) fn check(step: Step, reply: &[u8]) -> Result<(), String> {
         (Step::Tracking, _) => Err(format!("{REFUSES}: {}", quote(reply))),
         (Step::Ping, _) => Err(format!("it answers PING with: {}", quote(reply))),
     }
+}
+
+/// Whether a reply to `ROLE` is a master's.
+fn is_a_masters(reply: &[u8]) -> bool {
+    let role = elements(reply).and_then(|mut elements| elements.next());
+    role.and_then(bulk) == Some(b"master")
 }
 
 /// The field `addr=` of the line that `CLIENT INFO` answers.
@@ -376,7 +396,7 @@ mod tests {
             scripts: &scripts,
             tracking: None,
         };
-        let steps = write_greeting(&mut out, &greeting, None);
+        let steps = write_greeting(&mut out, &greeting, None, false);
         assert!(out.starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n"));
         assert_eq!(
             steps,

@@ -38,6 +38,9 @@ use crate::stats::{NodeState, NodeStats};
 /// How long a node may be silent, with nothing asked of it, before it is asked whether it is there.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// Why a connection to a master is given up that works.
+pub(super) const ELSEWHERE: &str = "its sentinels name another server as the master";
+
 /// Whether a command was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
@@ -293,6 +296,10 @@ impl<T: ReplyTo + 'static> Link<T> {
             self.exchange.borrow_mut().probe(now);
             self.mark_dirty();
         }
+        if self.stream.borrow().as_ref().is_some_and(Stream::is_outdated) {
+            *self.broken.borrow_mut() = Some(ELSEWHERE.into());
+            self.wake();
+        }
         self.check_ear();
         self.exchange.borrow_mut().look(now);
         self.refuse_late(now, limit);
@@ -360,12 +367,14 @@ impl<T: ReplyTo + 'static> Link<T> {
             match self.connect().await {
                 Err(Unmade::Outdated) => {}
                 Err(Unmade::Failed(why)) => {
+                    self.context.ways.masters.doubt(&self.spec.address);
                     backoff.failed();
                     self.down(&why);
                 }
                 Ok(identity) => {
                     backoff.succeeded();
                     let end = self.converse().await;
+                    self.context.ways.masters.doubt(&self.spec.address);
                     *self.stream.borrow_mut() = None;
                     self.id.set(None);
                     self.blocked.set(false);

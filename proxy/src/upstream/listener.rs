@@ -21,8 +21,9 @@ use super::backoff::Backoff;
 use super::connect::unmade_within;
 use super::greeting::{Greeting, greet};
 use super::hearing::{Event, Hearing, Message, PROTOCOL};
+use super::link::ELSEWHERE;
 use super::{Lane, Paces};
-use crate::net::{Stream, Tls};
+use crate::net::{Stream, Ways};
 use crate::pubsub::Topic;
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::NodeStats;
@@ -56,7 +57,7 @@ pub(crate) struct ListenContext {
     /// How often all connections to a node are begun.
     pub(crate) paces: Arc<Paces>,
     /// How nodes are spoken to over TLS.
-    pub(crate) tls: Arc<Tls>,
+    pub(crate) ways: Arc<Ways>,
     /// Longest message, in bytes.
     pub(crate) longest: usize,
 }
@@ -216,7 +217,7 @@ impl<A: Audience + 'static> Listener<A> {
     async fn connect(&self) -> Result<Stream, String> {
         self.stats.connects.add(1);
         let attempt = async {
-            let stream = Stream::connect(&self.spec.address, &self.context.tls).await;
+            let stream = Stream::connect(&self.spec.address, &self.context.ways).await;
             let stream = stream.map_err(|error| error.to_string())?;
             let greeting = Greeting {
                 credentials: &self.spec.credentials,
@@ -230,10 +231,8 @@ impl<A: Audience + 'static> Listener<A> {
             Ok(stream)
         };
         let limit = self.context.timeouts.connect;
-        match tokio::time::timeout(limit, attempt).await {
-            Ok(result) => result,
-            Err(_) => Err(unmade_within(limit, &self.spec)),
-        }
+        let made = tokio::time::timeout(limit, attempt).await.map_err(|_| unmade_within(limit, &self.spec));
+        made.flatten().inspect_err(|_| self.context.ways.masters.doubt(&self.spec.address))
     }
 
     /// Listens until the connection ends; returns why it did.
@@ -278,6 +277,9 @@ impl<A: Audience + 'static> Listener<A> {
         // what came in the meantime has cleared the suspicion
         if self.stalled.take() && self.hearing.borrow().is_stalled(Instant::now(), limit) {
             return Poll::Ready(format!("no answer for {} s", limit.as_secs_f64()));
+        }
+        if stream.is_outdated() {
+            return Poll::Ready(ELSEWHERE.into());
         }
         match self.poll_write(cx, stream) {
             Err(error) => Poll::Ready(error.to_string()),

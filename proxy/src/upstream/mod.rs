@@ -185,7 +185,7 @@ impl<T: ReplyTo + 'static> Node<T> {
                 stats: Arc::clone(&self.stats),
                 fences: self.fences.clone(),
                 scripts: Arc::clone(&self.context.scripts),
-                tls: Arc::clone(&self.context.tls),
+                ways: Arc::clone(&self.context.ways),
                 timeouts: self.context.timeouts,
                 lane,
                 name: None,

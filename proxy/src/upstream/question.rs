@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::greeting::{Greeting, check, greet, introduce, write_all};
 use super::{Lane, Lost};
 use crate::error::Fate;
-use crate::net::{Stream, Tls};
+use crate::net::{Stream, Ways};
 use crate::resp::Protocol;
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::settings::NodeSpec;
@@ -21,15 +21,15 @@ const BUSY_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// Why they are not there, in words without secrets.
-pub(crate) async fn ask_once<const N: usize>(
+pub(crate) async fn ask_once(
     spec: &NodeSpec,
-    tls: &Tls,
-    requests: [&[u8]; N],
+    ways: &Ways,
+    requests: &[impl AsRef<[u8]>],
     most: usize,
     limit: Duration,
-) -> Result<[Vec<u8>; N], String> {
+) -> Result<Vec<Vec<u8>>, String> {
     let asked = async {
-        let stream = Stream::connect(&spec.address, tls).await.map_err(|error| error.to_string())?;
+        let stream = Stream::connect(&spec.address, ways).await.map_err(|error| error.to_string())?;
         let credentials = &spec.credentials;
         let greeting = Greeting {
             credentials,
@@ -40,8 +40,9 @@ pub(crate) async fn ask_once<const N: usize>(
             tracking: None,
         };
         greet(&stream, &greeting).await?;
-        write_all(&stream, &requests.concat()).await.map_err(|error| error.to_string())?;
-        read(&stream, most).await
+        let all = requests.iter().map(AsRef::as_ref).collect::<Vec<_>>().concat();
+        write_all(&stream, &all).await.map_err(|error| error.to_string())?;
+        read(&stream, requests.len(), most).await
     };
     let answer = tokio::time::timeout(limit, asked).await;
     answer.map_err(|_| format!("no answer within {} ms", limit.as_millis()))?
@@ -54,25 +55,26 @@ pub(crate) async fn ask_once<const N: usize>(
 /// [`Lost`], after `limit` at the latest.
 pub(crate) async fn ask_busy(
     spec: &NodeSpec,
-    tls: &Tls,
+    ways: &Ways,
     protocol: Protocol,
     request: &[u8],
     limit: Duration,
 ) -> Result<Vec<u8>, Lost> {
     let written = Cell::new(false);
     let asked = async {
-        let stream = Stream::connect(&spec.address, tls).await.map_err(|error| error.to_string())?;
+        let stream = Stream::connect(&spec.address, ways).await.map_err(|error| error.to_string())?;
         let mut bytes = Vec::new();
         let step = introduce(&mut bytes, protocol, &spec.credentials);
         bytes.extend_from_slice(request);
         write_all(&stream, &bytes).await.map_err(|error| error.to_string())?;
         written.set(true);
         match step {
-            None => read::<1>(&stream, BUSY_BYTES).await.map(|[reply]| reply),
+            None => read(&stream, 1, BUSY_BYTES).await.map(|replies| replies.concat()),
             Some(step) => {
-                let [introduced, reply] = read(&stream, BUSY_BYTES).await?;
+                let mut replies = read(&stream, 2, BUSY_BYTES).await?;
+                let reply = replies.pop().unwrap_or_default();
                 // who is not let in has not been heard either
-                check(step, &introduced).inspect_err(|_| written.set(false))?;
+                check(step, &replies.concat()).inspect_err(|_| written.set(false))?;
                 Ok(reply)
             }
         }
@@ -87,8 +89,8 @@ pub(crate) async fn ask_busy(
     answer.map_err(|why| Lost { fate, why })
 }
 
-async fn read<const N: usize>(stream: &Stream, most: usize) -> Result<[Vec<u8>; N], String> {
-    let mut replies = [const { Vec::new() }; N];
+async fn read(stream: &Stream, count: usize, most: usize) -> Result<Vec<Vec<u8>>, String> {
+    let mut replies = vec![Vec::new(); count];
     let (mut have, mut left, mut buffer) = (Vec::new(), most, vec![0; READ_BYTES]);
     for reply in &mut replies {
         let (mut scanner, mut scanned) = (ReplyScanner::default(), 0);

@@ -1,0 +1,219 @@
+//! Nodes whose place sentinels tell: found, followed when a master fails over, and not believed where that would be wrong.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use ringway_proxy::control::ApplyError;
+use ringway_proxy::settings::{Credentials, NodeSpec, Sentinels, Settings};
+
+use serde_json::json;
+
+use crate::support::harness::patient;
+use crate::support::sentinel::{FakeSentinel, Sentinel, pair};
+use crate::support::{Act, FakeRedis, Harness, RedisServer, wait_for};
+
+fn node(name: &str) -> NodeSpec {
+    NodeSpec::new(name, format!("redis+sentinel://{name}"))
+}
+
+fn asking(nodes: Vec<NodeSpec>, sentinels: &[String]) -> Settings {
+    let sentinels = Sentinels { addresses: sentinels.to_vec(), credentials: Credentials::default() };
+    Settings { sentinels: Some(sentinels), ..patient(nodes) }
+}
+
+fn found_at(harness: &Harness, name: &str) -> String {
+    let stats = harness.http().get("/v1/stats").ok();
+    let nodes = stats["nodes"].as_array().expect("a list");
+    let node = nodes.iter().find(|node| node["name"] == name).expect("it is there");
+    node["found_at"].as_str().unwrap_or("nowhere").to_owned()
+}
+
+#[test]
+fn a_node_is_where_its_sentinel_says_and_goes_on_at_the_replica_when_its_master_dies() {
+    let (mut master, replica) = pair();
+    let plain = RedisServer::start();
+    let sentinel = Sentinel::start(&[("cache-1", &master)]);
+    let nodes = vec![node("cache-1"), NodeSpec::new("cache-2", plain.address())];
+    let harness = Harness::start(asking(nodes, &[sentinel.address()])).with_admin();
+    harness.wait_usable("cache-1");
+    let mut client = harness.client();
+    let keys: Vec<String> = harness.keys_of("cache-1", "k:").take(200).collect();
+    for key in &keys {
+        assert_eq!(client.text(&["SET", key, key]), "+OK\r\n");
+    }
+    assert_eq!(found_at(&harness, "cache-1"), master.address());
+    assert_eq!(found_at(&harness, "cache-2"), "nowhere", "its address says where it is");
+    wait_for("the replica to have it all", || replica.dbsize() >= keys.len());
+    let mut subscriber = harness.client();
+    subscriber.call(&["SUBSCRIBE", "news"]);
+
+    master.kill();
+    wait_for("writes to run at the replica", || client.text(&["SET", &keys[0], "new"]) == "+OK\r\n");
+    assert_eq!(found_at(&harness, "cache-1"), replica.address());
+    for key in &keys[1..] {
+        assert_eq!(client.text(&["GET", key]), format!("${}\r\n{key}\r\n", key.len()));
+    }
+    assert_eq!(replica.call::<String>(&["GET", &keys[0]]), "new");
+    // nothing of it has moved any key
+    assert_eq!(harness.control().topology().epoch(), 1);
+    wait_for("the subscriber to hear by the new master", || {
+        client.text(&["PUBLISH", "news", "x"]);
+        subscriber.try_reply(Duration::from_millis(50)).is_ok_and(|message| message.ends_with(b"x\r\n"))
+    });
+    let metrics = harness.http().get("/metrics").text;
+    assert!(metrics.contains("ringway_sentinels{state=\"answers\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("ringway_master_switches_total 1\n"), "{metrics}");
+    let details = harness.http().get("/v1/stats?details=true").ok();
+    assert_eq!(details["nodes"][0]["details"]["keys"], replica.dbsize());
+
+    // the old one comes back as a replica, and gets nothing
+    master.restart();
+    wait_for("the sentinel to have demoted it", || {
+        master.call::<String>(&["INFO", "replication"]).contains("role:slave")
+    });
+    assert_eq!(client.text(&["SET", &keys[1], "later"]), "+OK\r\n");
+    assert_eq!(found_at(&harness, "cache-1"), replica.address());
+}
+
+#[test]
+fn i4_replies_are_true_while_an_operator_has_a_master_fail_over() {
+    let (master, replica) = pair();
+    let sentinel = Sentinel::start(&[("cache-1", &master)]);
+    let mut harness = Harness::start(asking(vec![node("cache-1")], &[sentinel.address()]));
+    harness.wait_usable("cache-1");
+    let address = harness.address();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writers: Vec<_> = (0..4)
+        .map(|number| {
+            let stop = std::sync::Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut client = crate::support::RawClient::connect(address);
+                let (mut sent, mut refused) = (0u64, BTreeSet::new());
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    sent += 1;
+                    let value = format!("{number}:{sent}");
+                    let reply = client.text(&["SET", &format!("w:{number}"), &value]);
+                    if reply == "+OK\r\n" {
+                        continue;
+                    }
+                    let known = ["-NOTSENT ", "-UNKNOWN ", "-READONLY "];
+                    assert!(known.iter().any(|known| reply.starts_with(known)), "{reply}");
+                    refused.insert(reply.split(' ').next().unwrap_or_default().to_owned());
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                // alone now: what is told holds
+                let last = format!("{number}:last");
+                assert_eq!(client.text(&["SET", &format!("w:{number}"), &last]), "+OK\r\n");
+                let read = client.text(&["GET", &format!("w:{number}")]);
+                assert_eq!(read, format!("${}\r\n{last}\r\n", last.len()));
+                refused
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(sentinel.text(&["SENTINEL", "FAILOVER", "cache-1"]), "+OK\r\n");
+    wait_for("the replica to be the master", || {
+        replica.call::<String>(&["INFO", "replication"]).contains("role:master")
+    });
+    let mut client = harness.client();
+    wait_for("writes to run there", || {
+        client.text(&["SET", "probe", "x"]) == "+OK\r\n" && replica.call::<bool>(&["EXISTS", "probe"])
+    });
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for writer in writers {
+        writer.join().expect("replies are true");
+    }
+    for number in 0..4 {
+        assert_eq!(replica.call::<String>(&["GET", &format!("w:{number}")]), format!("{number}:last"));
+    }
+    harness.drain();
+}
+
+#[test]
+fn the_newest_of_several_sentinels_is_believed_and_a_replica_is_not_written_to() {
+    let (master, replica) = pair();
+    let [first, second] = [FakeSentinel::start(), FakeSentinel::start()];
+    // one has slept and names a server that is none any more: here, one that was made a replica
+    first.says("cache-1", 4, &replica.address());
+    let gone = format!("127.0.0.1:{}", crate::support::ports::free_port());
+    let settings = asking(vec![node("cache-1")], &[first.address(), second.address(), gone.clone()]);
+    let harness = Harness::start(settings).with_admin();
+    wait_for("the replica to be found out", || {
+        harness.node("cache-1").why == "it is no master, though its sentinels say so"
+    });
+    assert!(harness.client().text(&["SET", "k", "v"]).starts_with("-NOTSENT "));
+    second.says("cache-1", 5, &master.address());
+    harness.wait_usable("cache-1");
+    // the older answer changes nothing, however often it is given
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert_eq!(harness.client().text(&["SET", "k", "v"]), "+OK\r\n");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(found_at(&harness, "cache-1"), master.address());
+    let asked = harness.control().sentinels();
+    let silent: Vec<&str> =
+        asked.iter().filter(|sentinel| !sentinel.answers()).map(|sentinel| &*sentinel.address).collect();
+    assert_eq!((asked.len(), silent), (3, vec![&*gone]));
+}
+
+#[test]
+fn f1_connections_to_a_master_that_has_moved_are_left_though_they_work() {
+    let answers = |name: &'static str| {
+        FakeRedis::start(move |seen| {
+            vec![Act::Send(match seen.name().as_str() {
+                "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".to_vec(),
+                _ => format!("+{name}\r\n").into_bytes(),
+            })]
+        })
+    };
+    let (old, new) = (answers("old"), answers("new"));
+    let sentinel = FakeSentinel::start();
+    sentinel.says("cache-1", 1, &old.address());
+    let harness = Harness::start(asking(vec![node("cache-1")], &[sentinel.address()])).with_admin();
+    let mut client = harness.client();
+    wait_for("it to be used", || client.text(&["GET", "k"]) == "+old\r\n");
+    // a connection of its own that is free afterwards
+    assert_eq!(client.text(&["WATCH", "k"]), "+OK\r\n".replace("OK", "old"));
+    client.text(&["UNWATCH"]);
+    sentinel.says("cache-1", 2, &new.address());
+    wait_for("the new one to be used", || client.text(&["GET", "k"]) == "+new\r\n");
+    let before = old.seen().len();
+    for _ in 0..20 {
+        assert_eq!(client.text(&["GET", "k"]), "+new\r\n");
+    }
+    assert_eq!(client.text(&["BLPOP", "k", "0"]), "+new\r\n");
+    assert_eq!(old.seen().len(), before, "nothing is sent to the old one any more");
+}
+
+#[test]
+fn a_node_joins_by_its_masters_name_with_its_keys_if_sentinels_know_it() {
+    let (master, _replica) = pair();
+    let plain = RedisServer::start();
+    let sentinel = Sentinel::start(&[("cache-2", &master)]);
+    let first = NodeSpec::new("cache-1", plain.address());
+    let harness = Harness::start(asking(vec![first.clone()], &[sentinel.address()])).with_admin();
+    harness.wait_usable("cache-1");
+    let mut client = harness.client();
+    for number in 0..500 {
+        client.call(&["SET", &format!("k:{number}"), &number.to_string()]);
+    }
+    let add = |name: &str| json!({"name": "cache-2", "address": format!("redis+sentinel://{name}")});
+    let refused = harness.http().json("POST", "/v1/nodes", &add("nobody"));
+    assert_eq!(refused.json()["error"]["code"], "unresolvable_address");
+    let why = refused.refused(422);
+    assert!(why.ends_with("cannot be resolved: no sentinel knows a master 'nobody'"), "{why}");
+    harness.http().json("POST", "/v1/nodes?move_keys=true", &add("cache-2")).ok();
+    harness.wait_moved();
+    for number in 0..500 {
+        let (key, value) = (format!("k:{number}"), number.to_string());
+        assert_eq!(client.text(&["GET", &key]), format!("${}\r\n{value}\r\n", value.len()));
+    }
+    assert!(master.dbsize() > 50 && master.dbsize() + plain.dbsize() >= 500, "{}", master.dbsize());
+
+    let alone = Harness::start(patient(vec![first.clone()]));
+    let spec = alone.control().topology().spec().clone();
+    let wish = ringway_proxy::settings::TopologySpec { nodes: vec![first, node("cache-2")], ..spec };
+    let refused = alone.block_on(alone.control().apply(wish, None, "test")).expect_err("nobody to ask");
+    assert!(matches!(refused, ApplyError::NoSentinels { .. }), "{refused}");
+}
