@@ -200,6 +200,40 @@ fn a_real_server_tells_nothing_that_the_table_lacks_and_is_not_disturbed() {
 }
 
 #[test]
+fn what_the_nodes_do_not_have_is_not_listed() {
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client();
+    let mut direct = cluster.nodes[0].client();
+    // of the table there are some that came after Redis 7.0, and one that nobody lacks
+    for name in ["hexpire", "hgetex", "xackdel", "waitaof", "get"] {
+        let its = direct.text(&["COMMAND", "INFO", name]).contains(name);
+        wait_for(&format!("{name} to be listed as at the node"), || {
+            client.text(&["COMMAND", "INFO", name]).contains(name) == its
+        });
+        let list = ["COMMAND", "LIST", "FILTERBY", "PATTERN", name];
+        assert_eq!(client.text(&list).contains(name), its, "{name}");
+    }
+    // a node that has less than the others
+    let told = |names: &[&str]| {
+        let entries = names.iter().map(|name| {
+            format!("*10\r\n$3\r\n{name}\r\n:2\r\n*0\r\n:1\r\n:1\r\n:1\r\n*0\r\n*0\r\n*0\r\n*0\r\n")
+        });
+        format!("*{}\r\n{}", names.len(), entries.collect::<String>())
+    };
+    let (harness, _fakes) = nodes([told(&["get", "set"]).as_bytes(), told(&["get"]).as_bytes()]);
+    let mut client = harness.client();
+    wait_for("SET to be gone", || !client.text(&["COMMAND", "INFO", "set"]).contains("set"));
+    assert!(client.text(&["COMMAND", "INFO", "get"]).contains("get"));
+    // what Ringway answers itself, or asks all nodes, it has
+    for name in ["ping", "multi", "dbsize", "subscribe"] {
+        assert!(client.text(&["COMMAND", "INFO", name]).contains(name), "{name}");
+    }
+    // and it is sent all the same: the node says that it has not got it
+    let key = harness.key_of("cache-2");
+    assert_eq!(client.text(&["SET", &key, "v"]), "+cache-2\r\n");
+}
+
+#[test]
 fn the_admin_api_tells_what_becomes_of_each_command() {
     let commands = renamed_commands();
     let (harness, _fakes) = nodes([&commands, &commands]);

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use ringway_proxy::control::ApplyError;
-use ringway_proxy::settings::{Credentials, NodeSpec, Sentinels, Settings};
+use ringway_proxy::settings::{Credentials, NodeSpec, Secret, Sentinels, Settings};
 
 use serde_json::json;
 
 use crate::support::harness::patient;
+use crate::support::program::{Files, Program, ringway};
 use crate::support::sentinel::{FakeSentinel, Sentinel, pair};
+use crate::support::tls::Authority;
 use crate::support::{Act, FakeRedis, Harness, RedisServer, wait_for};
 
 fn node(name: &str) -> NodeSpec {
@@ -216,4 +218,59 @@ fn a_node_joins_by_its_masters_name_with_its_keys_if_sentinels_know_it() {
     let wish = ringway_proxy::settings::TopologySpec { nodes: vec![first, node("cache-2")], ..spec };
     let refused = alone.block_on(alone.control().apply(wish, None, "test")).expect_err("nobody to ask");
     assert!(matches!(refused, ApplyError::NoSentinels { .. }), "{refused}");
+}
+
+#[test]
+fn sentinels_and_masters_are_spoken_to_over_tls_and_with_passwords() {
+    let master = RedisServer::start_with(&["--requirepass", "of-the-node"]);
+    let authority = Authority::new();
+    let sentinel = FakeSentinel::start();
+    let encrypted = |address: String| authority.terminate(address.parse().expect("an address")).to_string();
+    sentinel.says("cache-1", 1, &encrypted(master.address()));
+    let credentials = |password: &str| Credentials { username: None, password: Some(Secret::new(password)) };
+    let node = NodeSpec {
+        credentials: credentials("of-the-node"),
+        ..NodeSpec::new("cache-1", "rediss+sentinel://cache-1")
+    };
+    let sentinels = Sentinels {
+        addresses: vec![format!("rediss://{}", encrypted(sentinel.address()))],
+        credentials: credentials("of-the-sentinel"),
+    };
+    let settings =
+        Settings { node_tls: Some(authority.node_tls()), sentinels: Some(sentinels), ..patient(vec![node]) };
+    let harness = Harness::start(settings).with_admin();
+    harness.wait_usable("cache-1");
+    let details = harness.http().get("/v1/stats?details=true").ok();
+    assert_eq!(details["nodes"][0]["details"]["keys"], 0, "the control plane reaches it, too: {details}");
+    assert!(sentinel.was_told("of-the-sentinel") && !sentinel.was_told("of-the-node"));
+}
+
+#[test]
+fn a_process_reads_its_sentinels_from_the_file_and_says_what_is_wrong_with_them() {
+    let master = RedisServer::start();
+    let sentinel = FakeSentinel::start();
+    let config = |name: &str| {
+        format!(
+            "listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:0'}}\ntimeouts: {{connect: 5s, operation: 10s}}\n\
+            sentinels: {{addresses: ['{}'], password: {{env: SENTINEL_PASSWORD}}}}\n\
+            nodes: [{{name: cache-1, address: 'redis+sentinel://{name}'}}]\n",
+            sentinel.address()
+        )
+    };
+    let files = Files::new(&[("ringway.yaml", &config("main"))]);
+    let mut command = ringway(&["serve", "--config", &files.arg("ringway.yaml")]);
+    command.env("SENTINEL_PASSWORD", "not-to-be-told");
+    let program = Program::watch(command, true);
+    let mut client = program.client();
+    wait_for("the reason to be told", || {
+        client.text(&["GET", "k"]).ends_with("no sentinel knows a master 'main'\r\n")
+    });
+    sentinel.says("main", 1, &master.address());
+    wait_for("the node", || client.text(&["SET", "k", "v"]) == "+OK\r\n");
+    assert!(sentinel.was_told("not-to-be-told"));
+    // the sentinel goes, and what it said is believed on
+    drop(sentinel);
+    program.wait_logged("a sentinel does not answer");
+    assert_eq!(client.text(&["GET", "k"]), "$1\r\nv\r\n");
+    assert!(!program.log().contains("not-to-be-told"), "{}", program.log());
 }

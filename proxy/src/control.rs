@@ -3,12 +3,12 @@
 //! All changes go through [`Control::apply`], one at a time: epochs never go back (law I8), a change that
 //! cannot be kept is refused before it is seen by anyone, and nobody else writes the topology.
 
+mod addresses;
 mod following;
 mod moving;
 mod refused;
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -36,16 +36,13 @@ use crate::pubsub::Registry;
 use crate::reports;
 pub use crate::reports::CommandReport;
 use crate::scripts::Scripts;
-use crate::settings::{NodeSpec, NodeTls, ServerTls, Settings, Timeouts, TopologySpec};
+use crate::settings::{NodeTls, ServerTls, Settings, Timeouts, TopologySpec};
 use crate::stats::{self, Snapshot, WorkerStats};
-use crate::topology::{NodeAddress, Topology};
+use crate::topology::Topology;
 pub use crate::upstream::Abandoned;
 use crate::upstream::Paces;
 use crate::versions::NodeVersions;
 use crate::worker::ToWorker;
-
-/// How long to wait for what sentinels say.
-const FIND_LIMIT: Duration = Duration::from_secs(2);
 
 /// How many past changes are remembered.
 pub const HISTORY_LEN: usize = 1000;
@@ -102,6 +99,8 @@ pub(crate) struct Shared {
     /// Where clients connect, over the network first.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) started: Instant,
+    /// Sets this run of the process apart, in 40 hexadecimal digits as a server's does.
+    pub(crate) run_id: String,
     pub(crate) failed: Failed,
     /// When a client was last closed for want of memory; held by the worker that decides about it.
     pub(crate) memory_closed_at: Mutex<Option<Instant>>,
@@ -148,17 +147,6 @@ impl Changes {
     }
 }
 
-/// What a name means now.
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port)));
-    let found: Vec<SocketAddr> = match lookup.await {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("no answer within 2 s".to_owned()),
-    };
-    if found.is_empty() { Err("no address".to_owned()) } else { Ok(found) }
-}
-
 impl Shared {
     /// Where clients connect over the network.
     pub(crate) fn local_addr(&self) -> SocketAddr {
@@ -195,6 +183,7 @@ impl Shared {
             listening: AtomicBool::new(false),
             endpoints,
             started: Instant::now(),
+            run_id: format!("{}{:.8}", unique_word(), unique_word()),
             failed: Failed::new(None),
             memory_closed_at: Mutex::default(),
             movement,
@@ -317,105 +306,6 @@ impl Control {
             Some(expected) if expected != actual => Err(ApplyError::Epoch { expected, actual }),
             _ => Ok(()),
         }
-    }
-
-    /// Resolves the addresses that the current topology does not have yet.
-    async fn check_addresses(&self, spec: &TopologySpec) -> Result<(), ApplyError> {
-        let current = self.topology();
-        for node in &spec.nodes {
-            if current.nodes().iter().any(|known| known.address == node.address) {
-                continue;
-            }
-            let refused = |why: String| ApplyError::Unresolvable {
-                node: node.name.clone(),
-                address: node.address.clone(),
-                why,
-            };
-            let is_own = match NodeAddress::parse(&node.address) {
-                None => return Err(refused(NodeAddress::FORMS.to_owned())),
-                Some(address) => {
-                    self.check_spoken(node, address)?;
-                    self.is_own_address(node).await.map_err(refused)?
-                }
-            };
-            if is_own {
-                return Err(ApplyError::OwnAddress {
-                    node: node.name.clone(),
-                    address: node.address.clone(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the node can be spoken to as its address says.
-    fn check_spoken(&self, node: &NodeSpec, address: NodeAddress<'_>) -> Result<(), ApplyError> {
-        let (name, text) = (node.name.clone(), node.address.clone());
-        if address.is_over_tls() && self.node_tls().is_none() {
-            return Err(ApplyError::NoTls { node: name, address: text });
-        }
-        if matches!(address, NodeAddress::Sentinel { .. }) && !self.shared.ways.masters.are_asked() {
-            return Err(ApplyError::NoSentinels { node: name, address: text });
-        }
-        Ok(())
-    }
-
-    /// Whether clients connect where the node is said to be.
-    ///
-    /// # Errors
-    /// Why nobody knows where it is.
-    async fn is_own_address(&self, node: &NodeSpec) -> Result<bool, String> {
-        let place = self.find(node).await?;
-        match NodeAddress::parse(&place) {
-            Some(NodeAddress::Network(host, port) | NodeAddress::Tls(host, port)) => {
-                let found = resolve(host, port).await?;
-                Ok(found.iter().any(|address| self.is_own(*address)))
-            }
-            Some(NodeAddress::Unix(path)) => Ok(self.is_own_path(path)),
-            Some(NodeAddress::Sentinel { .. }) | None => Ok(false),
-        }
-    }
-
-    /// The address at which a node is now: its own, or the one that sentinels tell for it.
-    ///
-    /// # Errors
-    /// Why nobody can tell, after two seconds at the latest.
-    pub async fn find(&self, node: &NodeSpec) -> Result<String, String> {
-        let looking = self.shared.ways.masters.resolve(&node.address);
-        let (place, _) = tokio::time::timeout(FIND_LIMIT, looking)
-            .await
-            .map_err(|_| format!("no sentinel has told within {} s where it is", FIND_LIMIT.as_secs()))??;
-        Ok(place.into_owned())
-    }
-
-    /// The address that sentinels have told last for a node whose own is the name of a master.
-    pub fn found(&self, address: &str) -> Option<String> {
-        self.shared.ways.masters.place_of(address)
-    }
-
-    /// How the sentinels did when they were asked last; none when there are none, or nothing to ask them.
-    pub fn sentinels(&self) -> Vec<Sentinel> {
-        self.shared.ways.masters.sentinels()
-    }
-
-    /// How often sentinels have named another server as the master of a node.
-    pub fn master_switches(&self) -> u64 {
-        self.shared.ways.masters.switches()
-    }
-
-    fn is_own_path(&self, path: &Path) -> bool {
-        // two names of one file are one socket
-        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let own = self.shared.endpoints.iter();
-        own.filter_map(|own| own.path()).any(|own| real(own) == real(path))
-    }
-
-    fn is_own(&self, address: SocketAddr) -> bool {
-        let local = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
-        self.shared.endpoints.iter().filter_map(Endpoint::network).any(|own| {
-            address.port() == own.port()
-                && (address.ip() == own.ip() || own.ip().is_unspecified() && local(address.ip()))
-        })
     }
 
     /// The topology before the last change, which a rollback would bring back.

@@ -51,8 +51,9 @@ pub(crate) async fn follow(settings: Sentinels, shared: Arc<Shared>) {
                 };
                 topology.nodes().iter().any(is_it) || former.iter().any(is_it)
             });
-            judge.believed.retain(|name, _| names.contains(name));
             drop(topology);
+            let names = masters.names();
+            judge.believed.retain(|name, _| names.contains(name));
             // who is in doubt has been answered by what came after
             let _ = tokio::time::timeout(EVERY.saturating_sub(begun.elapsed()), masters.doubted()).await;
         }
@@ -87,9 +88,7 @@ async fn round(settings: &Sentinels, shared: &Arc<Shared>, names: &[String], jud
             Err(why) => states[at] = why,
             Ok(seen) => {
                 for (name, view) in seen {
-                    if judge.hears(name, &view) {
-                        tell(masters, name, &view.1);
-                    }
+                    tell(masters, name, judge.hears(name, &view));
                     views.entry(name).or_default().push(view);
                 }
             }
@@ -98,11 +97,7 @@ async fn round(settings: &Sentinels, shared: &Arc<Shared>, names: &[String], jud
     let silent = states.iter().find(|why| !why.is_empty()).cloned();
     for name in names {
         match views.get(name.as_str()) {
-            Some(views) => {
-                if let Some(place) = judge.settles(name, views) {
-                    tell(masters, name, &place);
-                }
-            }
+            Some(views) => tell(masters, name, judge.settles(name, views)),
             None => masters.cannot_tell(
                 name,
                 &match (&silent, states.iter().all(|why| !why.is_empty())) {
@@ -210,30 +205,32 @@ struct Believed {
 }
 
 impl Judge {
-    /// Whether an answer is newer than what is believed, which it replaces then.
-    fn hears(&mut self, name: &str, view: &View) -> bool {
-        let is_newer = self.believed.get(name).is_none_or(|believed| view.0 > believed.view.0);
-        if is_newer {
-            self.believed.insert(name.to_owned(), Believed { view: view.clone(), contradicted: 0 });
+    /// One has answered, which is believed at once if it is newer than what was. The place that is believed.
+    fn hears(&mut self, name: &str, view: &View) -> &str {
+        let new = || Believed { view: view.clone(), contradicted: 0 };
+        let believed = self.believed.entry(name.to_owned()).or_insert_with(new);
+        if view.0 > believed.view.0 {
+            *believed = new();
         }
-        is_newer
+        &believed.view.1
     }
 
-    /// All have answered: the place that is believed from now on, if it is another one.
-    fn settles(&mut self, name: &str, views: &[View]) -> Option<String> {
-        let believed = self.believed.get_mut(name)?;
-        let newest = views.iter().max_by_key(|view| view.0)?;
-        if views.contains(&believed.view) {
-            believed.contradicted = 0;
-            return None;
+    /// All have answered. The place that is believed from now on.
+    fn settles(&mut self, name: &str, views: &[View]) -> &str {
+        for view in views {
+            self.hears(name, view);
         }
-        believed.contradicted += 1;
-        // of the same age and elsewhere: it was given another address by hand
-        if newest.0 < believed.view.0 && believed.contradicted < RELENTS_AFTER {
-            return None;
+        let Some(believed) = self.believed.get_mut(name) else { return "" };
+        let newest = views.iter().max_by_key(|view| view.0).filter(|_| !views.contains(&believed.view));
+        match newest {
+            None => believed.contradicted = 0,
+            // of the same age and elsewhere: it was given another address by hand
+            Some(newest) if newest.0 == believed.view.0 || believed.contradicted + 1 >= RELENTS_AFTER => {
+                *believed = Believed { view: newest.clone(), contradicted: 0 };
+            }
+            Some(_) => believed.contradicted += 1,
         }
-        *believed = Believed { view: newest.clone(), contradicted: 0 };
-        Some(newest.1.clone())
+        &believed.view.1
     }
 }
 
@@ -248,21 +245,23 @@ mod tests {
     #[test]
     fn the_newest_answer_is_believed_and_one_of_the_past_only_after_long() {
         let mut judge = Judge::default();
-        assert!(judge.hears("m", &view(3, "a:1")));
-        assert!(!judge.hears("m", &view(2, "b:1")) && !judge.hears("m", &view(3, "b:1")));
-        assert!(judge.hears("m", &view(4, "c:1")));
-        // two say the same time, one of them what is believed
-        assert_eq!(judge.settles("m", &[view(4, "d:1"), view(4, "c:1"), view(1, "a:1")]), None);
+        assert_eq!(judge.hears("m", &view(3, "a:1")), "a:1");
+        assert_eq!(judge.hears("m", &view(2, "b:1")), "a:1");
+        assert_eq!(judge.hears("m", &view(3, "b:1")), "a:1");
+        assert_eq!(judge.hears("m", &view(4, "c:1")), "c:1");
+        // two are of one age, one of them says what is believed
+        assert_eq!(judge.settles("m", &[view(4, "d:1"), view(4, "c:1"), view(1, "a:1")]), "c:1");
         // all that answer were asleep
         for _ in 1..RELENTS_AFTER {
-            assert_eq!(judge.settles("m", &[view(0, "n:1"), view(3, "b:1")]), None);
+            assert_eq!(judge.settles("m", &[view(0, "n:1"), view(3, "b:1")]), "c:1");
         }
-        assert_eq!(judge.settles("m", &[view(4, "c:1"), view(3, "b:1")]), None, "and begins to count anew");
+        assert_eq!(judge.settles("m", &[view(4, "c:1"), view(3, "b:1")]), "c:1", "and it counts anew");
         for _ in 1..RELENTS_AFTER {
-            assert_eq!(judge.settles("m", &[view(0, "n:1")]), None);
+            assert_eq!(judge.settles("m", &[view(0, "n:1")]), "c:1");
         }
-        assert_eq!(judge.settles("m", &[view(0, "n:1")]).as_deref(), Some("n:1"));
-        assert_eq!(judge.settles("m", &[view(0, "o:1")]).as_deref(), Some("o:1"), "given another address");
+        assert_eq!(judge.settles("m", &[view(0, "n:1")]), "n:1");
+        assert_eq!(judge.settles("m", &[view(0, "o:1")]), "o:1", "given another address by hand");
+        assert_eq!(judge.settles("m", &[view(1, "p:1")]), "p:1");
     }
 
     #[test]

@@ -337,6 +337,40 @@ fn what_misses_its_end_is_reported_on_a_line_that_exists() {
 }
 
 #[test]
+fn sentinels_are_named_where_a_node_needs_them() {
+    let node = "nodes: [{name: a, address: 'redis+sentinel://main'}]\n";
+    let config = config(&format!(
+        "{node}sentinels: {{addresses: [h:26379, 'rediss://[::1]:26379'], username: u, password: p}}\n"
+    ));
+    let sentinels = config.settings.sentinels.expect("they are named");
+    assert_eq!(sentinels.addresses, ["h:26379", "rediss://[::1]:26379"]);
+    assert_eq!(sentinels.credentials.username.as_deref(), Some("u"));
+    assert!(config.settings.node_tls.is_some(), "one is reached over TLS");
+    expect(node, 1, "where redis+sentinel://main is tell sentinels; name them");
+    for (fields, words) in [
+        ("{}", "sentinels.addresses is missing"),
+        ("{addresses: []}", "has 0 entries"),
+        ("{addresses: h:1}", "sentinels.addresses is a single value"),
+        ("{addresses: [h]}", "'h' is neither host:port nor rediss://host:port"),
+        ("{addresses: [/run/s.sock]}", "is neither host:port"),
+        ("{addresses: ['redis+sentinel://main']}", "is neither host:port"),
+        ("{addresses: [h:1, h:1]}", "'h:1' stands there twice"),
+        ("{addresses: [[h:1]]}", "it holds a list"),
+        ("{addresses: [h:1], username: u}", "stands without a password"),
+        ("{addresses: [h:1], master: x}", "nearest known field"),
+    ] {
+        expect(&format!("{node}sentinels: {fields}\n"), 2, words);
+    }
+    let twice = "nodes: [{name: a, address: 'redis+sentinel://m'},\n {name: b, address: 'rediss+sentinel://m'}]\nsentinels: {addresses: [h:1]}\n";
+    expect(twice, 2, "give each node its own server");
+    expect(
+        "nodes: [{name: a, address: 'redis+sentinel://m m'}]\nsentinels: {addresses: [h:1]}\n",
+        1,
+        "redis+sentinel://NAME",
+    );
+}
+
+#[test]
 fn who_follows_says_whom_and_needs_no_nodes() {
     let kept = "topology_file: t.json\n";
     let config = config(&format!("{kept}follow: {{url: 'http://h:9380', token: x}}\n"));

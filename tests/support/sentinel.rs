@@ -91,13 +91,18 @@ pub(crate) fn pair() -> (RedisServer, RedisServer) {
 pub(crate) struct FakeSentinel {
     node: FakeRedis,
     says: Arc<Mutex<BTreeMap<String, (u64, String)>>>,
+    words: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeSentinel {
     pub(crate) fn start() -> Self {
         let says: Arc<Mutex<BTreeMap<String, (u64, String)>>> = Arc::default();
         let known = Arc::clone(&says);
-        let node = FakeRedis::start(move |seen| {
+        let words: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = Arc::clone(&words);
+        let node = FakeRedis::unhelpful(move |seen| {
+            let all = seen.args.iter().map(|word| String::from_utf8_lossy(word).into_owned());
+            heard.lock().expect("no panic").extend(all);
             let known = known.lock().expect("no panic");
             let word =
                 |at: usize| String::from_utf8_lossy(seen.args.get(at).map_or(b"", |word| word)).into_owned();
@@ -118,11 +123,18 @@ impl FakeSentinel {
                     }
                     None => b"*-1\r\n".to_vec(),
                 },
+                ("AUTH", _) => b"+OK\r\n".to_vec(),
+                ("PING", _) => b"+PONG\r\n".to_vec(),
                 _ => b"-ERR unknown command\r\n".to_vec(),
             };
             vec![Act::Send(reply)]
         });
-        Self { node, says }
+        Self { node, says, words }
+    }
+
+    /// Whether somebody has said this word to it.
+    pub(crate) fn was_told(&self, word: &str) -> bool {
+        self.words.lock().expect("no panic").iter().any(|heard| heard == word)
     }
 
     pub(crate) fn address(&self) -> String {

@@ -76,7 +76,8 @@ fn write_answer(
         Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut(worker.shared.versions.lowest())),
         Local::AclWhoami => encode::bulk(out, session.user.unwrap_or_default().as_bytes()),
         described => {
-            describe(described, &args, session.protocol, &worker.shared.learned.rows(), out);
+            let learned = &worker.shared.learned;
+            describe(described, &args, session.protocol, &learned.rows(), &|row| learned.lacks(row), out);
         }
     }
     Ok(())

@@ -255,7 +255,7 @@ impl Request {
             Ok(row) => {
                 let Route::Local(local) = row.route else { panic!("{} is not local", row.full_name) };
                 assert!(local.is_described(), "{local:?}");
-                command::describe(local, &self.args(), protocol, &[], &mut out);
+                command::describe(local, &self.args(), protocol, &[], &|_| false, &mut out);
             }
             Err(error) => error.write_reply(&mut out),
         }

@@ -29,7 +29,7 @@ pub(super) fn list(known: Known<'_>, args: &Args, out: &mut Vec<u8>) {
 }
 
 fn write(known: Known<'_>, out: &mut Vec<u8>, passes: impl Fn(Entry) -> bool) {
-    let rows = all().filter(|row| row.is_supported()).chain(known.learned.iter().copied()).map(Entry::Row);
+    let rows = all().filter(|row| known.works(row)).chain(known.learned.iter().copied()).map(Entry::Row);
     let entries: Vec<Entry> = rows.chain(known.containers()).filter(|entry| passes(*entry)).collect();
     encode::array(out, entries.len());
     entries.iter().for_each(|entry| encode::bulk(out, entry.full_name().as_bytes()));

@@ -15,15 +15,17 @@ use super::table::{self, find_full, top_level};
 use crate::resp::{Args, Protocol, encode};
 
 /// Writes the reply of a request whose row is answered from the table
-/// ([`Local::is_described`]); `args` is the whole request, `learned` the rows beyond the table, by name.
+/// ([`Local::is_described`]); `args` is the whole request, `learned` the rows beyond the table, by name, `lacks` whether
+/// nodes do not have one of the table's.
 pub fn describe(
     local: Local,
     args: &Args,
     protocol: Protocol,
     learned: &[&'static Command],
+    lacks: &dyn Fn(&Command) -> bool,
     out: &mut Vec<u8>,
 ) {
-    let known = Known { learned };
+    let known = Known { learned, lacks };
     match local {
         Local::CommandAll => info::all(known, protocol, out),
         Local::CommandCount => encode::integer(out, known.entries().count() as i64),
@@ -43,6 +45,8 @@ pub fn describe(
 struct Known<'a> {
     /// By name.
     learned: &'a [&'static Command],
+    /// Whether a row of the table would run at nodes that do not have it.
+    lacks: &'a dyn Fn(&Command) -> bool,
 }
 
 /// What a list shows.
@@ -66,7 +70,7 @@ impl<'a> Known<'a> {
     /// The plain commands and containers that work.
     fn entries(self) -> impl Iterator<Item = Entry> + Clone + 'a {
         let plain = self.learned.iter().filter(|row| !row.full_name.contains('|')).map(|row| Entry::Row(row));
-        supported().map(Entry::Row).chain(plain).chain(self.containers())
+        self.of_table(top_level()).map(Entry::Row).chain(plain).chain(self.containers())
     }
 
     /// The learned ones; names that begin alike stand behind each other.
@@ -89,23 +93,27 @@ impl<'a> Known<'a> {
         let is_below =
             move |row: &&Command| row.full_name.split_once('|').is_some_and(|(name, _)| name == container);
         let learned = self.learned.iter().copied().filter(is_below);
-        of_table.iter().filter(|row| row.is_supported()).chain(learned)
+        self.of_table(of_table).chain(learned)
+    }
+
+    /// The rows among these that work.
+    fn of_table(self, rows: &'static [Command]) -> impl Iterator<Item = &'static Command> + Clone + 'a {
+        rows.iter().filter(move |row| self.works(row))
+    }
+
+    fn works(self, row: &Command) -> bool {
+        row.is_supported() && !(self.lacks)(row)
     }
 
     /// The entry of this name, with the container or without one.
     fn find(self, name: &[u8]) -> Option<Entry> {
-        let row = find_full(name).filter(|row| row.is_supported());
+        let row = find_full(name).filter(|row| self.works(row));
         let learned =
             || self.learned.iter().copied().find(|row| row.full_name.as_bytes().eq_ignore_ascii_case(name));
         let container =
             || self.containers().find(|entry| entry.full_name().as_bytes().eq_ignore_ascii_case(name));
         row.or_else(learned).map(Entry::Row).or_else(container)
     }
-}
-
-/// The plain commands and containers that work.
-fn supported() -> impl Iterator<Item = &'static Command> + Clone {
-    top_level().iter().filter(|row| row.is_supported())
 }
 
 /// The subcommands of a container that work.

@@ -16,9 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
+use super::route::Route;
 use super::row::Command;
+use super::table;
 use crate::resp::Args;
-use parse::Told;
+use parse::{Known, Told};
 pub(super) use positions::positions;
 
 /// Longest name of a command, in bytes.
@@ -32,9 +34,6 @@ pub(crate) enum Learned {
     /// Known and not run: the rule, in words that follow "refused:".
     Refused(Arc<str>),
 }
-
-/// What one node knows beyond the table.
-type Known = BTreeMap<String, Told>;
 
 /// All that the nodes of the topology have told. Shared by all workers.
 #[derive(Debug, Default)]
@@ -58,6 +57,8 @@ pub(crate) struct Agreed {
     commands: HashMap<String, Learned>,
     /// Names before a bar.
     containers: HashSet<String>,
+    /// Of the table's rows that nodes run, those which one of the nodes does not have.
+    lacking: HashSet<&'static str>,
 }
 
 impl LearnedCommands {
@@ -67,7 +68,7 @@ impl LearnedCommands {
     /// What came is no such reply.
     pub(crate) fn told(&self, node: &str, reply: &[u8]) -> Result<usize, String> {
         let known = parse::parse(reply)?;
-        let count = known.len();
+        let count = known.beyond.len();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::take(&mut told.is_of_the_past) {
             told.known.clear();
@@ -109,6 +110,11 @@ impl LearnedCommands {
         agreed.commands.get(&format!("{name}|{}", lower(below)?)).cloned()
     }
 
+    /// Whether a node that has told does not have this row of the table, which it would run.
+    pub(crate) fn lacks(&self, row: &Command) -> bool {
+        self.agreed.load().lacking.contains(row.full_name)
+    }
+
     /// Those that run, by name.
     pub(crate) fn rows(&self) -> Vec<&'static Command> {
         let row = |learned| if let Learned::Row(row) = learned { Some(row) } else { None };
@@ -124,7 +130,12 @@ impl LearnedCommands {
 impl Agreed {
     fn of(told: &BTreeMap<String, Known>) -> Self {
         let mut agreed = Self::default();
-        for name in told.values().flat_map(BTreeMap::keys) {
+        // one that tells of nothing keeps it to itself
+        for known in told.values().filter(|known| !known.of_table.is_empty()) {
+            let lacks = |row: &&Command| !known.of_table.contains(row.full_name);
+            agreed.lacking.extend(run_by_nodes().filter(lacks).map(|row| row.full_name));
+        }
+        for name in told.values().flat_map(|known| known.beyond.keys()) {
             if agreed.commands.contains_key(name) {
                 continue;
             }
@@ -137,11 +148,18 @@ impl Agreed {
     }
 }
 
+/// The rows of commands that are sent to the node of their keys, and of those that wait for replicas.
+fn run_by_nodes() -> impl Iterator<Item = &'static Command> {
+    let is_sent =
+        |row: &&Command| matches!(row.route, Route::Key | Route::Waiting | Route::Split(_) | Route::Replicas);
+    table::all().filter(is_sent)
+}
+
 fn agree(name: &str, told: &BTreeMap<String, Known>) -> Learned {
     let refused = |rule: String| Learned::Refused(rule.into());
     let mut first: Option<(&String, &Told)> = None;
     for (node, known) in told {
-        match (first, known.get(name)) {
+        match (first, known.beyond.get(name)) {
             (_, None) => return refused(format!("node '{node}' does not have it; all nodes must")),
             (None, Some(here)) => first = Some((node, here)),
             (Some((other, there)), Some(here)) if here != there => {

@@ -3,7 +3,7 @@
 //! Since Redis 7.0 an entry has key specifications; before, only first key, last key and step. Whatever is not as Redis
 //! writes it makes the command refused, or the whole reply nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::super::bits::{Flags, KeyUse};
 use super::super::table::find_full;
@@ -51,17 +51,26 @@ const UNKNOWN_KEYS: &str = "nodes do not tell where all its keys are";
 const OPERATORS: &str = "it is for operators of a server; connect to the node";
 const CONNECTION: &str = "concerns a connection to a server, which clients of Ringway share";
 
-/// The commands that the table does not have; of too many, the first.
-pub(super) fn parse(reply: &[u8]) -> Result<BTreeMap<String, Told>, String> {
+/// What a node has.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The commands that the table does not have; of too many, the first.
+    pub(super) beyond: BTreeMap<String, Told>,
+    /// The full names of those that it has.
+    pub(super) of_table: HashSet<&'static str>,
+}
+
+/// Reads a whole reply.
+pub(super) fn parse(reply: &[u8]) -> Result<Known, String> {
     let entries = elements(reply).ok_or("no array")?;
-    let mut known = BTreeMap::new();
+    let mut known = Known::default();
     for entry in entries {
         read_entry(entry, &mut known).ok_or("an entry is not as Redis writes it")?;
     }
     Ok(known)
 }
 
-fn read_entry(entry: &[u8], known: &mut BTreeMap<String, Told>) -> Option<()> {
+fn read_entry(entry: &[u8], known: &mut Known) -> Option<()> {
     let parts: Vec<&[u8]> = elements(entry)?.take(16).collect();
     let name = std::str::from_utf8(text(parts.first()?)?).ok()?.to_ascii_lowercase();
     for below in parts.get(9).and_then(|below| elements(below)).into_iter().flatten() {
@@ -71,9 +80,14 @@ fn read_entry(entry: &[u8], known: &mut BTreeMap<String, Told>) -> Option<()> {
         }
     }
     let holds_others = parts.get(9).and_then(|below| elements(below)).is_some_and(|below| below.left() > 0);
-    let is_known = find_full(name.as_bytes()).is_some() || holds_others;
-    if !is_known && is_name(&name) && known.len() < LEARNED_COMMANDS {
-        known.insert(name, read(&parts)?);
+    match find_full(name.as_bytes()) {
+        Some(row) => {
+            known.of_table.insert(row.full_name);
+        }
+        None if !holds_others && is_name(&name) && known.beyond.len() < LEARNED_COMMANDS => {
+            known.beyond.insert(name, read(&parts)?);
+        }
+        None => {}
     }
     Some(())
 }
