@@ -259,3 +259,35 @@ fn quit_answers_what_came_before_and_nothing_after() {
     assert_eq!(client.rest(), b"+OK\r\n+OK\r\n");
     assert_eq!(cluster.client().text(&["EXISTS", "before", "after"]), ":1\r\n");
 }
+
+#[test]
+fn a_client_that_writes_all_before_it_reads_gets_all_its_replies() {
+    const REQUESTS: usize = 24_000;
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client();
+    // more than the kernel holds in either direction
+    let text = "x".repeat(1500);
+    assert_eq!(client.text(&["SET", "k", &text]), "+OK\r\n");
+    let mut all = Vec::new();
+    for number in 0..REQUESTS {
+        match number % 3 {
+            0 => all.extend(bulk_request(&["GET", "k"])),
+            _ => all.extend(bulk_request(&["ECHO", &format!("{number}{text}")])),
+        }
+    }
+    client.send(&all);
+    for number in 0..REQUESTS {
+        let expected = if number % 3 == 0 { text.clone() } else { format!("{number}{text}") };
+        assert!(client.reply() == bulk(expected.as_bytes()), "reply {number}");
+    }
+    // and it holds nothing for it any more
+    wait_for("its memory to be given back", || {
+        let list = cluster.client().text(&["CLIENT", "LIST"]);
+        list.lines().all(|line| !line.contains("tot-mem=") || memory_of(line) < 1 << 20)
+    });
+}
+
+fn memory_of(line: &str) -> u64 {
+    let word = line.split(' ').find_map(|word| word.strip_prefix("tot-mem="));
+    word.and_then(|number| number.parse().ok()).expect("a number")
+}

@@ -165,6 +165,8 @@ fn f1_connections_to_a_master_that_has_moved_are_left_though_they_work() {
         FakeRedis::start(move |seen| {
             vec![Act::Send(match seen.name().as_str() {
                 "ROLE" => b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n".to_vec(),
+                "WATCH" | "UNWATCH" => b"+OK\r\n".to_vec(),
+                "BLPOP" if name == "old" => Vec::new(),
                 _ => format!("+{name}\r\n").into_bytes(),
             })]
         })
@@ -175,17 +177,54 @@ fn f1_connections_to_a_master_that_has_moved_are_left_though_they_work() {
     let harness = Harness::start(asking(vec![node("cache-1")], &[sentinel.address()])).with_admin();
     let mut client = harness.client();
     wait_for("it to be used", || client.text(&["GET", "k"]) == "+old\r\n");
-    // a connection of its own that is free afterwards
-    assert_eq!(client.text(&["WATCH", "k"]), "+OK\r\n".replace("OK", "old"));
+    // connections of clients' own: one is free, one watches, one waits
+    assert_eq!(client.text(&["WATCH", "k"]), "+OK\r\n");
     client.text(&["UNWATCH"]);
+    let mut watching = harness.client();
+    assert_eq!(watching.text(&["WATCH", "k"]), "+OK\r\n");
+    let mut waiting = harness.client();
+    waiting.send_command(&["BLPOP", "k", "0"]);
+    wait_for("it to wait there", || old.seen().iter().any(|seen| seen.name() == "BLPOP"));
     sentinel.says("cache-1", 2, &new.address());
     wait_for("the new one to be used", || client.text(&["GET", "k"]) == "+new\r\n");
+    // what waited there may have been answered by now: who can know
+    let told = waiting.text_reply();
+    assert!(told.starts_with("-UNKNOWN ") && told.contains("name another server as the master"), "{told}");
+    assert_eq!(waiting.text(&["BLPOP", "k", "0"]), "+new\r\n");
+    assert_eq!(watching.text(&["MULTI"]), "+OK\r\n");
+    assert_eq!(watching.text(&["SET", "k", "v"]), "+QUEUED\r\n");
+    let told = watching.text(&["EXEC"]);
+    assert!(told.starts_with("-NOTSENT ") && told.contains("name another server as the master"), "{told}");
+    assert!(new.seen().iter().all(|seen| seen.name() != "EXEC"), "without what it watched nothing may run");
     let before = old.seen().len();
     for _ in 0..20 {
         assert_eq!(client.text(&["GET", "k"]), "+new\r\n");
     }
-    assert_eq!(client.text(&["BLPOP", "k", "0"]), "+new\r\n");
+    assert_eq!(client.text(&["BLPOP", "k", "1"]), "+new\r\n");
     assert_eq!(old.seen().len(), before, "nothing is sent to the old one any more");
+}
+
+#[test]
+fn a_sentinel_that_hangs_holds_up_nobody() {
+    let (old, new) = (RedisServer::start(), RedisServer::start());
+    let [first, second] = [FakeSentinel::start(), FakeSentinel::start()];
+    let hangs = FakeRedis::unhelpful(|_| vec![Act::Wait(Duration::from_secs(60))]);
+    for sentinel in [&first, &second] {
+        sentinel.says("cache-1", 1, &old.address());
+    }
+    let settings = asking(vec![node("cache-1")], &[hangs.address(), first.address(), second.address()]);
+    let harness = Harness::start(settings).with_admin();
+    harness.wait_usable("cache-1");
+    second.says("cache-1", 2, &new.address());
+    wait_for("the new one to be used", || found_at(&harness, "cache-1") == new.address());
+    harness.wait_usable("cache-1");
+    // a name that nobody looked for before is found as well
+    let third = RedisServer::start();
+    first.says("cache-2", 1, &third.address());
+    second.says("cache-2", 1, &third.address());
+    let add = json!({"name": "cache-2", "address": "redis+sentinel://cache-2"});
+    harness.http().json("POST", "/v1/nodes", &add).ok();
+    harness.wait_usable("cache-2");
 }
 
 #[test]
@@ -204,7 +243,7 @@ fn a_node_joins_by_its_masters_name_with_its_keys_if_sentinels_know_it() {
     let refused = harness.http().json("POST", "/v1/nodes", &add("nobody"));
     assert_eq!(refused.json()["error"]["code"], "unresolvable_address");
     let why = refused.refused(422);
-    assert!(why.ends_with("cannot be resolved: no sentinel knows a master 'nobody'"), "{why}");
+    assert!(why.ends_with("cannot be resolved: no sentinel knows where a master 'nobody' is"), "{why}");
     harness.http().json("POST", "/v1/nodes?move_keys=true", &add("cache-2")).ok();
     harness.wait_moved();
     for number in 0..500 {
@@ -263,7 +302,7 @@ fn a_process_reads_its_sentinels_from_the_file_and_says_what_is_wrong_with_them(
     let program = Program::watch(command, true);
     let mut client = program.client();
     wait_for("the reason to be told", || {
-        client.text(&["GET", "k"]).ends_with("no sentinel knows a master 'main'\r\n")
+        client.text(&["GET", "k"]).ends_with("no sentinel knows where a master 'main' is\r\n")
     });
     sentinel.says("main", 1, &master.address());
     wait_for("the node", || client.text(&["SET", "k", "v"]) == "+OK\r\n");

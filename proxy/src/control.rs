@@ -99,8 +99,6 @@ pub(crate) struct Shared {
     /// Where clients connect, over the network first.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) started: Instant,
-    /// Sets this run of the process apart, in 40 hexadecimal digits as a server's does.
-    pub(crate) run_id: String,
     pub(crate) failed: Failed,
     /// When a client was last closed for want of memory; held by the worker that decides about it.
     pub(crate) memory_closed_at: Mutex<Option<Instant>>,
@@ -183,7 +181,6 @@ impl Shared {
             listening: AtomicBool::new(false),
             endpoints,
             started: Instant::now(),
-            run_id: format!("{}{:.8}", unique_word(), unique_word()),
             failed: Failed::new(None),
             memory_closed_at: Mutex::default(),
             movement,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::topology::NodeAddress;
 
@@ -24,7 +24,8 @@ pub(crate) struct Masters {
     /// Whether there are sentinels to ask.
     are_asked: bool,
     known: Mutex<BTreeMap<String, Arc<Master>>>,
-    doubt: Notify,
+    /// Grows when somebody is in doubt, or looks for a master that nobody looked for before.
+    doubts: watch::Sender<u64>,
     /// How those did who were asked last.
     sentinels: Mutex<Vec<Sentinel>>,
     /// How often a master has moved.
@@ -76,6 +77,12 @@ impl Found {
     pub(crate) fn is_outdated(&self) -> bool {
         self.master.told.borrow().version != self.version
     }
+
+    /// Ready when [`Found::is_outdated`].
+    pub(crate) async fn moves(&self) {
+        // the sender lives as long as this one holds the master
+        let _ = self.master.told.subscribe().wait_for(|told| told.version != self.version).await;
+    }
 }
 
 impl Masters {
@@ -112,7 +119,7 @@ impl Masters {
         match place {
             Some(place) => Ok((Cow::Owned(as_address(&place, over_tls)), Some(Found { master, version }))),
             None => {
-                self.doubt.notify_one();
+                self.doubts.send_modify(|doubts| *doubts += 1);
                 Err(why)
             }
         }
@@ -130,13 +137,13 @@ impl Masters {
     /// are asked again soon.
     pub(crate) fn doubt(&self, address: &str) {
         if matches!(NodeAddress::parse(address), Some(NodeAddress::Sentinel { .. })) {
-            self.doubt.notify_one();
+            self.doubts.send_modify(|doubts| *doubts += 1);
         }
     }
 
-    /// Ready when somebody is in doubt, or looks for a master that nobody looked for before.
-    pub(crate) async fn doubted(&self) {
-        self.doubt.notified().await;
+    /// Changes when somebody is in doubt, or looks for a master that nobody looked for before.
+    pub(crate) fn doubts(&self) -> watch::Receiver<u64> {
+        self.doubts.subscribe()
     }
 
     /// All that somebody looks for, or is connected to.
@@ -181,9 +188,16 @@ impl Masters {
         });
     }
 
-    /// Notes how those did who were asked; returns how they did before.
-    pub(crate) fn note(&self, sentinels: Vec<Sentinel>) -> Vec<Sentinel> {
-        std::mem::replace(&mut *self.sentinels.lock().unwrap_or_else(PoisonError::into_inner), sentinels)
+    /// Notes how one did who was asked; returns how it did before, if it was asked before.
+    pub(crate) fn note(&self, sentinel: Sentinel) -> Option<Sentinel> {
+        let mut all = self.sentinels.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.iter_mut().find(|known| known.address == sentinel.address) {
+            Some(known) => Some(std::mem::replace(known, sentinel)),
+            None => {
+                all.push(sentinel);
+                None
+            }
+        }
     }
 
     /// Those who were asked last.
@@ -196,7 +210,7 @@ impl Masters {
         if let Some(master) = known.get(name) {
             return Arc::clone(master);
         }
-        self.doubt.notify_one();
+        self.doubts.send_modify(|doubts| *doubts += 1);
         let master = Arc::new(Master { told: watch::Sender::default() });
         known.insert(name.to_owned(), Arc::clone(&master));
         master
@@ -219,11 +233,12 @@ mod tests {
     async fn who_looks_for_a_master_waits_until_somebody_tells_and_notices_when_it_moves() {
         let masters = Arc::new(Masters::new(true));
         let address = "rediss+sentinel://cache-1";
+        let mut doubts = masters.doubts();
         let looking = {
             let masters = Arc::clone(&masters);
             tokio::spawn(async move { masters.resolve(address).await })
         };
-        masters.doubted().await;
+        doubts.changed().await.expect("it lives");
         assert_eq!((masters.names(), masters.place_of(address)), (vec!["cache-1".to_owned()], None));
         assert_eq!(masters.tell("cache-1", "10.0.0.1:6379"), None);
         let (place, found) = looking.await.expect("no panic").expect("it is told");
@@ -234,6 +249,7 @@ mod tests {
         assert!(!found.is_outdated(), "what was told is believed on");
         assert_eq!(masters.tell("cache-1", "10.0.0.2:6379").as_deref(), Some("10.0.0.1:6379"));
         assert!(found.is_outdated());
+        found.moves().await;
         assert_eq!(masters.place_of("redis+sentinel://cache-1").as_deref(), Some("10.0.0.2:6379"));
         masters.retain(|_| false);
         assert_eq!(masters.names().len(), 1, "somebody is connected to it");

@@ -9,6 +9,11 @@ use super::{Client, Inner, Reading, exclusive, subscriptions};
 use crate::net::Endpoint;
 use crate::stats::ClosedFor;
 
+/// Who takes no byte of its replies for so long does not only read slowly.
+const TAKES_NOTHING: Duration = Duration::from_millis(200);
+/// By how much the room for its replies grows each time.
+const ROOM_GROWS_BY: usize = 4;
+
 impl Client {
     /// Looks for a client that has waited, or kept others waiting, for too long; called now and then.
     pub(crate) fn check(&self, now: Instant) {
@@ -36,6 +41,7 @@ impl Client {
             drop(inner);
             return self.close();
         }
+        self.make_room(&mut inner, now);
         inner.session.cool_down(now);
         if self.active.replace(false) {
             self.last_seen.set(now);
@@ -43,6 +49,25 @@ impl Client {
             inner.pipeline.shrink();
         }
         self.account(&inner);
+    }
+
+    /// Many a library writes a whole pipeline before it reads the first reply. It would wait for ever for who reads no more of
+    /// it until it has taken some, so one that takes nothing is read on in steps, up to half of what it may leave unread.
+    fn make_room(&self, inner: &mut Inner, now: Instant) {
+        let limits = &self.worker.shared.settings.limits;
+        let (least, most) = (limits.reply_soft_bytes, limits.reply_hard_bytes / 2);
+        match inner.stuck_since {
+            None => inner.reply_room = least,
+            Some(since) if now.saturating_duration_since(since) < TAKES_NOTHING => {}
+            Some(_) if inner.pipeline.reply_bytes() < inner.reply_room => {}
+            Some(_) => {
+                let more = inner.reply_room.saturating_mul(ROOM_GROWS_BY).min(most);
+                if more > inner.reply_room {
+                    inner.reply_room = more;
+                    self.wake();
+                }
+            }
+        }
     }
 
     /// Reads no more of a client that does not speak Redis's protocol, so that it is closed.

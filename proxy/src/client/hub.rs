@@ -26,8 +26,9 @@ use crate::topology::{NodeIndex, Topology};
 use crate::upstream::{Audience, ListenContext, Listener, Message};
 use crate::worker::{Routes, Worker};
 
-/// How long connections are kept that nobody listens to, so that a client that comes and goes does not open new ones.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long connections are kept that nobody listens to, so that a client that comes and goes does not open new ones, and
+/// what is published right behind a subscription seldom overtakes it.
+const LINGER: Duration = Duration::from_secs(60);
 
 type NodeListener = Rc<Listener<Hub>>;
 

@@ -78,7 +78,6 @@ fn own_facts(worker: &Worker, page: &mut Page) {
     add(Section::Server, "redis_mode", &"standalone");
     add(Section::Server, "ringway_version", &env!("CARGO_PKG_VERSION"));
     add(Section::Server, "arch_bits", &usize::BITS);
-    add(Section::Server, "run_id", &shared.run_id);
     add(Section::Server, "process_id", &std::process::id());
     add(Section::Server, "tcp_port", &shared.local_addr().port());
     add(Section::Server, "server_time_usec", &now.as_micros());

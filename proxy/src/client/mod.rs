@@ -125,6 +125,9 @@ struct Inner {
     incomplete_since: Option<Instant>,
     /// Reading has stopped for want of room.
     paused: bool,
+    /// How many bytes of replies may wait before reading stops: `limits.reply_soft_bytes`, or more for one that writes all
+    /// before it reads ([`Client::check`]).
+    reply_room: usize,
     /// Length of `pending` while commands are cut from it, else 0.
     lent: usize,
     /// Who takes `pending` over, and how long the command is that fills most of it.
@@ -135,6 +138,7 @@ impl Client {
     /// Serves one connection until it ends.
     pub(crate) fn start(worker: Rc<Worker>, stream: Stream, id: u64, peer: Endpoint) {
         let session = Session::new(id, peer, &worker);
+        let reply_room = worker.shared.settings.limits.reply_soft_bytes;
         let client = Rc::new(Self {
             inner: RefCell::new(Inner {
                 session,
@@ -146,6 +150,7 @@ impl Client {
                 stuck_since: None,
                 incomplete_since: None,
                 paused: false,
+                reply_room,
                 lent: 0,
                 taken_by: None,
             }),
@@ -329,7 +334,7 @@ impl Client {
         let limits = &self.worker.shared.settings.limits;
         inner.pipeline.len() < limits.pipeline_commands.min(inner.pipeline.most())
             && inner.pipeline.waiting_bytes() < limits.pipeline_bytes
-            && inner.pipeline.reply_bytes() < limits.reply_soft_bytes
+            && inner.pipeline.reply_bytes() < inner.reply_room
             && (!inner.session.waits() || inner.session.waits_no_longer(inner.pipeline.is_empty()))
     }
 

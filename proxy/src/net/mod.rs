@@ -99,6 +99,14 @@ impl Stream {
         self.found.as_ref().is_some_and(Found::is_outdated)
     }
 
+    /// Ready when [`Stream::is_outdated`].
+    pub(crate) async fn moves(&self) {
+        match &self.found {
+            Some(found) => found.moves().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// This end; `None` for that of a unix socket.
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         self.raw.local_addr()

@@ -64,7 +64,8 @@ impl<T: ReplyTo + 'static> Link<T> {
                 return Err(Unmade::Failed(unmade_within(limit, &self.spec)));
             }
         };
-        if self.wish_changes() != changes {
+        // what waits must not go to a master of the past
+        if self.wish_changes() != changes || stream.is_outdated() {
             return Err(Unmade::Outdated);
         }
         // a node that tracks may have said something by now

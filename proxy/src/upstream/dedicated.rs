@@ -254,7 +254,8 @@ impl Dedicated {
     /// # Errors
     /// [`Lost`]: NOTSENT, as nothing was sent.
     pub(crate) fn check(&mut self) -> Result<(), Lost> {
-        let known = self.trouble.as_ref().and_then(|trouble| trouble.borrow().clone());
+        let elsewhere = || self.line.stream.is_outdated().then(|| ELSEWHERE.into());
+        let known = self.trouble.as_ref().and_then(|trouble| trouble.borrow().clone()).or_else(elsewhere);
         let mut byte = [0];
         let came = self.line.stream.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte);
         let why = match (known, came) {
@@ -295,8 +296,11 @@ impl Dedicated {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let stream = &self.line.stream;
-                    let ready =
-                        within(patience, &mut self.trouble, poll_fn(|cx| stream.poll_write_ready(cx)));
+                    let ready = within(
+                        patience,
+                        (&mut self.trouble, stream),
+                        poll_fn(|cx| stream.poll_write_ready(cx)),
+                    );
                     ready.await.map_err(not_sent)?.map_err(|error| not_sent(error.to_string()))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -392,7 +396,8 @@ impl Dedicated {
     async fn read(&mut self, patience: Patience) -> Result<(), Lost> {
         let mut buffer = [0; READ_BYTES];
         let stream = &self.line.stream;
-        let read = within(patience, &mut self.trouble, poll_fn(|cx| stream.poll_read(cx, &mut buffer)));
+        let read =
+            within(patience, (&mut self.trouble, stream), poll_fn(|cx| stream.poll_read(cx, &mut buffer)));
         match read.await.map_err(unknown)? {
             Ok(0) => Err(unknown("it closed the connection".into())),
             Ok(len) => {
@@ -413,9 +418,10 @@ fn unknown(why: String) -> Lost {
 /// that nothing is read by another (law I1).
 async fn within<R>(
     patience: Patience,
-    trouble: &mut Option<watch::Receiver<Trouble>>,
+    (trouble, stream): (&mut Option<watch::Receiver<Trouble>>, &Stream),
     what: impl Future<Output = R>,
 ) -> Result<R, String> {
+    let outlasts = trouble.is_none();
     let limited = async {
         match patience {
             Patience::Limited(limit) => {
@@ -428,6 +434,7 @@ async fn within<R>(
     tokio::select! {
         biased;
         done = what => Ok(done),
+        () = stream.moves(), if !outlasts => Err(ELSEWHERE.into()),
         why = told(trouble) => Err(why),
         limit = limited => Err(format!("no answer for {} s", limit.as_secs_f64())),
     }

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::time::Duration;
 
-use super::greeting::{Greeting, check, greet, introduce, write_all};
-use super::{Lane, Lost};
+use super::Lost;
+use super::greeting::{check, introduce, write_all};
 use crate::error::Fate;
 use crate::net::{Stream, Ways};
 use crate::resp::Protocol;
@@ -30,19 +30,16 @@ pub(crate) async fn ask_once(
 ) -> Result<Vec<Vec<u8>>, String> {
     let asked = async {
         let stream = Stream::connect(&spec.address, ways).await.map_err(|error| error.to_string())?;
-        let credentials = &spec.credentials;
-        let greeting = Greeting {
-            credentials,
-            name: None,
-            lane: Lane::default(),
-            fences: &[],
-            scripts: &[],
-            tracking: None,
-        };
-        greet(&stream, &greeting).await?;
-        let all = requests.iter().map(AsRef::as_ref).collect::<Vec<_>>().concat();
+        let mut all = Vec::new();
+        let step = introduce(&mut all, Protocol::Resp2, &spec.credentials);
+        requests.iter().for_each(|request| all.extend_from_slice(request.as_ref()));
         write_all(&stream, &all).await.map_err(|error| error.to_string())?;
-        read(&stream, requests.len(), most).await
+        let introduced = usize::from(step.is_some());
+        let mut replies = read(&stream, introduced + requests.len(), most).await?;
+        if let Some(step) = step {
+            check(step, &replies.remove(0))?;
+        }
+        Ok(replies)
     };
     let answer = tokio::time::timeout(limit, asked).await;
     answer.map_err(|_| format!("no answer within {} ms", limit.as_millis()))?
