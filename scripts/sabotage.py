@@ -370,6 +370,48 @@ BUGS = (
         "    if false {\n        let limit",
         end_to_end("moving_restarts::f4_who_hands_over"),
     ),
+    Bug(
+        "a server that sentinels name is not asked whether it is a master",
+        "proxy/src/upstream/greeting.rs",
+        "    if is_to_a_master {\n        request_bytes(Step::Role",
+        "    if is_to_a_master && scripts.len() > 9 {\n        request_bytes(Step::Role",
+        end_to_end("sentinels::the_newest"),
+    ),
+    Bug(
+        "a sentinel of the past is believed",
+        "proxy/src/sentinels.rs",
+        "(Some(believed), Some(newer)) if newer.0 > believed.view.0 => {",
+        "(Some(believed), Some(newer)) if newer != believed.view => {",
+        ("test", "-p", "ringway-proxy", "--lib", "sentinels"),
+    ),
+    Bug(
+        "who watches keys at a former master stays there",
+        "proxy/src/upstream/dedicated.rs",
+        "trouble.borrow().clone()).or_else(elsewhere);",
+        "trouble.borrow().clone()).or_else(|| elsewhere().filter(|_| false));",
+        end_to_end("sentinels::f1_connections"),
+    ),
+    Bug(
+        "shared connections to a former master are kept while they work",
+        "proxy/src/upstream/link.rs",
+        "if self.stream.borrow().as_ref().is_some_and(Stream::is_outdated) {",
+        "if self.stream.borrow().as_ref().is_some_and(|stream| stream.is_outdated() && stream.owes()) {",
+        end_to_end("sentinels::f1_connections"),
+    ),
+    Bug(
+        "a client that writes all before it reads is read no further",
+        "proxy/src/client/bounds.rs",
+        "const ROOM_GROWS_BY: usize = 4;",
+        "const ROOM_GROWS_BY: usize = 1;",
+        end_to_end("pipeline::a_client_that_writes_all"),
+    ),
+    Bug(
+        "commands that only nodes know are forgotten with the last node that told of them",
+        "proxy/src/command/learned/mod.rs",
+        "told.is_of_the_past = !told.known.keys().any(|node| stays(node));",
+        "told.is_of_the_past = false;",
+        end_to_end("new_commands::learned_commands_are_known"),
+    ),
 )
 
 
