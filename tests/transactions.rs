@@ -273,7 +273,6 @@ fn what_concerns_the_connection_or_all_nodes_aborts_a_transaction() {
         "AUTH x",
         "CLIENT ID",
         "CLIENT INFO",
-        "INFO",
         "DBSIZE",
         "SCAN 0",
         "SUBSCRIBE c",
@@ -449,4 +448,25 @@ fn connections_of_watching_clients_are_bounded_and_come_back() {
     clients[1].call(&["MULTI"]);
     assert_eq!(clients[1].text(&["EXEC"]), "*0\r\n");
     wait_for("the connection to be given back", || clients[0].text(&["WATCH", "k"]) == "+OK\r\n");
+}
+
+#[test]
+fn info_in_a_transaction_tells_of_the_node_that_runs_it() {
+    let cluster = Cluster::start(2);
+    let mut client = cluster.client();
+    for node in ["cache-1", "cache-2"] {
+        let key = cluster.key_of(node);
+        let port = cluster.server(node).address().split(':').next_back().expect("a port").to_owned();
+        assert_eq!(client.text(&["MULTI"]), "+OK\r\n");
+        for request in [&["SET", &key, "v"][..], &["INFO", "server"], &["INFO"]] {
+            assert_eq!(client.text(request), "+QUEUED\r\n");
+        }
+        let replies = client.text(&["EXEC"]);
+        let of_it = format!("tcp_port:{port}\r\n");
+        assert!(replies.starts_with("*3\r\n+OK\r\n$") && replies.matches(&of_it).count() == 2, "{replies}");
+    }
+    // alone it runs on any
+    client.text(&["MULTI"]);
+    client.text(&["INFO"]);
+    assert!(client.text(&["EXEC"]).starts_with("*1\r\n$"));
 }

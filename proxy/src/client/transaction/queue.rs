@@ -1,7 +1,7 @@
 //! The commands between MULTI and EXEC, as the bytes in which they will be sent. No IO.
 
 use crate::client::client_commands::may_write;
-use crate::command::{Command, Local, Route, Transaction};
+use crate::command::{Command, Join, Local, Route, Transaction};
 use crate::resp::request::{RequestBounds, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::route::Scratch;
@@ -162,6 +162,8 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         | Route::Local(Local::Ping | Local::Echo | Local::Time)
         | Route::Transaction(Transaction::Unwatch) => None,
         _ if is_publish(command) => None,
+        // it tells of the node that runs the transaction
+        Route::AllNodes(Join::Info) => None,
         Route::AllNodes(_) | Route::Scan | Route::Replicas | Route::Running => {
             Some("it concerns all nodes, a transaction runs on one")
         }
@@ -269,7 +271,7 @@ mod tests {
     #[test]
     fn what_concerns_the_connection_or_all_nodes_is_barred() {
         for row in command::all().filter(|row| !row.is_container()) {
-            let free = ["ping", "echo", "time", "unwatch"].contains(&row.full_name);
+            let free = ["ping", "echo", "time", "unwatch", "info"].contains(&row.full_name);
             let keyed = matches!(row.route, Route::Key | Route::Waiting | Route::Split(_));
             assert_eq!(barred(row).is_none(), free || keyed || is_publish(row), "{}", row.full_name);
         }
