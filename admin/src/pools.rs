@@ -147,6 +147,11 @@ impl Pools {
         Ok(pool)
     }
 
+    /// Where sentinels say that the node is, if it is theirs to say.
+    pub(crate) fn found(&self, node: &NodeSpec) -> Option<String> {
+        self.control.found(&node.address)
+    }
+
     /// Forgets the pools of nodes that are not in `topology`; connections in use end with their use.
     pub(crate) fn retain(&self, topology: &Topology) {
         let names: std::collections::HashSet<&str> =

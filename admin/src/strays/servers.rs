@@ -20,6 +20,9 @@ use crate::pools::{Pools, alone, told};
 pub(super) struct Server {
     pub(super) spec: NodeSpec,
     connection: MultiplexedConnection,
+    /// Where sentinels had found it, and who knows where they do now.
+    found: Option<String>,
+    pools: Arc<Pools>,
     database: u32,
     /// What it calls itself since its start.
     run_id: String,
@@ -112,6 +115,9 @@ impl Server {
     /// # Errors
     /// Why not, with the node's name.
     pub(super) async fn in_database(&mut self, database: u32) -> Result<MultiplexedConnection, String> {
+        if self.pools.found(&self.spec) != self.found {
+            return Err(self.named("it has failed over to another server; begin anew"));
+        }
         if self.database != database {
             let select = cmd("SELECT").arg(database).query_async::<()>(&mut self.connection).await;
             select.map_err(|error| self.named(&told(&error)))?;
@@ -143,6 +149,7 @@ fn named(node: &NodeSpec, why: &str) -> String {
 
 async fn open(spec: NodeSpec, pools: &Arc<Pools>) -> Result<Server, String> {
     let mut connection = alone(pools, &spec).await.map_err(|why| named(&spec, &why))?;
+    let found = pools.found(&spec);
     connection.set_response_timeout(limits::STRAYS_ANSWER_TIME);
     let failed = |error: RedisError| named(&spec, &told(&error));
     let id = cmd("CLIENT").arg("ID").query_async::<i64>(&mut connection).await.map_err(failed)?;
@@ -156,7 +163,7 @@ async fn open(spec: NodeSpec, pools: &Arc<Pools>) -> Result<Server, String> {
         return Err(named(&spec, "it is a replica, whose keys are another server's as well"));
     }
     let run_id = field("run_id:").to_owned();
-    Ok(Server { spec, connection, database: 0, run_id, id })
+    Ok(Server { spec, connection, found, pools: Arc::clone(pools), database: 0, run_id, id })
 }
 
 fn tell_apart(servers: &[Server]) -> Result<(), String> {
