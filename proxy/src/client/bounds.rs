@@ -52,14 +52,15 @@ impl Client {
     }
 
     /// Many a library writes a whole pipeline before it reads the first reply. It would wait for ever for who reads no more of
-    /// it until it has taken some, so one that takes nothing is read on in steps, up to half of what it may leave unread.
+    /// it until it has taken some, so one that takes nothing is read on in steps, up to a quarter of what it may leave unread.
+    /// Not if its replies are long: few commands would fill any room.
     fn make_room(&self, inner: &mut Inner, now: Instant) {
         let limits = &self.worker.shared.settings.limits;
-        let (least, most) = (limits.reply_soft_bytes, limits.reply_hard_bytes / 2);
+        let (least, most) = (limits.reply_soft_bytes, limits.reply_hard_bytes / 4);
         match inner.stuck_since {
             None => inner.reply_room = least,
             Some(since) if now.saturating_duration_since(since) < TAKES_NOTHING => {}
-            Some(_) if inner.pipeline.reply_bytes() < inner.reply_room => {}
+            Some(_) if inner.pipeline.reply_bytes() < inner.reply_room || !inner.pipeline.is_of_short() => {}
             Some(_) => {
                 let more = inner.reply_room.saturating_mul(ROOM_GROWS_BY).min(most);
                 if more > inner.reply_room {

@@ -28,7 +28,7 @@ use crate::worker::{Routes, Worker};
 
 /// How long connections are kept that nobody listens to, so that a client that comes and goes does not open new ones, and
 /// what is published right behind a subscription seldom overtakes it.
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_secs(10);
 
 type NodeListener = Rc<Listener<Hub>>;
 

@@ -419,6 +419,11 @@ impl Pipeline {
         self.window.long(bytes, self.base);
     }
 
+    /// Whether the replies so far were short, or nearly all of them.
+    pub(crate) fn is_of_short(&self) -> bool {
+        self.window.is_of_short(self.base)
+    }
+
     /// Whether no command waits.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {

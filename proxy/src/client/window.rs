@@ -11,6 +11,8 @@ const FIRST: u64 = 16;
 const BYTES: u64 = 16 << 20;
 /// Commands that a client may have on its way however long its replies are.
 const LEAST: u64 = 2;
+/// Bytes of a reply that is short on average.
+const SHORT: u64 = 8 * 1024;
 /// What was longer ago than this many replies counts half.
 const SPAN: u64 = 256;
 
@@ -34,8 +36,17 @@ impl Window {
 
     #[cold]
     fn most_of_long(&self, left: u64) -> u64 {
-        let average = self.long_bytes / left.saturating_sub(self.since).max(1);
-        (BYTES / average.max(1)).max(LEAST)
+        (BYTES / self.average(left).max(1)).max(LEAST)
+    }
+
+    /// Whether the replies so far were short, or nearly all of them.
+    pub(crate) fn is_of_short(&self, left: u64) -> bool {
+        self.average(left) < SHORT
+    }
+
+    /// Bytes of a reply on average, short ones counted as nothing.
+    fn average(&self, left: u64) -> u64 {
+        self.long_bytes / left.saturating_sub(self.since).max(1)
     }
 
     /// A piece of a long reply has come.
@@ -69,6 +80,7 @@ mod tests {
             window.long(1_000_000, left);
         }
         assert!((8..=20).contains(&window.most(3000)), "{}", window.most(3000));
+        assert!(!window.is_of_short(3000) && window.is_of_short(400_000) && Window::default().is_of_short(0));
         // short ones make it forget
         assert!(window.most(40_000) > 1024);
         let mut window = Window::default();
