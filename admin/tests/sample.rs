@@ -26,8 +26,7 @@ async fn fill(control: &Control, keys: std::ops::Range<u32>) -> std::collections
     }
     let mut counts = std::collections::BTreeMap::new();
     for (name, (address, pipe, count)) in batches {
-        let client = redis::Client::open(format!("redis://{address}")).unwrap();
-        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        let mut connection = support::connect(&format!("redis://{address}")).await;
         pipe.query_async::<()>(&mut connection).await.unwrap();
         counts.insert(name, count);
     }

@@ -85,8 +85,7 @@ fn name(at: usize) -> String {
 }
 
 async fn connect(port: u16, database: u32) -> MultiplexedConnection {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/{database}")).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
+    support::connect(&format!("redis://127.0.0.1:{port}/{database}")).await
 }
 
 async fn run<T: redis::FromRedisValue>(connection: &mut MultiplexedConnection, words: &[&str]) -> T {

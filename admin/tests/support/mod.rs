@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bb8_redis::redis::aio::MultiplexedConnection;
+use bb8_redis::redis::{self, AsyncConnectionConfig};
 use ringway_admin::{Admin, AdminSettings};
 use ringway_proxy::Proxy;
 use ringway_proxy::settings::{NodeSpec, Settings};
@@ -48,6 +50,14 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A connection that waits long: redis-rs itself gives up after half a second, which thousands of commands at once may take on
+/// a busy machine.
+pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
+    let client = redis::Client::open(url).unwrap();
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
 pub(crate) async fn start(nodes: Vec<NodeSpec>) -> (Proxy, Admin) {
