@@ -220,6 +220,24 @@ fn subcommands_are_known_by_both_names_and_old_servers_by_first_last_and_step() 
 }
 
 #[test]
+fn what_a_node_does_not_tell_of_it_lacks_but_for_subcommands_of_old_servers() {
+    let commands = LearnedCommands::default();
+    let told = |names: &[&str]| {
+        let entries = names.iter().map(|name| entry(name, 2, &[], &[], &[])).collect::<Vec<_>>();
+        reply(&entries)
+    };
+    let lacks = |name: &str| commands.lacks(table::find_full(name.as_bytes()).expect("a row"));
+    commands.told("old", &told(&["get", "xgroup"])).expect("a reply");
+    assert!(lacks("set") && !lacks("get") && !lacks("xgroup|create"));
+    assert!(!lacks("ping") && !lacks("dbsize"), "Ringway has them");
+    commands.told("new", &told(&["get", "set", "xgroup", "xgroup|create"])).expect("a reply");
+    assert!(lacks("set"), "one of them has not got it");
+    assert!(!lacks("xgroup|create") && lacks("xgroup|destroy"));
+    commands.told("old", b"*0\r\n").expect("a reply");
+    assert!(!lacks("set"), "one that tells of nothing keeps it to itself");
+}
+
+#[test]
 fn i6_what_nodes_tell_is_bounded_and_broken_replies_teach_nothing() {
     let names = (0..LEARNED_COMMANDS + 500).map(|at| format!("many.{at}"));
     let none = || spec(&unknown(), &unknown());

@@ -1,5 +1,7 @@
 //! The commands between MULTI and EXEC, as the bytes in which they will be sent. No IO.
 
+use std::convert::Infallible;
+
 use crate::client::client_commands::may_write;
 use crate::command::{Command, Join, Local, Route, Transaction};
 use crate::resp::request::{RequestBounds, RequestScanner, Scan};
@@ -8,7 +10,6 @@ use crate::route::Scratch;
 use crate::route::arrived::{Traveller, travellers};
 use crate::route::together::{Together, is_publish};
 use crate::topology::Topology;
-use std::convert::Infallible;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";

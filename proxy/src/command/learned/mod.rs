@@ -132,7 +132,7 @@ impl Agreed {
         let mut agreed = Self::default();
         // one that tells of nothing keeps it to itself
         for known in told.values().filter(|known| !known.of_table.is_empty()) {
-            let lacks = |row: &&Command| !known.of_table.contains(row.full_name);
+            let lacks = |row: &&Command| known.lacks(row);
             agreed.lacking.extend(run_by_nodes().filter(lacks).map(|row| row.full_name));
         }
         for name in told.values().flat_map(|known| known.beyond.keys()) {

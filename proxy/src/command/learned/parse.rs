@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::bits::{Flags, KeyUse};
+use super::super::row::Command;
 use super::super::table::find_full;
 use super::NAME_BYTES;
 use crate::limits::LEARNED_COMMANDS;
@@ -58,6 +59,18 @@ pub(super) struct Known {
     pub(super) beyond: BTreeMap<String, Told>,
     /// The full names of those that it has.
     pub(super) of_table: HashSet<&'static str>,
+}
+
+impl Known {
+    /// Whether the node does not have a row of the table. Before Redis 7.0 nodes tell of no subcommands, which says nothing.
+    pub(super) fn lacks(&self, row: &Command) -> bool {
+        let is_told = |container: &str| {
+            let below = |name: &&&str| name.split_once('|').is_some_and(|(its, _)| its == container);
+            self.of_table.iter().find(below).is_some()
+        };
+        let container = row.full_name.split_once('|').map(|(container, _)| container);
+        !self.of_table.contains(row.full_name) && container.is_none_or(is_told)
+    }
 }
 
 /// Reads a whole reply.
