@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use ringway_proxy::topology::Topology;
+use ringway_proxy::topology::{NodeAddress, Topology};
 
 use crate::config::{Config, Secrets, parse};
 
@@ -54,7 +54,7 @@ fn consistent(config: &Config) {
     let names: HashSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names.len(), nodes.len(), "names are unique");
     assert!(nodes.iter().all(|node| (1..=1000).contains(&node.weight)));
-    assert!(nodes.iter().all(|node| node.address.rsplit_once(':').is_some()));
+    assert!(nodes.iter().all(|node| NodeAddress::parse(&node.address).is_some()));
     let limits = &settings.limits;
     assert!(limits.clients > 0 && limits.memory_bytes > 0 && limits.databases > 0);
     assert!(limits.reply_soft_bytes <= limits.reply_hard_bytes);
