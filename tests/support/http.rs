@@ -1,9 +1,13 @@
 //! JSON over HTTP, as an operator's script would speak it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Request;
+
+/// A change waits until it is on disk, which machines that write much else at the time can make a matter of half a minute.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// An answer, whatever its status.
 #[derive(Debug)]
@@ -48,10 +52,8 @@ pub(crate) struct Http {
 impl Http {
     /// Speaks to `address` without a token.
     pub(crate) fn new(address: SocketAddr) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(super::raw_client::PATIENCE))
-            .build();
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build();
         Self { agent: config.into(), address, headers: Vec::new() }
     }
 

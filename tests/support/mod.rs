@@ -25,3 +25,10 @@ pub(crate) use fake_redis::{Act, FakeRedis};
 pub(crate) use harness::{Cluster, Harness, StopAtEnd, wait_for};
 pub(crate) use raw_client::{NoReply, RawClient};
 pub(crate) use redis_server::RedisServer;
+
+/// A folder for files that are written to the end before anything goes on (fsync): in memory where that is to be had, so
+/// that no test waits for a disk that others keep busy.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let in_memory = tempfile::Builder::new().tempdir_in("/dev/shm");
+    in_memory.or_else(|_| tempfile::tempdir()).expect("a temporary directory")
+}

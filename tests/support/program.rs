@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::folder;
 use super::harness::wait_for;
 use super::http::Http;
 use super::raw_client::RawClient;
@@ -43,7 +44,7 @@ pub(crate) struct Files(TempDir);
 impl Files {
     /// Writes the named files.
     pub(crate) fn new(files: &[(&str, &str)]) -> Self {
-        let folder = Self(tempfile::tempdir().expect("a temporary directory"));
+        let folder = Self(folder());
         files.iter().for_each(|(name, text)| folder.write(name, text));
         folder
     }

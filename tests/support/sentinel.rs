@@ -12,7 +12,7 @@ use super::harness::wait_for;
 use super::ports::free_port;
 use super::raw_client::RawClient;
 use super::redis_server::program;
-use super::{Act, FakeRedis, RedisServer};
+use super::{Act, FakeRedis, RedisServer, folder};
 
 /// A sentinel's process, killed when dropped. One alone may fail a master over.
 pub(crate) struct Sentinel {
@@ -24,7 +24,7 @@ pub(crate) struct Sentinel {
 impl Sentinel {
     /// Watches over these masters, and waits until it knows a replica of each.
     pub(crate) fn start(masters: &[(&str, &RedisServer)]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
+        let dir = folder();
         let port = free_port();
         let mut lines = vec![format!("port {port}"), "bind 127.0.0.1".into(), "protected-mode no".into()];
         for (name, server) in masters {
