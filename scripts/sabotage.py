@@ -412,6 +412,48 @@ BUGS = (
         "told.is_of_the_past = false;",
         end_to_end("new_commands::learned_commands_are_known"),
     ),
+    Bug(
+        "rights of a user are those of the first rule",
+        "proxy/src/acl/selector.rs",
+        "let last = self.rules.iter().rev().find(|rule| rule.about.concerns(command));",
+        "let last = self.rules.iter().find(|rule| rule.about.concerns(command));",
+        end_to_end("acl::rights_are_those"),
+    ),
+    Bug(
+        "only the first key of a command is judged",
+        "proxy/src/acl/selector.rs",
+        "for (nth, at) in keys.iter().enumerate() {",
+        "for (nth, at) in keys.iter().enumerate().take(1) {",
+        end_to_end("acl::a_user_does", "acl::rights_are_those"),
+    ),
+    Bug(
+        "who may read a key may write it",
+        "proxy/src/acl/selector.rs",
+        "(known.read || !read) && (known.write || !write)",
+        "(known.read || !read || known.write || !write)",
+        end_to_end("acl::a_user_does", "acl::rights_are_those"),
+    ),
+    Bug(
+        "a change of users reaches the asking worker alone",
+        "proxy/src/client/acl.rs",
+        "std::future::ready(users_changed(&worker, Some(id)))",
+        "std::future::ready(worker.clients.borrow().contains_key(&id) && users_changed(&worker, Some(id)))",
+        end_to_end("acl::a_change_holds"),
+    ),
+    Bug(
+        "a transaction goes on with rights that are gone",
+        "proxy/src/client/session.rs",
+        "Followed::Changed => self.transaction.spoil(),",
+        "Followed::Changed => {}",
+        end_to_end("acl::a_change_holds"),
+    ),
+    Bug(
+        "whoever may run EVAL by its category runs scripts",
+        "proxy/src/acl/selector.rs",
+        "if runs_scripts(command) && !self.is_unlimited() && !self.names(command) {",
+        "if runs_scripts(command) && false {",
+        end_to_end("acl::a_user_does"),
+    ),
 )
 
 

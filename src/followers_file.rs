@@ -2,11 +2,13 @@
 //! not heard of.
 
 use std::ffi::OsString;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use ringway_proxy::control::KnownFollower;
 use serde::{Deserialize, Serialize};
+
+use crate::whole_file;
 
 /// Longest file that is read, in bytes: a hundred of them are 20 KB.
 const LARGEST_BYTES: u64 = 64 * 1024;
@@ -51,18 +53,13 @@ pub(crate) fn read(path: &Path) -> Result<Vec<KnownFollower>, String> {
 /// Why it could not be written; the old one is untouched then.
 pub(crate) fn write(path: &Path, known: &[KnownFollower]) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let kept = |KnownFollower { name, instance }: &KnownFollower| Kept {
         name: name.clone(),
         instance: instance.clone(),
     };
     let kept: Vec<Kept> = known.iter().map(kept).collect();
     let text = serde_json::to_vec_pretty(&kept).map_err(|error| error.to_string())?;
-    let mut file =
-        tempfile::Builder::new().prefix(".ringway-followers-").tempfile_in(folder).map_err(failed)?;
-    file.write_all(&text).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    whole_file::replace(path, &text).map_err(failed)
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ mod sockets;
 mod svg;
 mod topology_file;
 mod topology_lock;
+mod users_file;
+mod whole_file;
 
 use std::process::ExitCode;
 

@@ -7,9 +7,7 @@
 //! supplies is not copied here: such a node says so, and takes it from there at the next start. The placement is kept
 //! too, because the data lies where it put them.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) use ringway_admin::form::{Known, known};
 use ringway_admin::form::{NodeForm, OriginForm, RingForm, TopologyForm};
@@ -19,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::problem::{Problem, Problems};
 use crate::config::read_text;
+use crate::whole_file;
 
 /// Number of this file's form; another one is refused.
 const FORMAT: u32 = 1;
@@ -83,17 +82,9 @@ pub(crate) fn read(path: &Path, known: &Known) -> Result<Option<Restored>, Probl
 /// Why it could not be written; the old file is untouched then.
 pub(crate) fn write(path: &Path, topology: &Topology, known: &Known) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{} cannot be written: {error}", path.display());
-    // a link is followed, not replaced
-    let path: PathBuf = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let text = serde_json::to_string_pretty(&kept(topology, known)).map_err(|error| error.to_string())?;
-    // tempfile creates with mode 0600
-    let mut file =
-        tempfile::Builder::new().prefix(".ringway-topology-").tempfile_in(folder).map_err(failed)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    let mut text = serde_json::to_string_pretty(&kept(topology, known)).map_err(|error| error.to_string())?;
+    text.push('\n');
+    whole_file::replace(path, text.as_bytes()).map_err(failed)
 }
 
 /// The epoch of what is kept; `None` when nothing is, or it cannot be read.

@@ -207,7 +207,7 @@ fn refused_commands_say_by_which_rule_and_reach_no_node() {
         "DEBUG SLEEP 0",
         "CLIENT NO-TOUCH ON",
         "SWAPDB 0 1",
-        "ACL LIST",
+        "ACL SETUSER a",
         "SAVE",
         "BGSAVE",
         "CLUSTER NODES",

@@ -2,6 +2,8 @@
 
 mod support;
 
+mod acl;
+mod acl_file;
 mod admin;
 mod admin_attacks;
 mod attacks;

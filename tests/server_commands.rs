@@ -325,7 +325,7 @@ fn what_needs_no_node_is_answered_as_a_server_would() {
     let mut cluster = Cluster::start(1);
     let bare = RedisServer::start();
     for (mut ours, mut theirs) in both(&cluster, &bare) {
-        for line in ["ROLE", "ACL WHOAMI", "ROLE x", "MODULE LIST"] {
+        for line in ["ROLE", "ACL WHOAMI", "ACL LIST", "ACL USERS", "ROLE x", "MODULE LIST"] {
             let request: Vec<&str> = line.split(' ').collect();
             assert_eq!(ours.text(&request), theirs.text(&request), "{line}");
         }
@@ -334,7 +334,7 @@ fn what_needs_no_node_is_answered_as_a_server_would() {
             assert_eq!(shape(&ours.call(&request)), shape(&theirs.call(&request)), "{line}");
         }
         assert!(ours.text(&["LOLWUT"]).contains("Redis ver. 7."));
-        for line in ["SHUTDOWN NOSAVE", "SWAPDB 0 1", "DEBUG SLEEP 0", "ACL LIST", "SCRIPT DEBUG NO"] {
+        for line in ["SHUTDOWN NOSAVE", "SWAPDB 0 1", "DEBUG SLEEP 0", "ACL SETUSER a", "SCRIPT DEBUG NO"] {
             let refusal = ours.text(&line.split(' ').collect::<Vec<_>>());
             assert!(refusal.starts_with("-ERR ") && refusal.contains(" is refused: "), "{line}: {refusal}");
         }

@@ -136,6 +136,7 @@ fn inside_the_proxy_each_module_knows_only_those_below_it() {
     for (folder, modules) in [
         ("proxy/src/resp", ["command", "route::", "client", "upstream", "topology", "worker"].as_slice()),
         ("proxy/src/command", &["route::", "client", "upstream", "topology", "worker"]),
+        ("proxy/src/acl", &["route::", "client", "upstream", "topology", "worker"]),
         ("proxy/src/route", &["client", "upstream", "worker"]),
         ("proxy/src/upstream", &["client", "route::", "worker"]),
         ("proxy/src/topology.rs", &["client", "route::", "upstream", "worker"]),

@@ -10,7 +10,9 @@ use std::time::{Instant, UNIX_EPOCH};
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use ringway_proxy::control::{Control, MovementStatus};
-use ringway_proxy::stats::{ClosedFor, CommandCount, LATENCY_BOUNDS_US, NodeSnapshot, NodeState, Snapshot};
+use ringway_proxy::stats::{
+    ClosedFor, CommandCount, DENIED_FOR, LATENCY_BOUNDS_US, NodeSnapshot, NodeState, Snapshot,
+};
 use ringway_proxy::topology::Topology;
 
 use crate::error::ApiError;
@@ -205,6 +207,7 @@ fn guard_families(snapshot: &Snapshot, memory_limit: usize) -> Vec<MetricFamily>
     let counter =
         |name: &str, help: &str, value: u64| family(name, help, MetricType::COUNTER, vec![count(&[], value)]);
     let closed = ClosedFor::ALL.iter().zip(snapshot.closed);
+    let denied = DENIED_FOR.iter().zip(snapshot.denied);
     vec![
         gauge(
             "ringway_memory_bytes",
@@ -222,6 +225,12 @@ fn guard_families(snapshot: &Snapshot, memory_limit: usize) -> Vec<MetricFamily>
             "ringway_authentication_failures_total",
             "Wrong passwords of clients.",
             snapshot.authentication_failures,
+        ),
+        family(
+            "ringway_denied_total",
+            "Commands that their users may not give, by what they may not use.",
+            MetricType::COUNTER,
+            denied.map(|(what, value)| count(&[("reason", what)], value)).collect(),
         ),
         counter(
             "ringway_log_lines_dropped_total",

@@ -7,6 +7,7 @@ mod addresses;
 mod following;
 mod moving;
 mod refused;
+mod users;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::acl::AccessControl;
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
 pub use following::{Beside, Brought, Wanted, epoch_of};
@@ -82,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) topology: ArcSwap<Topology>,
     pub(crate) settings: Settings,
     pub(crate) workers: Vec<WorkerHandle>,
+    /// Who may do what.
+    pub(crate) access: AccessControl,
     pub(crate) scripts: Arc<Scripts>,
     /// What connections begin with.
     pub(crate) ways: Arc<Ways>,
@@ -170,6 +174,7 @@ impl Shared {
                 masters: Masters::new(settings.sentinels.is_some()),
             }),
             topology: ArcSwap::from_pointee(topology),
+            access: AccessControl::new(&settings),
             dedicated: Arc::new(Semaphore::new(settings.limits.dedicated_connections)),
             settings,
             workers,

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod acl;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;

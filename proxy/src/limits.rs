@@ -84,6 +84,14 @@ pub const LARGE_VALUE_TIME: Duration = Duration::from_secs(60);
 pub const WRONG_PASSWORD_DELAY: Duration = Duration::from_millis(10);
 /// The longest such delay.
 pub const WRONG_PASSWORD_LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// Most bytes that all users together take in words (`ACL LIST`) when clients change them.
+pub const USERS_BYTES: usize = 8 << 20;
+/// Most rules about commands, patterns of keys or channels of one user, and further selectors.
+pub const RULES_OF_A_KIND: usize = 1000;
+/// Refusals that `ACL LOG` remembers (Redis: acllog-max-len).
+pub const DENIED_LOG_ENTRIES: usize = 128;
+/// Bytes of the key, channel or name that such an entry shows.
+pub const DENIED_LOG_OBJECT_BYTES: usize = 1024;
 /// Most scripts that are kept for nodes that join or restart; loading them all takes a node some 10 ms.
 pub const SCRIPTS: usize = 512;
 /// Most bytes of all those scripts together.

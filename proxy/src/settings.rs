@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringway_ring::RingConfig;
 
+use crate::acl::Users;
 use crate::command::Command;
 use crate::limits::Limits;
 pub use crate::net::tls::{Authorities, Identity, NodeTls, ServerTls, TlsError, Verify};
@@ -131,6 +133,21 @@ pub struct Sentinels {
     pub credentials: Credentials,
 }
 
+/// Where users are kept. Both may block.
+pub trait UserFile: fmt::Debug + Send + Sync {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Why that cannot be done, in words for the one who asked; no secret.
+    fn load(&self) -> Result<Users, String>;
+
+    /// Keeps these in place of what was there, so that they are what is read.
+    ///
+    /// # Errors
+    /// As [`UserFile::load`].
+    fn save(&self, users: &Users) -> Result<(), String>;
+}
+
 /// A unix socket to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnixSocket {
@@ -181,6 +198,10 @@ pub struct Settings {
     pub limits: Limits,
     /// What clients must present; `None` lets everybody in.
     pub password: Option<Secret>,
+    /// Who may connect and what each may do; `None` for the default user alone, with `password`.
+    pub users: Option<Users>,
+    /// Where users are kept, for `ACL LOAD` and `ACL SAVE`.
+    pub users_file: Option<Arc<dyn UserFile>>,
     /// Names of commands that are refused unless they stand here, letters in any case: those of
     /// [`crate::command::guarded`]. Other names change nothing.
     pub allowed_commands: Vec<String>,
@@ -193,6 +214,11 @@ impl Settings {
     pub(crate) fn allows(&self, command: &Command) -> bool {
         command.guarded.is_none()
             || self.allowed_commands.iter().any(|name| name.eq_ignore_ascii_case(command.full_name))
+    }
+
+    /// The users that a proxy starts with.
+    pub fn first_users(&self) -> Users {
+        self.users.clone().unwrap_or_else(|| Users::open(self.password.as_ref()))
     }
 
     /// Defaults for everything but the nodes, listening on a free loopback port.
@@ -212,6 +238,8 @@ impl Settings {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             password: None,
+            users: None,
+            users_file: None,
             allowed_commands: Vec::new(),
             multi_key: MultiKey::default(),
         }

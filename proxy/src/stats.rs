@@ -254,6 +254,8 @@ pub struct WorkerStats {
     pub closed: ClosedCounters,
     /// Passwords of clients that were wrong.
     pub authentication_failures: Counter,
+    /// Commands that their users may not give: for the command, a key, a channel.
+    pub denied: [Counter; 3],
     pub(crate) memory: Published,
     clients: AtomicI64,
     blocked: AtomicI64,
@@ -277,6 +279,7 @@ impl Default for WorkerStats {
             subscriptions: Default::default(),
             closed: ClosedCounters::default(),
             authentication_failures: Counter::default(),
+            denied: Default::default(),
             memory: Published::default(),
             clients: AtomicI64::new(0),
             blocked: AtomicI64::new(0),
@@ -374,6 +377,8 @@ pub struct Snapshot {
     pub closed: [u64; ClosedFor::ALL.len()],
     /// Passwords of clients that were wrong.
     pub authentication_failures: u64,
+    /// Commands that their users may not give, in the order of [`DENIED_FOR`].
+    pub denied: [u64; DENIED_FOR.len()],
     /// Bytes of memory that clients and connections to nodes make the process hold.
     pub memory_bytes: u64,
     /// Lines of the log that nobody took in time.
@@ -381,6 +386,9 @@ pub struct Snapshot {
     /// Per node, by name.
     pub nodes: Vec<NodeSnapshot>,
 }
+
+/// What a user may lack a right to.
+pub const DENIED_FOR: [&str; 3] = ["command", "key", "channel"];
 
 /// How often one command ended in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -423,6 +431,9 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
             *sum += counter.get();
         }
         total.authentication_failures += worker.authentication_failures.get();
+        for (sum, counter) in total.denied.iter_mut().zip(&worker.denied) {
+            *sum += counter.get();
+        }
         total.memory_bytes += worker.memory.held();
         worker.local.add_to(&mut local);
         worker.emulated.add_to(&mut total.emulated);

@@ -81,13 +81,7 @@ async fn serve(
         follows.unwrap_or_default(),
         file.display()
     ))?;
-    for address in running.control().endpoints().iter().filter(|address| !address.is_local()) {
-        let asks_for_certificates = matches!(address, Endpoint::Tls(_))
-            && config.settings.tls.as_ref().is_some_and(|socket| socket.tls.asks_for_certificates());
-        if config.settings.password.is_none() && !asks_for_certificates {
-            tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password");
-        }
-    }
+    warn_of_strangers(&running.control(), &config);
     warn_of_expiry(&config);
     notify::ready();
     loop {
@@ -212,6 +206,10 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
     }
     keeper.reloaded(&config);
     running.change_tls(&config);
+    if control.reload_users(&config.settings) {
+        tracing::info!("reloaded {}: users changed", file.display());
+        warn_of_strangers(&control, &config);
+    }
     warn_of_expiry(&config);
     if let Some(leader) = control.follows() {
         tracing::info!(
@@ -243,6 +241,17 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
             );
         }
         Err(error) => tracing::error!("reload refused: {error}"),
+    }
+}
+
+/// Says where everybody is let in.
+fn warn_of_strangers(control: &Control, config: &Config) {
+    for address in control.endpoints().iter().filter(|address| !address.is_local()) {
+        let asks_for_certificates = matches!(address, Endpoint::Tls(_))
+            && config.settings.tls.as_ref().is_some_and(|socket| socket.tls.asks_for_certificates());
+        if control.lets_everybody_in() && !asks_for_certificates {
+            tracing::warn!(%address, "everybody who reaches this address is let in; set auth.password or auth.users_file");
+        }
     }
 }
 
@@ -282,7 +291,6 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("multi_key", a.multi_key != b.multi_key),
         ("timeouts", a.timeouts != b.timeouts),
         ("limits", a.limits != b.limits),
-        ("auth.password", a.password != b.password),
         ("admin.listen", running.admin.listen != wanted.admin.listen),
         ("admin.tls", running.admin.tls.is_some() != wanted.admin.tls.is_some()),
         ("admin.open_metrics", running.admin.open_metrics != wanted.admin.open_metrics),
@@ -317,10 +325,10 @@ mod tests {
         let before = config("");
         assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
         let after = config(
-            "listen: 127.0.0.1:1\nunix_socket: {path: /run/s}\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\nauth: {password: x}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
+            "listen: 127.0.0.1:1\nunix_socket: {path: /run/s}\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
              admin: {listen: '127.0.0.1:2', token: y, read_token: z, metrics_listen: '127.0.0.1:3', open_metrics: true}\nfollow: {url: 'http://h:1'}\ntopology_file: t.json\n",
         );
-        let all = "listen unix_socket reuse_port threads commands.allow multi_key timeouts limits auth.password admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token follow topology_file";
+        let all = "listen unix_socket reuse_port threads commands.allow multi_key timeouts limits admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token follow topology_file";
         assert_eq!(needs_restart(&before, &after).join(" "), all);
     }
 

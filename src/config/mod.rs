@@ -19,6 +19,7 @@ mod secret;
 mod sentinels;
 pub(crate) mod tls;
 pub(crate) mod units;
+mod users;
 pub(crate) mod yaml;
 
 #[cfg(test)]
@@ -178,8 +179,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     let node_tls = tls::nodes(reader, &at, secrets, spoken_to);
     let timeouts = limits::timeouts(reader, &at);
     let limits = limits::limits(reader, &at);
-    let auth = reader.inner(&at, "auth", &["password"]);
-    let password = secrets.read(reader, &auth, "password");
+    let users::Auth { password, users, users_file } = users::auth(reader, &at, secrets, base);
     let admin = admin::admin(reader, &at, secrets, &places);
     let follow = follow::follow(reader, &at, secrets, &listen, &admin.listen);
     let topology_file = topology_file(reader, &at, base);
@@ -202,6 +202,8 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
         timeouts,
         limits,
         password,
+        users,
+        users_file,
         allowed_commands,
         multi_key,
     };

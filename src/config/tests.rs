@@ -78,11 +78,14 @@ fn the_example_is_valid_and_shows_the_defaults() {
         timeouts,
         limits,
         password,
+        users,
+        users_file,
         allowed_commands,
         multi_key,
     } = from_example.settings;
     assert!(allowed_commands.is_empty() && !reuse_port && unix_socket.is_none());
     assert!(tls.is_none() && node_tls.is_none() && sentinels.is_none());
+    assert!(users.is_none() && users_file.is_none());
     assert_eq!(multi_key, MultiKey::Refuse);
     assert_eq!(from_example.admin, config(NODES).admin);
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));

@@ -204,7 +204,7 @@ impl Cluster {
         let nodes: Vec<RedisServer> = (0..count).map(|_| RedisServer::start()).collect();
         let mut settings = patient(specs(&nodes));
         change(&mut settings);
-        let open_to_all = settings.password.is_none();
+        let open_to_all = settings.first_users().lets_everybody_in();
         let cluster = Self { harness: Harness::start(settings), nodes };
         if open_to_all {
             cluster.wait_all();

@@ -28,7 +28,7 @@ impl Client {
             Some(ClosedFor::IncompleteCommand)
         } else if let Some(why) = self.is_in_part(&inner, now) {
             Some(why)
-        } else if over(inner.session.stranger_since(), limits.authentication) {
+        } else if over(inner.session.identity.stranger_since(), limits.authentication) {
             Some(ClosedFor::NoAuthentication)
         } else {
             None

@@ -5,11 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::client_commands::ReplyMode;
 use super::session::{Mode, Session, Unusual};
-use super::{Client, Inner, client_commands, monitor, subscriptions, tracking};
+use super::{Client, Inner, acl, client_commands, monitor, subscriptions, tracking};
+use crate::acl::DEFAULT;
 use crate::command::{Command, Local, describe};
 use crate::error;
 use crate::resp::{Args, Protocol, encode};
-use crate::settings::Secret;
 use crate::stats::Outcome;
 use crate::versions::Version;
 use crate::worker::Worker;
@@ -38,7 +38,7 @@ pub(super) fn answer(
     });
     client.answered();
     if inner.session.is(Unusual::Penalized) {
-        wrong_password(client, &inner.session);
+        wrong_password(client, inner, &args);
     }
 }
 
@@ -74,7 +74,6 @@ fn write_answer(
         Local::Time => time(out),
         Local::Role => role(out),
         Local::Lolwut => encode::verbatim(out, session.protocol, &lolwut(worker.shared.versions.lowest())),
-        Local::AclWhoami => encode::bulk(out, session.user.unwrap_or_default().as_bytes()),
         described => {
             let learned = &worker.shared.learned;
             describe(described, &args, session.protocol, &learned.rows(), &|row| learned.lacks(row), out);
@@ -150,7 +149,8 @@ fn auth(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u8
         (3, Some(user), Some(password)) => (user, password),
         _ => return Err("ERR syntax error".into()),
     };
-    if worker.shared.settings.password.is_none() && args.len() == 2 {
+    let users = worker.shared.access.users();
+    if args.len() == 2 && users.get(DEFAULT).is_some_and(|user| user.is_passwordless()) {
         return Err(error::NO_PASSWORD_SET.into());
     }
     log_in(worker, session, user, password)?;
@@ -158,43 +158,43 @@ fn auth(worker: &Worker, session: &mut Session, args: Args<'_>, out: &mut Vec<u8
     Ok(())
 }
 
-/// Compares a password; without one configured the default user is let in with any, as in Redis.
+/// Who is passwordless is let in with any, as in Redis.
 fn log_in(worker: &Worker, session: &mut Session, user: &[u8], password: &[u8]) -> Answer {
-    let right = match &worker.shared.settings.password {
-        None => true,
-        Some(secret) => same_secret(secret, password),
-    };
-    if user == b"default" && right {
-        session.log_in();
+    if let Some(user) = worker.shared.access.users().let_in(user, password) {
+        session.identity.log_in(user);
         return Ok(());
     }
     session.penalize();
     Err(error::WRONGPASS.into())
 }
 
+/// The name that AUTH or HELLO was given.
+fn user_given<'a>(args: &Args<'a>) -> &'a [u8] {
+    let is =
+        |at: usize, word: &str| args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let at = match args.len() {
+        2 => None,
+        3 => Some(1),
+        // the version, then perhaps a name for the connection
+        _ if is(2, "auth") => Some(3),
+        _ => Some(5),
+    };
+    at.and_then(|at| args.get(at)).unwrap_or(DEFAULT)
+}
+
 /// Counts it, and sees to it that nothing more is handled of this client for a while.
-fn wrong_password(client: &Rc<Client>, session: &Session) {
-    let worker = &client.worker;
+fn wrong_password(client: &Rc<Client>, inner: &Inner, args: &Args<'_>) {
+    let (worker, session) = (&client.worker, &inner.session);
+    acl::note_wrong_password(client, inner, args, user_given(args));
     worker.stats.authentication_failures.add(1);
     if let Some(times) = worker.said.wrong_password.happened(worker.turn.now()) {
         tracing::warn!(peer = %session.peer, times, "a client gave a wrong password");
     }
-    let (client, delay) = (Rc::clone(client), session.penalty());
+    let (client, delay) = (Rc::clone(client), session.identity.penalty());
     tokio::task::spawn_local(async move {
         tokio::time::sleep(delay).await;
         client.end_penalty();
     });
-}
-
-/// Takes equally long for every wrong password of one length.
-fn same_secret(secret: &Secret, given: &[u8]) -> bool {
-    let secret = secret.reveal().as_bytes();
-    let mut different = secret.len() ^ given.len();
-    for at in 0..given.len() {
-        let known = if secret.is_empty() { 0 } else { secret[at % secret.len()] };
-        different |= usize::from(known ^ given[at]);
-    }
-    std::hint::black_box(different) == 0
 }
 
 /// Nodes with fewer databases than the limit refuse the connection that the next command opens.
@@ -220,7 +220,7 @@ fn reset(worker: &Worker, session: &mut Session, out: &mut Vec<u8>) {
     if session.reply() != ReplyMode::Skipping {
         session.set_reply(ReplyMode::On);
     }
-    session.log_out(worker.shared.settings.password.is_none());
+    session.identity.log_out(&worker.shared.access.users());
     encode::simple(out, "RESET");
 }
 

@@ -9,6 +9,7 @@
 //! back-pressure (law I6). A client that is gone only marks itself closed; what is in flight for it is read and
 //! dropped by whoever has it (law I1).
 
+mod acl;
 mod again;
 mod all_nodes;
 mod blocking;
@@ -17,6 +18,7 @@ mod client_commands;
 mod emulate;
 mod exclusive;
 mod hub;
+mod identity;
 mod info;
 mod keys;
 mod large_values;
@@ -52,6 +54,7 @@ use crate::resp::{Args, Span};
 use crate::turn;
 use crate::upstream::Link;
 use crate::worker::Worker;
+pub(crate) use acl::users_changed;
 pub(crate) use blocking::Waits;
 use bounds::Leave;
 pub(crate) use client_commands::Pause;

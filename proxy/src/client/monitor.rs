@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::session::{Session, Unusual};
-use super::{Client, Inner, SlotRef, all_nodes, new_commands, tracking, workers};
+use super::{Client, Inner, SlotRef, acl, all_nodes, new_commands, tracking, workers};
 use crate::command::{Command, Flags, Route};
 use crate::resp::Args;
 use crate::stats::Outcome;
@@ -158,7 +158,7 @@ fn is_shown(client: &Client, session: &Session, args: &Args<'_>) -> bool {
     !command.flags.contains(Flags::ADMIN)
         && !command.flags.contains(Flags::SKIP_MONITOR)
         && !matches!(command.route, Route::Refused(_))
-        && (session.is_authenticated() || command.flags.contains(Flags::NO_AUTH))
+        && acl::judge(client, session, command, args).is_ok()
         && client.worker.shared.settings.allows(command)
 }
 

@@ -1,11 +1,12 @@
 //! What a client is and what its next command means: answered here, sent to nodes, or refused.
 
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::blocking::replicas;
 use super::client_commands::{self, ReplyMode};
 use super::exclusive::Running;
+use super::identity::{Followed, Identity};
 use super::large_values::{LARGE_BYTES, LargeValues, Value, hand_over};
 use super::moving::{self, Fetched, Gate};
 use super::split::{self, Split};
@@ -13,12 +14,13 @@ use super::subscriptions::{self, Subscriptions};
 use super::tracking::{self, Tracking};
 use super::transaction::{self, Transaction};
 use super::{
-    Client, Inner, Reading, SlotRef, all_nodes, blocking, emulate, local, monitor, new_commands,
+    Client, Inner, Reading, SlotRef, acl, all_nodes, blocking, emulate, local, monitor, new_commands,
     running_scripts,
 };
-use crate::command::{self, ClientCommand, Command, Flags, Local, Route};
-use crate::error::{self, Failure, Fate};
-use crate::limits::{LARGE_VALUE_BYTES, WRONG_PASSWORD_DELAY, WRONG_PASSWORD_LONGEST_DELAY};
+use crate::acl::Users;
+use crate::command::{self, ClientCommand, Command, Local, Route};
+use crate::error::{Failure, Fate};
+use crate::limits::LARGE_VALUE_BYTES;
 use crate::net::Endpoint;
 use crate::resp::{Args, Protocol, encode};
 use crate::route::{self, Placed};
@@ -58,14 +60,11 @@ pub(super) struct Session {
     pub(super) name: Option<Box<[u8]>>,
     pub(super) library: Option<Box<[u8]>>,
     pub(super) library_version: Option<Box<[u8]>>,
-    /// The user it has proven to be; there is one.
-    pub(super) user: Option<&'static str>,
+    pub(super) identity: Identity,
     pub(super) last_command: &'static str,
     /// What `CLIENT REPLY` chose; anything but on is one of the unusual things.
     reply: ReplyMode,
     since: Instant,
-    /// Since when it has not proven to be anyone.
-    stranger_since: Option<Instant>,
     /// The epoch that its last command for a node used, or 0.
     epoch: u64,
     /// Whether it moves large values, which decides the shared connections it takes.
@@ -74,8 +73,6 @@ pub(super) struct Session {
     pub(super) losses: u64,
     /// What sets the next command apart from a usual one, as bits of [`Unusual`]: one look tells that there is nothing.
     unusual: u8,
-    /// Wrong passwords since the last right one.
-    wrong_passwords: u32,
     /// Bytes of the keys that the next command waits for.
     pub(super) fetching: usize,
     /// What became of them.
@@ -106,7 +103,6 @@ pub(super) enum Unusual {
 
 impl Session {
     pub(super) fn new(id: u64, peer: Endpoint, worker: &Worker) -> Self {
-        let open = worker.shared.settings.password.is_none();
         let mut session = Self {
             id,
             peer,
@@ -121,16 +117,14 @@ impl Session {
             name: None,
             library: None,
             library_version: None,
-            user: open.then_some("default"),
+            identity: Identity::new(&worker.shared.access.users()),
             last_command: "NULL",
             reply: ReplyMode::On,
             since: Instant::now(),
-            stranger_since: (!open).then(Instant::now),
             epoch: 0,
             traffic: LargeValues::default(),
             losses: worker.links.losses.get(),
             unusual: 0,
-            wrong_passwords: 0,
             fetching: 0,
             fetched: None,
         };
@@ -154,7 +148,26 @@ impl Session {
 
     #[inline]
     pub(super) fn is_authenticated(&self) -> bool {
-        self.user.is_some()
+        !self.identity.is_stranger()
+    }
+
+    /// Its user is what these say now. False when it is none of them, or is shown or hears what it may not any more: then the
+    /// connection is to end.
+    pub(super) fn follow_users(&mut self, users: &Users) -> bool {
+        match self.identity.follow(users) {
+            Followed::Same => return true,
+            Followed::Gone => return false,
+            // what was queued was judged by other rights
+            Followed::Changed => self.transaction.spoil(),
+        }
+        let user = self.identity.user();
+        let may_monitor =
+            || command::find_full(b"monitor").zip(user).is_some_and(|(row, user)| user.may_run(row));
+        if self.monitors && !may_monitor() {
+            return false;
+        }
+        let may_hear = |kind, name: &[u8]| user.is_some_and(|user| user.may_hear(name, kind));
+        self.subscriptions.as_ref().is_none_or(|own| own.all(may_hear))
     }
 
     /// Whether the next command waits: for all before it, for its keys, or as a penalty.
@@ -174,13 +187,7 @@ impl Session {
     /// A password was wrong.
     pub(super) fn penalize(&mut self) {
         self.set(Unusual::Penalized, true);
-        self.wrong_passwords = self.wrong_passwords.saturating_add(1);
-    }
-
-    /// How long the penalty lasts: longer with each wrong password since the last right one.
-    pub(super) fn penalty(&self) -> Duration {
-        let doublings = self.wrong_passwords.saturating_sub(1).min(16);
-        (WRONG_PASSWORD_DELAY * (1 << doublings)).min(WRONG_PASSWORD_LONGEST_DELAY)
+        self.identity.was_wrong();
     }
 
     /// Whether this sets the next command apart.
@@ -257,24 +264,6 @@ impl Session {
         self.set(Unusual::Barrier, true);
     }
 
-    /// Proven, or taken as, the default user.
-    pub(super) fn log_in(&mut self) {
-        self.user = Some("default");
-        self.stranger_since = None;
-        self.wrong_passwords = 0;
-    }
-
-    /// As a new connection is; `open` when no password is asked for.
-    pub(super) fn log_out(&mut self, open: bool) {
-        self.user = open.then_some("default");
-        self.stranger_since = (!open).then(Instant::now);
-    }
-
-    /// Since when it has not proven to be anyone.
-    pub(super) fn stranger_since(&self) -> Option<Instant> {
-        self.stranger_since
-    }
-
     /// Goes over to the topology of `epoch`, and to other shared connections if it is to, unless replies are awaited from
     /// those it used before: on a new connection later commands must not overtake (law I2). Epochs begin with 1; 0 stands
     /// for connections that are to be left.
@@ -346,11 +335,7 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
         }
     }
     inner.session.last_command = command.full_name;
-    if !inner.session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) {
-        client.worker.stats.commands_read.add(1);
-        if !transaction::rejected(client, inner, Some(command), error::NOAUTH) {
-            refuse(client, inner, command, error::NOAUTH);
-        }
+    if !inner.session.identity.may_everything() && acl::denies(client, inner, command, args) {
         return true;
     }
     if inner.session.mode != Mode::Plain && mode_takes(client, inner, command, args) {
@@ -377,6 +362,10 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
         Route::Local(Local::ClientUnblock) => blocking::unblock::unblock(client, inner, command, args),
         Route::Local(Local::Monitor) => {
             monitor::begin(client, inner, command, args);
+            true
+        }
+        Route::Acl(what) => {
+            acl::answer(client, inner, command, what, args);
             true
         }
         Route::Client(ClientCommand::Tracking) => tracking::begin(client, inner, command, args),

@@ -44,6 +44,12 @@ impl Subscriptions {
         self.names[kind as usize].len()
     }
 
+    /// Whether this holds for all of them.
+    pub(super) fn all(&self, holds: impl Fn(SubscriptionKind, &[u8]) -> bool) -> bool {
+        let mut each = SubscriptionKind::ALL.into_iter().zip(&self.names);
+        each.all(|(kind, names)| names.iter().all(|name| holds(kind, name)))
+    }
+
     /// Bytes of memory that they take up.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

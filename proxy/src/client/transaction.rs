@@ -56,6 +56,13 @@ impl Transaction {
         self.queue.as_ref().is_some_and(|queue| queue.may_write())
     }
 
+    /// EXEC will run nothing, if anything was queued.
+    pub(super) fn spoil(&mut self) {
+        if let Some(queue) = self.queue.as_mut().filter(|queue| queue.commands() > 0) {
+            queue.fail();
+        }
+    }
+
     /// Bytes that are kept for EXEC.
     pub(super) fn bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.bytes())

@@ -17,6 +17,11 @@ macro_rules! bit_set {
 
             const NAMES: &'static [($type, &'static str)] = &[$(($type::$member, $text)),*];
 
+            /// Every member.
+            pub fn all() -> $type {
+                Self::NAMES.iter().fold(Self::EMPTY, |all, (member, _)| all.with(*member))
+            }
+
             /// Whether every member of `other` is in here.
             #[inline]
             pub const fn contains(self, other: $type) -> bool {

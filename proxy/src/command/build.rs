@@ -8,7 +8,7 @@
 //! ```
 
 use super::bits::{Categories, Flags, KeyUse};
-use super::route::{ClientCommand, Computed, Join, Local, Route, Transaction};
+use super::route::{AclCommand, ClientCommand, Computed, Join, Local, Route, Transaction};
 use super::row::{Command, CommandId, Group, Keys};
 
 /// What the rows of one data type have in common.
@@ -81,6 +81,18 @@ impl Family {
         summary: &'static str,
     ) -> Command {
         self.row(name, arity, Keys::None, since, summary).route(Route::Client(what))
+    }
+
+    /// A subcommand of ACL.
+    pub(super) const fn acl(
+        self,
+        name: &'static str,
+        arity: i16,
+        what: AclCommand,
+        since: &'static str,
+        summary: &'static str,
+    ) -> Command {
+        self.row(name, arity, Keys::None, since, summary).route(Route::Acl(what))
     }
 
     /// A command without keys that takes place on every node.

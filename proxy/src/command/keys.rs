@@ -256,6 +256,19 @@ pub(crate) fn sort_patterns<'a>(command: &Command, args: &Args<'a>, mut each: im
     });
 }
 
+/// Index of the first of these patterns.
+pub(crate) fn first_sort_pattern(command: &Command, args: &Args) -> Option<usize> {
+    let Keys::Sort { store } = command.keys else { return None };
+    let mut first = None;
+    each_sort_option(args, store, |option, at| {
+        let names = || args.get(at).is_some_and(|word| memchr::memchr(b'*', word).is_some());
+        if first.is_none() && option == SortOption::Pattern && names() {
+            first = Some(at);
+        }
+    });
+    first
+}
+
 #[derive(PartialEq)]
 enum SortOption {
     Pattern,

@@ -13,6 +13,7 @@ mod access;
 mod bits;
 mod build;
 mod describe;
+mod glob;
 mod key_error;
 mod keys;
 mod learned;
@@ -22,21 +23,24 @@ mod row;
 mod specs;
 mod support;
 mod table;
+mod uses;
 
 pub(crate) use access::access_setting;
 pub use bits::{Categories, Flags, KeyUse};
 pub use describe::describe;
+pub(crate) use glob::{Case, matches};
 pub use key_error::KeyError;
 pub use keys::{blocks, key_positions, timeout_position};
-pub(crate) use keys::{integer, is_word, names_unknown_database, sort_patterns};
+pub(crate) use keys::{first_sort_pattern, integer, is_word, names_unknown_database, sort_patterns};
 pub(crate) use learned::{Learned, LearnedCommands};
 pub use resolve::{ResolveError, resolve};
-pub use route::{ClientCommand, Computed, Join, Local, Route, SubscriptionKind, Transaction};
+pub use route::{AclCommand, ClientCommand, Computed, Join, Local, Route, SubscriptionKind, Transaction};
 pub use row::{Command, CommandId, Group, Keys, NumKeysRule};
 pub use specs::{Begin, Find, KeySpec};
 pub use support::support_table_markdown;
 pub(crate) use support::way;
 pub use table::{all, by_id, command_count, find_full, guarded, top_level};
+pub(crate) use uses::KeyUses;
 
 #[cfg(test)]
 mod test_args {

@@ -31,6 +31,8 @@ pub enum Route {
     Local(Local),
     /// The proxy itself, from what it knows of its clients on all workers.
     Client(ClientCommand),
+    /// Answered by the proxy, which has users of its own: a subcommand of ACL.
+    Acl(AclCommand),
     /// Nobody: the rule says why, in words that follow "refused:" or a colon.
     Refused(&'static str),
 }
@@ -162,7 +164,6 @@ pub enum Local {
     Time,
     Role,
     Lolwut,
-    AclWhoami,
     ClientUnblock,
     Monitor,
     CommandAll,
@@ -191,6 +192,24 @@ impl Local {
                 | Local::Help
         )
     }
+}
+
+/// The subcommands of ACL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each variant is the subcommand of the same name")]
+pub enum AclCommand {
+    Cat,
+    DelUser,
+    DryRun,
+    GenPass,
+    GetUser,
+    List,
+    Load,
+    Log,
+    Save,
+    SetUser,
+    Users,
+    WhoAmI,
 }
 
 /// The subcommands of CLIENT.

@@ -66,7 +66,7 @@ fn rank(route: Route) -> u8 {
         Route::Transaction(_) => 5,
         Route::Publish(_) => 6,
         Route::Subscribe(_) | Route::Unsubscribe(_) => 7,
-        Route::Local(_) | Route::Client(_) => 8,
+        Route::Local(_) | Route::Client(_) | Route::Acl(_) => 8,
         Route::Refused(_) => 9,
     }
 }
@@ -94,7 +94,7 @@ pub(crate) fn way(route: Route) -> String {
         Route::AllNodes(_) => "on all nodes, joined".into(),
         Route::Scan => "node after node".into(),
         Route::Transaction(_) => "as one block on the node of its keys".into(),
-        Route::Local(_) | Route::Client(_) => "answered by Ringway".into(),
+        Route::Local(_) | Route::Client(_) | Route::Acl(_) => "answered by Ringway".into(),
         Route::Refused(rule) => format!("refused: {rule}"),
     }
 }

@@ -101,6 +101,14 @@ pub fn null(out: &mut Vec<u8>, protocol: Protocol) {
     });
 }
 
+/// Appends a number with a fraction, or its digits in RESP2.
+pub fn double(out: &mut Vec<u8>, protocol: Protocol, value: f64) {
+    match protocol {
+        Protocol::Resp2 => bulk(out, value.to_string().as_bytes()),
+        Protocol::Resp3 => out.extend_from_slice(format!(",{value}\r\n").as_bytes()),
+    }
+}
+
 /// A text made for people: a verbatim string in RESP3 (as Redis answers `INFO`), a bulk string in RESP2.
 pub fn verbatim(out: &mut Vec<u8>, protocol: Protocol, text: &str) {
     match protocol {

@@ -221,7 +221,7 @@ pub(super) fn memory<'a>(out: &mut Vec<u8>, replies: impl Iterator<Item = &'a [u
             tables(&mut body, protocol, &values(name))?;
         } else if let Some(fraction) = fraction(name, &sum) {
             encode::bulk(&mut body, name.as_bytes());
-            double(&mut body, protocol, fraction);
+            encode::double(&mut body, protocol, fraction);
         } else if let Some(whole) = whole(name, &sum) {
             encode::bulk(&mut body, name.as_bytes());
             encode::integer(&mut body, whole);
@@ -288,13 +288,6 @@ fn tables(out: &mut Vec<u8>, protocol: Protocol, nodes: &[&[u8]]) -> Option<()> 
         encode::integer(out, sum);
     }
     Some(())
-}
-
-fn double(out: &mut Vec<u8>, protocol: Protocol, value: f64) {
-    match protocol {
-        Protocol::Resp2 => encode::bulk(out, value.to_string().as_bytes()),
-        Protocol::Resp3 => out.extend_from_slice(format!(",{value}\r\n").as_bytes()),
-    }
 }
 
 /// Settings that are how Ringway, or another server, proves to a node who it is: a client's business they are not.

@@ -26,7 +26,8 @@ fn size(client: &mut Connection) -> Value {
 fn they_are_refused_by_default_and_the_refusal_says_how_to_allow_them() {
     let names: Vec<&str> = command::guarded().map(|row| row.full_name).collect();
     let server = ["bgrewriteaof", "bgsave", "flushall", "flushdb", "monitor", "save", "swapdb"];
-    let below = ["config|resetstat", "config|rewrite", "config|set"];
+    let below =
+        ["acl|deluser", "acl|save", "acl|setuser", "config|resetstat", "config|rewrite", "config|set"];
     assert_eq!(names, [&["keys"][..], &server, &below].concat());
     let cluster = Cluster::start(2);
     cluster.fill(10);

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::super::workers::ask_workers;
 use super::super::{Client, Inner, Reading};
-use super::list::{Kind, local_endpoint, user_of};
+use super::list::{Kind, local_endpoint};
 use super::{Answer, SYNTAX};
+use crate::acl::Users;
 use crate::net::Endpoint;
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
@@ -33,7 +34,7 @@ impl Conditions {
         Self { address: Some(address(text)), ..Self::default() }
     }
 
-    fn read(asker: u64, args: Args<'_>) -> Result<Self, String> {
+    fn read(asker: u64, users: &Users, args: Args<'_>) -> Result<Self, String> {
         let mut wanted = Self { spared: Some(asker), ..Self::default() };
         let mut at = 2;
         while let Some(option) = args.get(at) {
@@ -48,7 +49,7 @@ impl Conditions {
                 () if is("addr") => wanted.address = Some(address(value)),
                 () if is("laddr") => wanted.local_address = Some(address(value)),
                 () if is("type") => wanted.kind = Some(Kind::named(value)?),
-                () if is("user") => wanted.user = Some(known_user(value)?.into()),
+                () if is("user") => wanted.user = Some(known_user(users, value)?.into()),
                 () if is("maxage") => wanted.older_than = Some(age(value)?),
                 () if is("skipme") && value.eq_ignore_ascii_case(b"yes") => wanted.spared = Some(asker),
                 () if is("skipme") && value.eq_ignore_ascii_case(b"no") => wanted.spared = None,
@@ -66,7 +67,7 @@ impl Conditions {
             && self.id.is_none_or(|id| id == session.id)
             && self.address.as_ref().is_none_or(|address| address.as_ref() == Some(&session.peer))
             && self.kind.is_none_or(|kind| kind == Kind::of(session))
-            && self.user.as_deref().is_none_or(|user| user == user_of(session).as_bytes())
+            && self.user.as_deref().is_none_or(|user| user == session.identity.name())
             && self.older_than.is_none_or(|age| now.saturating_duration_since(session.since()) >= age)
             && self
                 .local_address
@@ -83,9 +84,8 @@ fn address(text: &[u8]) -> Option<Endpoint> {
     }
 }
 
-/// There is one user.
-fn known_user(name: &[u8]) -> Result<&[u8], String> {
-    if name == b"default" {
+fn known_user<'a>(users: &Users, name: &'a [u8]) -> Result<&'a [u8], String> {
+    if users.get(name).is_some() {
         return Ok(name);
     }
     let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
@@ -103,7 +103,7 @@ pub(super) fn kill(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> An
     let asker = inner.session.id;
     let wanted = match args.get(2) {
         Some(address) if is_old_form => Conditions::of_address(address),
-        _ => Conditions::read(asker, args)?,
+        _ => Conditions::read(asker, &client.worker.shared.access.users(), args)?,
     };
     let own = Rc::clone(client);
     let finish = move |killed: Vec<Killed>, out: &mut Vec<u8>| {

@@ -52,11 +52,6 @@ impl Kind {
     }
 }
 
-/// The user as Redis shows it: strangers are the default user who has not proven it.
-pub(super) fn user_of(session: &Session) -> &'static str {
-    session.user.unwrap_or("default")
-}
-
 /// Which lines are wanted.
 #[derive(Debug, Clone)]
 enum Wanted {
@@ -132,7 +127,7 @@ async fn lines_on(worker: Rc<Worker>, wanted: Wanted) -> Lines {
         for client in some.iter().filter(|client| !client.closed.get()) {
             let inner = client.inner.borrow();
             let begin = lines.text.len();
-            write_line(client, &inner, now, &mut lines.text);
+            write_line(client, &inner, (now, usize::MAX), &mut lines.text);
             lines.places.push((inner.session.id, begin..lines.text.len()));
         }
         tokio::task::yield_now().await;
@@ -167,7 +162,14 @@ pub(super) fn local_endpoint(client: &Client, session: &Session) -> Option<Endpo
 /// The line of the one who asks.
 pub(super) fn line_of(client: &Client, inner: &Inner) -> String {
     let mut line = String::new();
-    write_line(client, inner, Instant::now(), &mut line);
+    write_line(client, inner, (Instant::now(), usize::MAX), &mut line);
+    line
+}
+
+/// The line of the one who asks, with no more of its names than fits a log.
+pub(in crate::client) fn line_in_short(client: &Client, inner: &Inner) -> String {
+    let mut line = String::new();
+    write_line(client, inner, (Instant::now(), 128), &mut line);
     line
 }
 
@@ -190,7 +192,8 @@ fn flags(inner: &Inner) -> String {
     if flags.is_empty() { "N".into() } else { flags }
 }
 
-fn write_line(client: &Client, inner: &Inner, now: Instant, out: &mut String) {
+/// `most`: how many bytes of each name are shown.
+fn write_line(client: &Client, inner: &Inner, (now, most): (Instant, usize), out: &mut String) {
     let Inner { session, pipeline, pending, .. } = inner;
     let seconds = |since: Instant| now.saturating_duration_since(since).as_secs();
     let idle = if client.active.get() { 0 } else { seconds(client.last_seen.get()) };
@@ -201,9 +204,8 @@ fn write_line(client: &Client, inner: &Inner, now: Instant, out: &mut String) {
     let listens = |kind| session.subscriptions.as_ref().map_or(0, |own| own.len(kind));
     let reads = if inner.reading == Reading::Open && !inner.paused { "r" } else { "" };
     let writes = if inner.blocked { "w" } else { "" };
-    let text = |bytes: &Option<Box<[u8]>>| {
-        String::from_utf8_lossy(bytes.as_deref().unwrap_or_default()).into_owned()
-    };
+    let cut = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(most)]).into_owned();
+    let text = |bytes: &Option<Box<[u8]>>| cut(bytes.as_deref().unwrap_or_default());
     // writing to a string does not fail
     let _ = writeln!(
         out,
@@ -226,7 +228,7 @@ fn write_line(client: &Client, inner: &Inner, now: Instant, out: &mut String) {
         pending.capacity() - pending.len(),
         pipeline.unwritten().len(),
         session.last_command,
-        user_of(session),
+        cut(session.identity.name()),
         tracking::redirect(session),
         session.protocol.version(),
         text(&session.library),

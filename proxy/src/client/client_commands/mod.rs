@@ -25,6 +25,7 @@ use crate::command::{ClientCommand, Command};
 use crate::resp::{Args, encode};
 use crate::stats::Outcome;
 
+pub(super) use list::line_in_short;
 pub(crate) use pause::Pause;
 pub(super) use pause::{is_held, may_write, set_held};
 pub(super) use reply::{ReplyMode, serve_in_mode};

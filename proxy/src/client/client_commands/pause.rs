@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::session::{Session, Unusual};
 use super::super::workers::ask_workers;
-use super::super::{Client, Inner, new_commands};
+use super::super::{Client, Inner, acl, new_commands};
 use super::Answer;
 use crate::command::{Command, Flags, Route, Transaction};
 use crate::resp::request::parse_number;
@@ -82,7 +82,7 @@ pub(in crate::client) fn is_held(client: &Client, inner: &mut Inner, args: Args<
     let held = client.worker.pause.get().is_some_and(|pause| match new_commands::row(client, &args) {
         None => false,
         Some(command) if matches!(command.route, Route::Refused(_)) => false,
-        Some(command) if !session.is_authenticated() && !command.flags.contains(Flags::NO_AUTH) => false,
+        Some(command) if acl::judge(client, session, command, &args).is_err() => false,
         Some(command) => pause.concerns(command, session),
     });
     set_held(&client.worker, session, held);

@@ -168,7 +168,7 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         Route::AllNodes(_) | Route::Scan | Route::Replicas | Route::Running => {
             Some("it concerns all nodes, a transaction runs on one")
         }
-        Route::Local(_) | Route::Client(_) => {
+        Route::Local(_) | Route::Client(_) | Route::Acl(_) => {
             Some("Ringway answers it, not the node that runs the transaction")
         }
         Route::Refused(rule) => Some(rule),

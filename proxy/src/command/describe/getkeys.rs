@@ -1,9 +1,10 @@
 //! `COMMAND GETKEYS` and `COMMAND GETKEYSANDFLAGS`: the keys of a whole command, given behind the two words.
 
-use super::super::bits::{Flags, KeyUse};
+use super::super::bits::Flags;
 use super::super::keys::key_positions;
 use super::super::row::{Command, Keys};
 use super::super::table::{find, find_below};
+use super::super::uses::KeyUses;
 use super::info::key_uses;
 use crate::resp::{Args, Protocol, Span, encode};
 
@@ -17,7 +18,7 @@ pub(super) fn keys_and_flags(args: &Args, protocol: Protocol, out: &mut Vec<u8>)
     answer(args, out, |asked, nth, key, out| {
         encode::array(out, 2);
         encode::bulk(out, key);
-        key_uses(asked.uses_of(nth), protocol, out);
+        key_uses(asked.uses.nth(nth), protocol, out);
     });
 }
 
@@ -25,6 +26,7 @@ pub(super) fn keys_and_flags(args: &Args, protocol: Protocol, out: &mut Vec<u8>)
 struct Asked<'a> {
     command: &'static Command,
     args: Args<'a>,
+    uses: KeyUses,
 }
 
 fn answer(args: &Args, out: &mut Vec<u8>, mut write: impl FnMut(&Asked, usize, &[u8], &mut Vec<u8>)) {
@@ -70,32 +72,8 @@ impl<'a> Asked<'a> {
         } else if !command.accepts(args.len()) {
             Err("ERR Invalid number of arguments specified for command")
         } else {
-            Ok(Self { command, args })
-        }
-    }
-
-    /// What happens to the `nth` key.
-    fn uses_of(&self, nth: usize) -> KeyUse {
-        let [first, second, third] = self.command.key_uses;
-        match self.command.keys {
-            _ if first.contains(KeyUse::VARIABLE) => self.variable_uses(first),
-            Keys::Migrate => first,
-            Keys::Sort { .. } if nth > 0 => third,
-            _ if nth > 0 && !second.is_empty() => second,
-            _ => first,
-        }
-    }
-
-    /// SET only replaces unless it has GET; BITFIELD only reads when all it does is GET.
-    fn variable_uses(&self, uses: KeyUse) -> KeyUse {
-        let is_word = |at: usize, word: &str| {
-            self.args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
-        };
-        let len = self.args.len();
-        match self.command.name {
-            "set" if !(3..len).any(|at| is_word(at, "get")) => KeyUse::OW.with(KeyUse::UPDATE),
-            "bitfield" if (2..len).step_by(3).all(|at| is_word(at, "get")) => KeyUse::RO.with(KeyUse::ACCESS),
-            _ => uses.without(KeyUse::VARIABLE),
+            let uses = KeyUses::of(command, &args);
+            Ok(Self { command, args, uses })
         }
     }
 }

@@ -21,7 +21,7 @@ use super::row::Command;
 use super::table;
 use crate::resp::Args;
 use parse::{Known, Told};
-pub(super) use positions::positions;
+pub(super) use positions::{key_uses, positions};
 
 /// Longest name of a command, in bytes.
 const NAME_BYTES: usize = 64;

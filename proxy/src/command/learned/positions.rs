@@ -3,6 +3,7 @@
 //! One difference: a keyword that is not there stands for an option that was not given, so that its specification
 //! finds no key; a request in which no specification finds one is refused.
 
+use super::super::bits::KeyUse;
 use super::super::key_error::KeyError;
 use super::super::keys::integer;
 use super::super::specs::{Begin, Find, KeySpec};
@@ -22,6 +23,19 @@ pub(in crate::command) fn positions(
         }
     }
     if out.is_empty() { Err(KeyError::Syntax) } else { Ok(()) }
+}
+
+/// What happens to each of these keys.
+pub(in crate::command) fn key_uses(specs: &[KeySpec], args: &Args) -> Vec<KeyUse> {
+    let (mut found, mut uses) = (Vec::new(), Vec::new());
+    for spec in specs {
+        if let Some(begin) = beginning(spec.begin, args)
+            && add(spec.find, begin, args, &mut found).is_some()
+        {
+            uses.resize(found.len(), spec.uses);
+        }
+    }
+    uses
 }
 
 fn beginning(begin: Begin, args: &Args) -> Option<usize> {

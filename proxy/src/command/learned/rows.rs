@@ -111,6 +111,7 @@ fn make(name: &str, told: &Told, id: CommandId) -> Command {
         subcommands: &[],
         id,
     }
+    .with_implied_categories()
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ pub(super) const TWO_DATABASES: &str =
 pub(super) const MIGRATE: &str = "would move keys past the ring";
 /// Commands between a primary and its replicas.
 pub(super) const REPLICATION: &str = "replication is a matter between servers";
-/// ACL.
-pub(super) const USERS: &str = "users belong to each server; connect to the node";
+/// ACL SETUSER and ACL DELUSER.
+pub(super) const USERS: &str = "it changes who may do what, for every client";
+/// ACL SAVE.
+pub(super) const USERS_FILE: &str = "it writes over the file of users";
 /// MONITOR.
 pub(super) const MONITOR: &str = "it would show the commands of other clients";
 /// DEBUG and other tools for developers.

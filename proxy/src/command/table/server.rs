@@ -6,7 +6,7 @@
 use super::super::bits::{Categories, Flags};
 use super::super::build::Family;
 use super::super::build::uses::{KEY, LOOK, REPLACE, SUBKEY};
-use super::super::route::{Join, Local};
+use super::super::route::{AclCommand, Join, Local};
 use super::super::row::{Command, Group};
 use super::rules;
 
@@ -117,21 +117,30 @@ pub(super) const ROWS: &[Command] = &[
 ];
 
 const ACL: &[Command] = &[
-    ROW.refused("acl|cat", -2, rules::USERS, "6.0.0", "Categories, or the commands of one").session(),
-    ROW.refused("acl|deluser", -3, rules::USERS, "6.0.0", "Deletes users").admin().session(),
-    ROW.refused("acl|dryrun", -4, rules::USERS, "7.0.0", "Whether a user may run a command")
+    ROW.acl("acl|cat", -2, AclCommand::Cat, "6.0.0", "Categories, or the commands of one").session(),
+    ROW.acl("acl|deluser", -3, AclCommand::DelUser, "6.0.0", "Deletes users")
+        .guarded(rules::USERS)
         .admin()
         .session(),
-    ROW.refused("acl|genpass", -2, rules::USERS, "6.0.0", "A random password").session(),
-    ROW.refused("acl|getuser", 3, rules::USERS, "6.0.0", "Rights of a user").admin().session(),
+    ROW.acl("acl|dryrun", -4, AclCommand::DryRun, "7.0.0", "Whether a user may run a command")
+        .admin()
+        .session(),
+    ROW.acl("acl|genpass", -2, AclCommand::GenPass, "6.0.0", "A random password").session(),
+    ROW.acl("acl|getuser", 3, AclCommand::GetUser, "6.0.0", "Rights of a user").admin().session(),
     ROW.help("acl|help", "6.0.0"),
-    ROW.refused("acl|list", 2, rules::USERS, "6.0.0", "All users as rules").admin().session(),
-    ROW.refused("acl|load", 2, rules::USERS, "6.0.0", "Reads the users from their file").admin().session(),
-    ROW.refused("acl|log", -2, rules::USERS, "6.0.0", "Recent refusals").admin().session(),
-    ROW.refused("acl|save", 2, rules::USERS, "6.0.0", "Writes the users to their file").admin().session(),
-    ROW.refused("acl|setuser", -3, rules::USERS, "6.0.0", "Creates or changes a user").admin().session(),
-    ROW.refused("acl|users", 2, rules::USERS, "6.0.0", "Names of all users").admin().session(),
-    ROW.local("acl|whoami", 2, Local::AclWhoami, "6.0.0", "User of this connection").session(),
+    ROW.acl("acl|list", 2, AclCommand::List, "6.0.0", "All users as rules").admin().session(),
+    ROW.acl("acl|load", 2, AclCommand::Load, "6.0.0", "Reads the users from their file").admin().session(),
+    ROW.acl("acl|log", -2, AclCommand::Log, "6.0.0", "Recent refusals").admin().session(),
+    ROW.acl("acl|save", 2, AclCommand::Save, "6.0.0", "Writes the users to their file")
+        .guarded(rules::USERS_FILE)
+        .admin()
+        .session(),
+    ROW.acl("acl|setuser", -3, AclCommand::SetUser, "6.0.0", "Creates or changes a user")
+        .guarded(rules::USERS)
+        .admin()
+        .session(),
+    ROW.acl("acl|users", 2, AclCommand::Users, "6.0.0", "Names of all users").admin().session(),
+    ROW.acl("acl|whoami", 2, AclCommand::WhoAmI, "6.0.0", "User of this connection").session(),
 ];
 
 const COMMAND: &[Command] = &[
