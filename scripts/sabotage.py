@@ -443,7 +443,7 @@ BUGS = (
     Bug(
         "a transaction goes on with rights that are gone",
         "proxy/src/client/session.rs",
-        "Followed::Changed => self.transaction.spoil(),",
+        "Followed::Changed => self.transaction.judge_again(),",
         "Followed::Changed => {}",
         end_to_end("acl::a_change_holds"),
     ),

@@ -28,6 +28,10 @@ impl UsersFile {
     /// # Errors
     /// Every line that is not understood, or why the file cannot be read.
     pub(crate) fn read(&self) -> Result<Users, Problems> {
+        // a pipe would be waited for
+        if std::fs::metadata(&self.path).is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+            return Err(Problems::of_file(&self.path.display().to_string(), "is no regular file; name one"));
+        }
         let text = read_text(&self.path)?;
         Users::read(&text, self.password.as_ref()).map_err(|lines| {
             let list = lines.into_iter().map(|line| Problem { line: line.line, text: line.text }).collect();
@@ -41,10 +45,17 @@ impl UserFile for UsersFile {
         self.read().map_err(|problems| problems.to_string().replace('\n', "; "))
     }
 
-    fn save(&self, users: &Users) -> Result<(), String> {
+    fn save(&self, users: &Users, last: &Users) -> Result<(), String> {
         let failed = |error: String| format!("{} cannot be written: {error}", self.path.display());
+        if self.path.exists() && self.read().map_or(true, |there| there != *last) {
+            return Err(failed("it has changed since it was read; ACL LOAD reads it again".into()));
+        }
         let text = users.to_file(self.password.as_ref()).map_err(failed)?;
-        whole_file::replace(&self.path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+        let denied = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => failed("its directory may not be written to".into()),
+            _ => failed(error.to_string()),
+        };
+        whole_file::replace_keeping_rights(&self.path, text.as_bytes()).map_err(denied)
     }
 }
 
@@ -63,7 +74,7 @@ mod tests {
         assert!(!users.lets_everybody_in());
         assert!(!format!("{users:?} {file:?}").contains("hunter2"));
         // the default user's password stays in the configuration
-        file.save(&users).unwrap();
+        file.save(&users, &users).unwrap();
         let saved = std::fs::read_to_string(&path).unwrap();
         assert!(saved.starts_with("user shop on #") && saved.lines().count() == 1, "{saved}");
         assert_eq!(file.read().unwrap(), users);
@@ -71,12 +82,15 @@ mod tests {
         let alone = UsersFile::new(path.clone(), None);
         assert!(alone.load().unwrap_err().contains(":1: there is no user default, so that everybody"));
         assert!(
-            file.save(&Users::open(None))
+            file.save(&Users::open(None), &users)
                 .unwrap_err()
                 .contains("the default user's password is auth.password")
         );
         assert_eq!(file.read().unwrap(), users, "nothing was written");
-        alone.save(&Users::open(None)).unwrap();
+        let why = alone.save(&Users::open(None), &users).unwrap_err();
+        assert!(why.contains("it has changed since it was read"), "{why}");
+        std::fs::remove_file(&path).unwrap();
+        alone.save(&Users::open(None), &users).unwrap();
         assert!(alone.read().unwrap().lets_everybody_in());
     }
 
@@ -89,15 +103,15 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let text = UsersFile::new(path, Some(Secret::new("pa55"))).load().unwrap_err();
         for line in [
-            ":1: '+gte': Unknown command",
+            ":1: user a, '+gte': Unknown command",
             ":2: does not begin with  user NAME",
             ":5: this user stands in line 1",
-            ":5: rule 4: Adding a pattern",
+            ":5: user a, rule 4: Adding a pattern",
             ":6: the default user's password is auth.password",
-            ":7: '+nothing': Unknown command",
-            ":8: rule 1: Syntax error",
-            ":9: rule 1: Unmatched parenthesis",
-            ":10: rule 1: The password you are trying to remove",
+            ":7: user b, '+nothing': Unknown command",
+            ":8: user c, rule 1: Syntax error; a rule begins with",
+            ":9: user d, rule 1: Unmatched parenthesis",
+            ":10: user e, rule 1: The password you are trying to remove",
         ] {
             assert!(text.contains(line), "{line}: {text}");
         }

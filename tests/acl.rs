@@ -119,20 +119,25 @@ fn a_change_holds_for_all_workers_when_it_is_answered() {
     }
     let [queueing, subscribed, switched_off, monitor, ..] = &mut clients[..] else { unreachable!() };
     // a transaction goes on when passwords change, and runs nothing when rights do
-    for (rules, is_let) in [("app >other <pw", true), ("app >pw", true), ("app -info", false)] {
+    for (rules, is_let) in
+        [("app >other <pw", true), ("app >pw", true), ("app -info", true), ("app -set", false)]
+    {
         queueing.call(&["MULTI"]);
         assert_eq!(queueing.text(&["SET", "k", "v"]), "+QUEUED\r\n");
         set_user(&mut admin, rules);
         assert_eq!(queueing.text(&["EXEC"]) == "*1\r\n+OK\r\n", is_let, "{rules}");
     }
+    set_user(&mut admin, "app +set");
     assert_eq!(monitor.text(&["MONITOR"]), "+OK\r\n");
     set_user(&mut admin, "app -monitor");
     monitor.rest();
     queueing.call(&["MULTI"]);
     assert_eq!(queueing.text(&["SET", "k", "queued"]), "+QUEUED\r\n");
     subscribed.call(&["SUBSCRIBE", "news:1"]);
-    set_user(&mut admin, "app resetchannels &news:*");
-    assert!(queueing.text(&["EXEC"]).starts_with("-EXECABORT"));
+    set_user(&mut admin, "app resetchannels &news:* resetkeys ~other");
+    assert!(queueing.text(&["EXEC"]).starts_with("-EXECABORT Transaction discarded because of: NOPERM"));
+    assert!(admin.text(&["ACL", "LOG", "1"]).contains("$5\r\nmulti\r\n"));
+    set_user(&mut admin, "app allkeys");
     assert_eq!(queueing.call(&["GET", "k"]), bulk(b"v"));
     // one listens to what it may hear, until it may not
     assert_eq!(admin.text(&["PUBLISH", "news:1", "x"]), ":1\r\n");

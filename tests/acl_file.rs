@@ -47,6 +47,7 @@ fn users_stand_in_a_file_that_is_read_again() {
     };
     let both = users.replace(">first-word", ">first-word >second-word");
     reload(&both, &|| auth(&program, "shop", "second-word") == "+OK\r\n");
+    program.wait_logged("users changed: shop");
     assert_eq!(auth(&program, "shop", "first-word"), "+OK\r\n");
     reload(&users.replace(">first-word", ">second-word"), &|| {
         auth(&program, "shop", "first-word").starts_with("-WRONGPASS")
@@ -55,14 +56,15 @@ fn users_stand_in_a_file_that_is_read_again() {
     // a file with a mistake changes nothing, and its line is told
     files.write("users.acl", &users.replace("-@admin", "-@admn"));
     program.signal(Signal::HUP);
-    program.wait_logged("users.acl:2: '-@admn': Unknown command or category name");
-    assert!(root.text(&["ACL", "LOAD"]).contains("users.acl:2: '-@admn'"));
+    program.wait_logged("users.acl:2: user shop, '-@admn': Unknown command or category name");
+    assert!(root.text(&["ACL", "LOAD"]).contains("users.acl:2: user shop, '-@admn'"));
     assert_eq!(auth(&program, "shop", "second-word"), "+OK\r\n");
     // what clients change is there until the files say something else, and is kept when it is saved
     set_user(&mut root, "guest on >guest-word +get ~*");
+    program.wait_logged("ACL SETUSER");
     files.write("users.acl", &users.replace(">first-word", ">second-word"));
     program.signal(Signal::HUP);
-    program.wait_logged("nodes and ring are as they were");
+    program.wait_logged("users are as clients have changed them");
     assert_eq!(auth(&program, "guest", "guest-word"), "+OK\r\n");
     assert_eq!(root.text(&["ACL", "SAVE"]), "+OK\r\n");
     let saved = std::fs::read_to_string(files.path("users.acl")).expect("text");
@@ -141,7 +143,9 @@ fn check_names_each_line_of_the_file_of_users() {
     let output = check();
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{text}");
-    for line in ["users.acl:1: '+gte': Unknown command", "users.acl:2: does not begin with  user NAME"] {
+    for line in
+        ["users.acl:1: user a, '+gte': Unknown command", "users.acl:2: does not begin with  user NAME"]
+    {
         assert!(text.contains(line), "{text}");
     }
     assert!(text.lines().all(|line| line.contains("ringway.yaml:4: auth.users_file: ")), "{text}");
@@ -149,7 +153,17 @@ fn check_names_each_line_of_the_file_of_users() {
     files.write("users.acl", "user a on >some-word +get\n");
     assert!(String::from_utf8_lossy(&check().stderr).contains("users.acl:1: there is no user default"));
     files.write("users.acl", "user a on >some-word +get\nuser default off\n");
-    assert!(check().status.success());
+    let output = check();
+    assert!(output.status.success() && output.stderr.is_empty());
+    files.write(
+        "users.acl",
+        "user a on >some-word ~a +eval\nuser b on nopass\nuser c on +get\nuser default off\n",
+    );
+    let text = String::from_utf8_lossy(&check().stderr).into_owned();
+    for warning in ["user a may run scripts", "user b needs no password", "user c is on and has no password"]
+    {
+        assert!(text.contains(warning), "{warning}: {text}");
+    }
     std::fs::remove_file(files.path("users.acl")).expect("removed");
     assert!(String::from_utf8_lossy(&check().stderr).contains("users.acl: cannot be read"));
 }

@@ -141,11 +141,12 @@ pub trait UserFile: fmt::Debug + Send + Sync {
     /// Why that cannot be done, in words for the one who asked; no secret.
     fn load(&self) -> Result<Users, String>;
 
-    /// Keeps these in place of what was there, so that they are what is read.
+    /// Keeps these in place of what was there, so that they are what is read. `last` is what was read or written last: if
+    /// there is something else now, somebody has changed it and does not expect to lose that.
     ///
     /// # Errors
     /// As [`UserFile::load`].
-    fn save(&self, users: &Users) -> Result<(), String>;
+    fn save(&self, users: &Users, last: &Users) -> Result<(), String>;
 }
 
 /// A unix socket to listen on.

@@ -15,6 +15,15 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
     for warning in config::tls::expiring(&config, SystemTime::now()) {
         eprintln!("{}: warning: {warning}", args.config.display());
     }
+    for warning in config.settings.first_users().warnings() {
+        eprintln!("{}: warning: {warning}", args.config.display());
+    }
+    if !config::is_loopback(&config.settings.listen) && config.settings.first_users().lets_everybody_in() {
+        let (file, listen) = (args.config.display(), &config.settings.listen);
+        eprintln!(
+            "{file}: warning: everybody who reaches {listen} is let in; set auth.password or auth.users_file"
+        );
+    }
     let topology = &config.settings.topology;
     if let Some(follow) = &config.follow {
         return print(&format!("{}: in order, follows {}\n", args.config.display(), follow.url));

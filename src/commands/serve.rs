@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use ringway_proxy::acl::Reloaded;
 use ringway_proxy::control::Control;
 use ringway_proxy::listen::Endpoint;
 use ringway_proxy::settings::{NodeSpec, Origin, Secret, Settings, TopologySpec};
@@ -81,7 +82,7 @@ async fn serve(
         follows.unwrap_or_default(),
         file.display()
     ))?;
-    warn_of_strangers(&running.control(), &config);
+    warn_of_users(&running.control(), &config);
     warn_of_expiry(&config);
     notify::ready();
     loop {
@@ -206,10 +207,7 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
     }
     keeper.reloaded(&config);
     running.change_tls(&config);
-    if control.reload_users(&config.settings) {
-        tracing::info!("reloaded {}: users changed", file.display());
-        warn_of_strangers(&control, &config);
-    }
+    reload_users(file, &control, &config);
     warn_of_expiry(&config);
     if let Some(leader) = control.follows() {
         tracing::info!(
@@ -242,6 +240,28 @@ async fn reload(file: &Path, before: &Config, running: &Running, keeper: &mut Ke
         }
         Err(error) => tracing::error!("reload refused: {error}"),
     }
+}
+
+fn reload_users(file: &Path, control: &Control, config: &Config) {
+    match control.reload_users(&config.settings) {
+        Reloaded::Same => {}
+        Reloaded::Kept => tracing::warn!(
+            "users are as clients have changed them, not as {} says; ACL LOAD brings those back, or a change there",
+            file.display()
+        ),
+        Reloaded::Changed(names) => {
+            tracing::info!("reloaded {}: users {names}", file.display());
+            warn_of_users(control, config);
+        }
+    }
+}
+
+/// Says what an operator may not have meant.
+fn warn_of_users(control: &Control, config: &Config) {
+    for warning in config.settings.first_users().warnings() {
+        tracing::warn!("{warning}");
+    }
+    warn_of_strangers(control, config);
 }
 
 /// Says where everybody is let in.

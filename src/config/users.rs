@@ -23,6 +23,11 @@ pub(crate) fn auth(reader: &mut Reader, root: &Section<'_>, secrets: &Secrets<'_
     let at = reader.inner(root, "auth", &["password", "users_file"]);
     let password = secrets.read(reader, &at, "password");
     let Some(path) = reader.text(&at, "users_file") else { return Auth { password, ..Auth::default() } };
+    if path.is_empty() {
+        let text = "auth.users_file is empty; name a file, or use null for none";
+        reader.problem(at.line_of("users_file"), text);
+        return Auth { password, ..Auth::default() };
+    }
     let file = UsersFile::new(base.join(path), password.clone());
     let users = match secrets {
         // users are of no concern to who looks at the placement

@@ -29,6 +29,7 @@ pub(crate) use denied::{Denied, Missing};
 pub(crate) use log::{Context, DeniedLog, Entry, Reason};
 pub(crate) use rule::random_digits;
 pub(crate) use state::AccessControl;
+pub use state::Reloaded;
 pub(crate) use user::User;
 pub use users::{LineProblem, Users};
 

@@ -74,16 +74,34 @@ impl AccessControl {
         self.kept().users = users;
     }
 
+    /// What was read or written last.
+    pub(crate) fn last_kept(&self) -> Users {
+        self.kept().users.clone()
+    }
+
     /// The configuration was read anew. If it says something else than what was read or written last, that holds; what
-    /// clients changed meanwhile stays otherwise. Whether it does.
-    pub(crate) fn reload(&self, users: Users, file: Option<Arc<dyn UserFile>>) -> bool {
+    /// clients changed meanwhile stays otherwise.
+    pub(crate) fn reload(&self, users: Users, file: Option<Arc<dyn UserFile>>) -> Reloaded {
         let mut kept = self.kept();
         kept.file = file;
-        let differs = kept.users != users;
-        if differs {
-            kept.users = users.clone();
-            self.users.store(Arc::new(users));
+        let before = self.users.load_full();
+        if kept.users == users {
+            return if *before == users { Reloaded::Same } else { Reloaded::Kept };
         }
-        differs
+        let difference = before.difference(&users);
+        kept.users = users.clone();
+        self.users.store(Arc::new(users));
+        Reloaded::Changed(difference)
     }
+}
+
+/// What became of the users when the configuration was read anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reloaded {
+    /// It says what it said before, and so they are.
+    Same,
+    /// It says what it said before; they are others, as clients have changed them.
+    Kept,
+    /// They are those that it says, with the names of those that differ.
+    Changed(String),
 }

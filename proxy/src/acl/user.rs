@@ -2,8 +2,8 @@
 
 use super::denied::Denied;
 use super::rule::{Hashed, RuleError};
-use super::selector::{Against, Selector};
-use crate::command::{Command, KeyUses, Keys, SubscriptionKind, key_positions};
+use super::selector::{Against, Selector, runs_scripts};
+use crate::command::{self, Command, KeyUses, Keys, SubscriptionKind, key_positions};
 use crate::limits::RULES_OF_A_KIND;
 use crate::resp::Args;
 
@@ -106,6 +106,17 @@ impl User {
     /// Whether it may run the command, whatever that is given.
     pub(crate) fn may_run(&self, command: &Command) -> bool {
         self.each_selector().any(|selector| selector.may_run(command))
+    }
+
+    /// Whether it has limits that a script of its own need not keep to.
+    pub(super) fn runs_scripts_with_limits(&self) -> bool {
+        let names = |command: &Command| runs_scripts(command) && self.may_run(command);
+        !self.is_unlimited() && command::all().any(names)
+    }
+
+    /// Whether nothing is right as its password although it is switched on.
+    pub(super) fn cannot_log_in(&self) -> bool {
+        self.enabled && !self.passwordless && self.passwords.is_empty()
     }
 
     /// Whether it may do just what the other may, however each logs in.

@@ -70,7 +70,9 @@ impl Users {
             let rules: Vec<&[u8]> = words.map(str::as_bytes).collect();
             match changed(User::new(name.as_bytes()), &rules) {
                 Ok(user) => drop(users.by_name.insert(name.as_bytes().into(), Arc::new(user))),
-                Err(wrong) => problem(format!("{}: {}", wrong.shown(), wrong.why)),
+                Err(wrong) => {
+                    problem(format!("user {name}, {}: {}{}", wrong.shown(), wrong.why, wrong.hint()))
+                }
             }
         }
         if password.is_none() && !seen.contains_key("default") {
@@ -153,6 +155,45 @@ impl Users {
         self.get(DEFAULT).filter(|user| user.is_open())
     }
 
+    /// Names of users that are only there, only in `self`, or not alike; cut when there are many.
+    pub(crate) fn difference(&self, there: &Users) -> String {
+        let names = |users: &Users, differs: &dyn Fn(&User) -> bool| {
+            let names = users
+                .each()
+                .filter(|user| differs(user))
+                .map(|user| String::from_utf8_lossy(user.name()).into_owned());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        let added = names(there, &|user| self.get(user.name()).is_none());
+        let removed = names(self, &|user| there.get(user.name()).is_none());
+        let changed = names(there, &|user| self.get(user.name()).is_some_and(|before| **before != *user));
+        let parts = [("added", added), ("removed", removed), ("changed", changed)];
+        let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+        let text = parts.map(|(what, names)| format!("{what}: {names}")).collect::<Vec<_>>().join("; ");
+        if text.chars().count() > 500 { text.chars().take(500).chain("…".chars()).collect() } else { text }
+    }
+
+    /// What an operator may not have meant: one line each, with the name of the user.
+    pub fn warnings(&self) -> Vec<String> {
+        let of = |user: &User| {
+            let known = [
+                (
+                    user.runs_scripts_with_limits(),
+                    "may run scripts: what a script does is not held against its rules",
+                ),
+                (user.cannot_log_in(), "is on and has no password, so that nobody can log in as this user"),
+                (user.is_open() && user.name() != DEFAULT, "needs no password"),
+            ];
+            let name = String::from_utf8_lossy(user.name()).into_owned();
+            known
+                .into_iter()
+                .filter(|(holds, _)| *holds)
+                .map(move |(_, what)| format!("user {name} {what}"))
+                .collect::<Vec<_>>()
+        };
+        self.each().flat_map(of).collect()
+    }
+
     /// Whether everybody is let in.
     pub fn lets_everybody_in(&self) -> bool {
         self.at_first().is_some()
@@ -199,6 +240,22 @@ impl Wrong {
                 format!("'{}'", self.word.escape_ascii())
             }
             _ => format!("rule {}", self.number),
+        }
+    }
+}
+
+impl Wrong {
+    /// What to do, for who writes a file.
+    fn hint(&self) -> &'static str {
+        match self.why {
+            Why::Rule(RuleError::Syntax) => {
+                "; a rule begins with one of + - ~ % & > < # ! ( or is a word such as on, off, nopass, allkeys"
+            }
+            Why::Rule(RuleError::BadHash) => "; a comment stands in a line of its own",
+            Why::Rule(RuleError::UnknownCommand) => {
+                "; what Ringway does not know is allowed by its category alone"
+            }
+            _ => "",
         }
     }
 }

@@ -219,7 +219,10 @@ fn set_user(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, a
     let name = args.get(2).unwrap_or_default();
     let changed = client.worker.shared.access.change(|users| users.with(name, &rules));
     match changed {
-        Ok(()) => all_follow(client, inner, command, args.frame().len(), |out| encode::simple(out, "OK")),
+        Ok(()) => {
+            tell(&inner.session, "ACL SETUSER", name);
+            all_follow(client, inner, command, args.frame().len(), |out| encode::simple(out, "OK"));
+        }
         Err(text) => fail(client, inner, command, &text),
     }
 }
@@ -234,6 +237,7 @@ fn delete_users(client: &Rc<Client>, inner: &mut Inner, command: &'static Comman
         (without, gone) = users.without(args.iter().skip(2));
         Ok::<_, std::convert::Infallible>(without)
     });
+    args.iter().skip(2).for_each(|name| tell(&inner.session, "ACL DELUSER", name));
     all_follow(client, inner, command, args.frame().len(), move |out| encode::integer(out, gone as i64));
 }
 
@@ -243,6 +247,7 @@ fn load(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) {
         return refuse(client, inner, command, NO_FILE);
     };
     let own = Rc::clone(client);
+    tell(&inner.session, "ACL LOAD", b"");
     later(client, inner, command, 0, async move {
         {
             let _alone = shared.access.using_file.lock().await;
@@ -258,11 +263,12 @@ fn save(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) {
     let Some(file) = shared.access.file() else {
         return refuse(client, inner, command, NO_FILE);
     };
+    tell(&inner.session, "ACL SAVE", b"");
     later(client, inner, command, 0, async move {
         let _alone = shared.access.using_file.lock().await;
-        let users = shared.access.users();
+        let (users, last) = (shared.access.users(), shared.access.last_kept());
         let saved = Users::clone(&users);
-        on_another_thread(move || file.save(&users)).await?;
+        on_another_thread(move || file.save(&users, &last)).await?;
         shared.access.saved(saved);
         Ok(ok())
     });
@@ -274,6 +280,12 @@ async fn on_another_thread<T: Send + 'static>(
 ) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| error.to_string()).and_then(|done| done).map_err(|why| format!("ERR {why}"))
+}
+
+/// One line in the log for what was changed, by whom; no rule, which may hold a password (law I11).
+fn tell(session: &Session, what: &str, user: &[u8]) {
+    let short = |name: &[u8]| String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
+    tracing::info!(by = short(session.identity.name()), peer = %session.peer, user = short(user), "{what}");
 }
 
 fn ok() -> Vec<u8> {
@@ -369,19 +381,24 @@ pub(super) fn denies(
     command: &'static Command,
     args: Args<'_>,
 ) -> bool {
-    let text = match judge(client, &inner.session, command, &args) {
-        Ok(()) => return false,
-        Err(Judgement::Stranger) => error::NOAUTH.to_owned(),
-        Err(Judgement::Denied(denied)) => {
-            note(client, inner, denied, &args);
-            denied.text()
-        }
-    };
+    let Err(judgement) = judge(client, &inner.session, command, &args) else { return false };
+    let text = text_of(client, inner, judgement, &args);
     client.worker.stats.commands_read.add(1);
     if !super::transaction::rejected(client, inner, Some(command), &text) {
         refuse(client, inner, command, &text);
     }
     true
+}
+
+/// The reply line without its leading `-`; what is denied is noted.
+pub(super) fn text_of(client: &Client, inner: &Inner, judgement: Judgement, args: &Args<'_>) -> String {
+    match judgement {
+        Judgement::Stranger => error::NOAUTH.to_owned(),
+        Judgement::Denied(denied) => {
+            note(client, inner, denied, args);
+            denied.text()
+        }
+    }
 }
 
 /// Why a command is not for its client.

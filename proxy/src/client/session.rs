@@ -158,7 +158,7 @@ impl Session {
             Followed::Same => return true,
             Followed::Gone => return false,
             // what was queued was judged by other rights
-            Followed::Changed => self.transaction.spoil(),
+            Followed::Changed => self.transaction.judge_again(),
         }
         let user = self.identity.user();
         let may_monitor =

@@ -13,6 +13,7 @@ mod watch;
 
 use std::rc::Rc;
 
+use super::acl;
 use super::moving::{self, Gate};
 use super::session::{Mode, Session, not_sent, refuse};
 use super::{Client, Inner, SlotRef};
@@ -56,10 +57,10 @@ impl Transaction {
         self.queue.as_ref().is_some_and(|queue| queue.may_write())
     }
 
-    /// EXEC will run nothing, if anything was queued.
-    pub(super) fn spoil(&mut self) {
-        if let Some(queue) = self.queue.as_mut().filter(|queue| queue.commands() > 0) {
-            queue.fail();
+    /// The rights of the user have changed: EXEC judges what was queued by those that it has then.
+    pub(super) fn judge_again(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.judge_again();
         }
     }
 
@@ -260,6 +261,11 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
         inner.session.hold();
         return false;
     }
+    if let Some(denied) = denied_by_now(client, inner) {
+        end(client, &mut inner.session);
+        abort(client, inner, command, &denied);
+        return true;
+    }
     let worker = &client.worker;
     let routes = worker.routes();
     if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {
@@ -295,6 +301,16 @@ fn exec(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bo
         }
     }
     true
+}
+
+/// Why one of the queued commands is not for this client any more.
+fn denied_by_now(client: &Client, inner: &Inner) -> Option<String> {
+    let queue = inner.session.transaction.queue.as_ref().filter(|queue| queue.is_to_be_judged())?;
+    let judged = queue.each(|command, args| match acl::judge(client, &inner.session, command, &args) {
+        Ok(()) => Ok(()),
+        Err(judgement) => Err(acl::text_of(client, inner, judgement, &args)),
+    });
+    judged.err()
 }
 
 /// Looks at the transaction by one topology, and takes what is to be sent out of the session.

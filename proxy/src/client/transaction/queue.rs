@@ -25,6 +25,8 @@ pub(super) struct Queue {
     commands: Vec<&'static Command>,
     /// A command was refused: EXEC will not run the others.
     failed: bool,
+    /// The rights of the user have changed since commands were queued.
+    is_to_be_judged: bool,
     /// One of the commands is held back by a pause of writes.
     may_write: bool,
     /// The topology by which `together` holds.
@@ -38,6 +40,7 @@ impl Default for Queue {
             block: MULTI.to_vec(),
             commands: Vec::new(),
             failed: false,
+            is_to_be_judged: false,
             may_write: false,
             epoch: 0,
             together: Together::default(),
@@ -97,7 +100,10 @@ impl Queue {
     }
 
     /// Visits the commands with their requests, in their order.
-    fn each<E>(&self, mut visit: impl FnMut(&'static Command, Args<'_>) -> Result<(), E>) -> Result<(), E> {
+    pub(super) fn each<E>(
+        &self,
+        mut visit: impl FnMut(&'static Command, Args<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let mut commands = self.commands.iter();
         each_request(&self.block[MULTI.len()..], |args| match commands.next() {
             Some(command) => visit(command, args),
@@ -109,6 +115,16 @@ impl Queue {
     pub(super) fn fail(&mut self) {
         self.failed = true;
         self.block = MULTI.to_vec();
+    }
+
+    /// The commands were judged by rights that have changed since then.
+    pub(super) fn judge_again(&mut self) {
+        self.is_to_be_judged = true;
+    }
+
+    /// Whether they were.
+    pub(super) fn is_to_be_judged(&self) -> bool {
+        self.is_to_be_judged
     }
 
     /// Whether a command was refused.
