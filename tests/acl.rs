@@ -83,6 +83,17 @@ fn a_user_does_what_its_rules_allow_and_nothing_else() {
     ] {
         no_perm(&mut shop, request, what);
     }
+    assert!(
+        admin.text(&["ACL", "CAT", "a", "b"]).contains("wrong number of arguments for 'CAT'. Try ACL HELP.")
+    );
+    set_user(&mut admin, "shop +sort +sort_ro");
+    for (request, option) in [("SORT shop:l BY w_*", "BY"), ("SORT_RO shop:l BY nosort GET w_*", "GET")] {
+        let reply = shop.text(&request.split(' ').collect::<Vec<_>>());
+        assert_eq!(
+            reply,
+            format!("-ERR {option} option of SORT denied due to insufficient ACL permissions.\r\n")
+        );
+    }
     // an inline command and a pipeline are judged alike
     shop.send(b"GET other\r\nGET shop:a\r\n");
     assert!(shop.text_reply().starts_with("-NOPERM"));

@@ -1,7 +1,7 @@
 //! A request that its user may not make, and what is said of it.
 
 use super::selector::Against;
-use crate::command::Command;
+use crate::command::{Command, is_word};
 use crate::resp::Args;
 
 /// See the head of this file.
@@ -30,7 +30,7 @@ impl Denied {
     }
 
     /// The reply line without its leading `-`, in Redis's words; it names no key and no channel (law I11).
-    pub(crate) fn text(self) -> String {
+    pub(crate) fn text(self, args: &Args<'_>) -> String {
         let name = self.command.full_name;
         match self.against {
             Against::Command => format!("NOPERM this user has no permissions to run the '{name}' command"),
@@ -41,8 +41,10 @@ impl Denied {
             Against::Key(_) => {
                 "NOPERM this user has no permissions to access one of the keys used as arguments".into()
             }
-            Against::Pattern(_) => {
-                "NOPERM this user has no permissions to read all keys, as the patterns of SORT do".into()
+            Against::Pattern(at) => {
+                let is_by = args.get(at - 1).is_some_and(|word| is_word(word, "by"));
+                let option = if is_by { "BY" } else { "GET" };
+                format!("ERR {option} option of SORT denied due to insufficient ACL permissions.")
             }
             Against::Channel(_) => {
                 "NOPERM this user has no permissions to access one of the channels used as arguments".into()

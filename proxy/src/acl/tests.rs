@@ -28,8 +28,9 @@ fn judge(user: &User, request: &str) -> Result<(), String> {
     RequestScanner::default().scan(&frame, bounds, &mut spans).unwrap();
     let args = Args::new(&frame, &spans);
     let command: &'static Command = command::resolve(&args).unwrap();
-    user.may(command, &args, &mut Vec::new())
-        .map_err(|denied| String::from_utf8(denied.object(&args).to_vec()).unwrap() + ": " + &denied.text())
+    user.may(command, &args, &mut Vec::new()).map_err(|denied| {
+        String::from_utf8(denied.object(&args).to_vec()).unwrap() + ": " + &denied.text(&args)
+    })
 }
 
 #[test]

@@ -22,8 +22,7 @@ use crate::worker::Worker;
 /// What a handler says: a reply that it has written, or an error line.
 type Answer = Result<(), String>;
 
-const NO_FILE: &str =
-    "ERR Ringway has no file of users: name one in ringway.yaml with  auth: { users_file: PATH }";
+const NO_FILE: &str = "ERR This Redis instance is not configured to use an ACL file. Name one in ringway.yaml with  auth: { users_file: PATH }";
 
 /// Answers a subcommand of ACL.
 pub(super) fn answer(
@@ -64,6 +63,12 @@ fn write_answer(
     let control = &client.worker.shared.access;
     let users = control.users();
     let protocol = session.protocol;
+    if args.len() > 3 && matches!(what, AclCommand::Cat | AclCommand::GenPass | AclCommand::Log) {
+        let word = String::from_utf8_lossy(args.get(1).unwrap_or_default());
+        return Err(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{word}'. Try ACL HELP."
+        ));
+    }
     match what {
         AclCommand::WhoAmI => encode::bulk(out, session.identity.name()),
         AclCommand::Cat => return categories(args.get(2), out),
@@ -396,7 +401,7 @@ pub(super) fn text_of(client: &Client, inner: &Inner, judgement: Judgement, args
         Judgement::Stranger => error::NOAUTH.to_owned(),
         Judgement::Denied(denied) => {
             note(client, inner, denied, args);
-            denied.text()
+            denied.text(args)
         }
     }
 }
