@@ -43,7 +43,10 @@ unit/networking unit/client-eviction unit/violations unit/replybufsize unit/clus
 BESIDE = {"one": "plain", "three": "plain-cluster"}
 #: What the suite asks of a server that it looks into, which a proxy in front of several is not.
 TAGS = "-needs:debug -needs:repl -needs:pfdebug"
-ALLOW = "keys flushall flushdb swapdb config|set config|resetstat config|rewrite save bgsave bgrewriteaof monitor".split()
+ALLOW = (
+    "keys flushall flushdb swapdb config|set config|resetstat config|rewrite save bgsave bgrewriteaof monitor "
+    "acl|setuser acl|deluser acl|save"
+).split()
 #: How long the suite may be silent, in seconds: its slowest tests take half of that on a slow machine.
 PATIENCE = 150
 #: How long one unit may take in all.
