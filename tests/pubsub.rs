@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway_proxy::pubsub::glob;
+use ringway_proxy::glob;
 
 use crate::support::frame::{bulk, bulk_request};
 use crate::support::random::Random;

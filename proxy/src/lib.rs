@@ -15,6 +15,7 @@ pub mod control;
 mod error;
 mod essential;
 mod followers;
+pub mod glob;
 mod learn;
 pub mod limits;
 pub mod listen;

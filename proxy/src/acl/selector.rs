@@ -1,10 +1,9 @@
 //! What a user may do by one set of rules: which commands, with which keys and channels.
 
 use super::rule::{RuleError, has_spaces};
-use crate::command::{
-    self, Case, Categories, Command, KeyUse, KeyUses, SubscriptionKind, first_sort_pattern, matches,
-};
+use crate::command::{self, Categories, Command, KeyUse, KeyUses, SubscriptionKind, first_sort_pattern};
 use crate::command::{Flags, Route};
+use crate::glob;
 use crate::limits::RULES_OF_A_KIND;
 use crate::resp::Args;
 
@@ -313,7 +312,7 @@ impl Selector {
         let read = unknown || uses.contains(KeyUse::ACCESS);
         let write = unknown || WRITES.iter().any(|write| uses.contains(*write));
         let fits = |known: &KeyPattern| {
-            (known.read || !read) && (known.write || !write) && matches(&known.pattern, key, Case::Matters)
+            (known.read || !read) && (known.write || !write) && glob::matches(&known.pattern, key)
         };
         self.keys.iter().any(fits)
     }
@@ -332,7 +331,7 @@ impl Selector {
     pub(super) fn allows_channel(&self, channel: &[u8], kind: SubscriptionKind) -> bool {
         let fits = |known: &[u8]| match kind {
             SubscriptionKind::Pattern => known == channel,
-            SubscriptionKind::Channel | SubscriptionKind::Shard => matches(known, channel, Case::Matters),
+            SubscriptionKind::Channel | SubscriptionKind::Shard => glob::matches(known, channel),
         };
         self.all_channels || self.channels.iter().any(|known| fits(known))
     }

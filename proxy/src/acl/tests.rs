@@ -108,6 +108,11 @@ fn keys_are_judged_by_what_happens_to_them() {
             .unwrap_err()
             .starts_with("other: NOPERM this user has no permissions to access one of the keys")
     );
+    // ranges are those of Redis, which compares signed bytes
+    let bytes = Users::open(None).with(b"u", &[b"+get", b"~[a-\xff]"]).unwrap();
+    assert!(
+        judge(bytes.get(b"u").unwrap(), "GET A").is_ok() && judge(bytes.get(b"u").unwrap(), "GET b").is_err()
+    );
     assert_eq!(user("%RW~a ~a %r~b %W~b").rights().next().unwrap()[1].1, b"~a ~b");
     assert!(judge(&user("+sort %R~* %W~out"), "SORT in BY w_* STORE out").is_ok());
 }

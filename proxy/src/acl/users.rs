@@ -242,9 +242,7 @@ impl Wrong {
             _ => format!("rule {}", self.number),
         }
     }
-}
 
-impl Wrong {
     /// What to do, for who writes a file.
     fn hint(&self) -> &'static str {
         match self.why {

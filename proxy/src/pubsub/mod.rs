@@ -4,9 +4,8 @@
 //!   client/subscriptions: commands ─► client/hub: who listens, per worker ─► upstream/listener: one per node
 //!                                          └──────► Registry: how many listen, over all workers ◄── PUBLISH's reply
 //! ```
-//! A [`Topic`] is what a worker listens to, [`glob`] is how patterns match. Nothing here does IO.
+//! A [`Topic`] is what a worker listens to, [`crate::glob`] is how patterns match. Nothing here does IO.
 
-pub mod glob;
 mod registry;
 mod topic;
 

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::glob;
 use crate::command::SubscriptionKind;
 
 /// What this proxy has on one node for one message or channel.
@@ -88,7 +87,7 @@ impl Registry {
         let mut sum = state.sum(state.shares[kind as usize].get(channel), address);
         if kind == SubscriptionKind::Channel {
             for (pattern, shares) in &state.shares[SubscriptionKind::Pattern as usize] {
-                if glob::matches(pattern, channel) {
+                if crate::glob::matches(pattern, channel) {
                     let more = state.sum(Some(shares), address);
                     sum.connections += more.connections;
                     sum.clients += more.clients;

@@ -1,10 +1,10 @@
 //! `COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN pattern]`.
 
 use super::super::bits::Categories;
-use super::super::glob::{Case, matches};
 use super::super::row::Command;
 use super::super::table::all;
 use super::{Entry, Known};
+use crate::glob;
 use crate::resp::{Args, encode};
 
 /// The full names of all rows that work and pass the filter.
@@ -21,7 +21,9 @@ pub(super) fn list(known: Known<'_>, args: &Args, out: &mut Vec<u8>) {
         let is_in = |row: &Command| category.is_some_and(|category| row.categories.contains(category));
         write(known, out, |entry| matches!(entry, Entry::Row(row) if is_in(row)));
     } else if filter_by && is_word(3, "pattern") {
-        write(known, out, |entry| matches(value, entry.full_name().as_bytes(), Case::Ignored));
+        // names are in small letters
+        let pattern = value.to_ascii_lowercase();
+        write(known, out, |entry| glob::matches(&pattern, entry.full_name().as_bytes()));
     } else if filter_by && is_word(3, "module") {
         write(known, out, |_| false); // nodes do not tell which module a command is of
     } else {
