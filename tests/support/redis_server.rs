@@ -122,6 +122,17 @@ impl RedisServer {
         command.query(&mut self.connection()).expect("the server answers")
     }
 
+    /// As [`RedisServer::call`]; `None` when the connection ends before the reply, as when a sentinel makes the server a
+    /// master and has it end all others.
+    pub(crate) fn try_call<T: FromRedisValue>(&self, args: &[impl ToRedisArgs]) -> Option<T> {
+        let client = redis::Client::open(format!("redis://{}/", self.address())).expect("a URL");
+        let mut command = redis::Cmd::new();
+        for arg in args {
+            command.arg(arg);
+        }
+        command.query(&mut client.get_connection().ok()?).ok()
+    }
+
     /// Number of keys it holds.
     pub(crate) fn dbsize(&self) -> usize {
         self.call(&["DBSIZE"])
