@@ -47,6 +47,7 @@ mod moving;
 mod moving_faults;
 mod moving_processes;
 mod moving_restarts;
+mod near_cache;
 mod new_commands;
 mod node_errors;
 mod pipeline;

@@ -29,6 +29,26 @@ pub(crate) fn decode(text: &[u8]) -> Result<Vec<u8>, ApiError> {
     LENIENT.decode(text).map_err(|_| ApiError::bad_request("`key_base64` is not base64"))
 }
 
+/// A key alone: as text when it is UTF-8, as base64 otherwise.
+#[derive(Debug, Serialize)]
+pub(crate) enum Key {
+    /// It is text.
+    #[serde(rename = "key")]
+    Text(String),
+    /// It is not.
+    #[serde(rename = "key_base64")]
+    Binary(String),
+}
+
+impl From<Vec<u8>> for Key {
+    fn from(key: Vec<u8>) -> Self {
+        match String::from_utf8(key) {
+            Ok(text) => Self::Text(text),
+            Err(binary) => Self::Binary(STANDARD.encode(binary.as_bytes())),
+        }
+    }
+}
+
 /// A key and its hashed part: as text when both are UTF-8, as base64 otherwise.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]

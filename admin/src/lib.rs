@@ -35,6 +35,7 @@ mod http_tests;
 pub mod limits;
 mod metrics;
 mod movement;
+mod near_cache;
 mod places;
 mod pools;
 mod precondition;

@@ -11,7 +11,7 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use ringway_proxy::control::{Control, MovementStatus};
 use ringway_proxy::stats::{
-    ClosedFor, CommandCount, DENIED_FOR, LATENCY_BOUNDS_US, NodeSnapshot, NodeState, Snapshot,
+    ClosedFor, CommandCount, DENIED_FOR, LATENCY_BOUNDS_US, NearSnapshot, NodeSnapshot, NodeState, Snapshot,
 };
 use ringway_proxy::topology::Topology;
 
@@ -88,6 +88,9 @@ impl Metrics {
         families.push(self.bytes(&snapshot));
         families.extend(subscription_families(&snapshot));
         families.extend(guard_families(&snapshot, self.control.memory_limit()));
+        if let Some(settings) = self.control.near_cache() {
+            families.extend(near_cache_families(&snapshot.near, settings.memory_bytes));
+        }
         let refused = self.refusals.counts();
         families.push(family(
             "ringway_admin_refused_total",
@@ -237,6 +240,28 @@ fn guard_families(snapshot: &Snapshot, memory_limit: usize) -> Vec<MetricFamily>
             "Lines of the log that nobody took in time.",
             snapshot.log_lines_dropped,
         ),
+    ]
+}
+
+/// What is kept of nodes' answers.
+fn near_cache_families(near: &NearSnapshot, memory_limit: usize) -> Vec<MetricFamily> {
+    let counter =
+        |name: &str, help: &str, value: u64| family(name, help, MetricType::COUNTER, vec![count(&[], value)]);
+    vec![
+        counter("ringway_near_cache_hits_total", "Reads answered from what is kept.", near.hits),
+        counter("ringway_near_cache_fills_total", "Answers that were asked for, to be kept.", near.fills),
+        counter(
+            "ringway_near_cache_invalidations_total",
+            "Keys that nodes said have changed.",
+            near.invalidations,
+        ),
+        gauge(
+            "ringway_near_cache_keys",
+            "Keys of which answers are kept, each once for every worker that does.",
+            near.keys as f64,
+        ),
+        gauge("ringway_near_cache_bytes", "Bytes of memory that they take.", near.bytes as f64),
+        gauge("ringway_near_cache_limit_bytes", "near_cache.memory_bytes.", memory_limit as f64),
     ]
 }
 

@@ -49,12 +49,16 @@ impl Query {
 
     /// How many keys to sample, if any.
     pub(crate) fn sample(&self) -> Result<Option<u64>, ApiError> {
-        let Some(bytes) = self.bytes("sample") else { return Ok(None) };
+        self.keys("sample", limits::SAMPLE_KEYS)
+    }
+
+    /// A number of keys from 1 to `most`, if it is given.
+    pub(crate) fn keys(&self, name: &str, most: u64) -> Result<Option<u64>, ApiError> {
+        let Some(bytes) = self.bytes(name) else { return Ok(None) };
         let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-        number.filter(|number| (1..=limits::SAMPLE_KEYS).contains(number)).map(Some).ok_or_else(|| {
-            let most = limits::SAMPLE_KEYS;
+        number.filter(|number| (1..=most).contains(number)).map(Some).ok_or_else(|| {
             ApiError::bad_request(format!(
-                "query parameter `sample` must be a number of keys from 1 to {most}"
+                "query parameter `{name}` must be a number of keys from 1 to {most}"
             ))
         })
     }

@@ -6,6 +6,7 @@
 mod addresses;
 mod following;
 mod moving;
+mod near;
 mod refused;
 mod users;
 
@@ -24,6 +25,7 @@ use crate::acl::AccessControl;
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
 pub use following::{Beside, Brought, Wanted, epoch_of};
+pub use near::KeptKey;
 pub use refused::ApplyError;
 
 pub use crate::followers::{
@@ -33,6 +35,7 @@ use crate::masters::Masters;
 pub use crate::masters::Sentinel;
 use crate::movement::{Movement, Order};
 pub use crate::movement::{MovementPhase, MovementStatus, SourceStatus};
+use crate::near::Writes;
 use crate::net::{Endpoint, Tls, Ways};
 use crate::pubsub::Registry;
 use crate::reports;
@@ -110,6 +113,8 @@ pub(crate) struct Shared {
     pub(crate) movement: Movement,
     /// Who else serves by this topology.
     pub(crate) followers: Followers,
+    /// What clients write, where answers are kept.
+    pub(crate) writes: Option<Arc<Writes>>,
     /// What workers that have ended had given up.
     pub(crate) given_up_at_the_end: Mutex<Vec<Abandoned>>,
     /// For those who wait for another epoch, or for its end.
@@ -176,6 +181,7 @@ impl Shared {
             topology: ArcSwap::from_pointee(topology),
             access: AccessControl::new(&settings),
             dedicated: Arc::new(Semaphore::new(settings.limits.dedicated_connections)),
+            writes: settings.near_cache.map(|_| Arc::default()),
             settings,
             workers,
             scripts: Arc::default(),

@@ -22,6 +22,7 @@ pub mod listen;
 mod masters;
 mod memory;
 mod movement;
+mod near;
 mod net;
 #[cfg(test)]
 mod panic_tests;

@@ -167,6 +167,26 @@ pub struct TlsSocket {
     pub tls: ServerTls,
 }
 
+/// How answers are kept for keys that are read again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NearCacheSettings {
+    /// Bytes of memory for all that is kept, over all workers.
+    pub memory_bytes: usize,
+    /// The longest that an answer is kept; so late is seen what a node could not tell of.
+    pub max_age: Duration,
+    /// The longest reply that is kept, in bytes.
+    pub value_bytes: usize,
+    /// How often a key is read within a moment (a tenth of a second), by the clients of one worker, before an answer is
+    /// kept. To keep one costs the node two commands, which must pay within `max_age`.
+    pub hot_reads: u8,
+}
+
+impl Default for NearCacheSettings {
+    fn default() -> Self {
+        Self { memory_bytes: 16 << 20, max_age: Duration::from_secs(1), value_bytes: 64 << 10, hot_reads: 8 }
+    }
+}
+
 /// Everything a proxy needs to start.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -208,6 +228,8 @@ pub struct Settings {
     pub allowed_commands: Vec<String>,
     /// Commands that read keys of several nodes.
     pub multi_key: MultiKey,
+    /// How answers are kept for keys that are read again and again; `None` for not at all.
+    pub near_cache: Option<NearCacheSettings>,
 }
 
 impl Settings {
@@ -243,6 +265,7 @@ impl Settings {
             users_file: None,
             allowed_commands: Vec::new(),
             multi_key: MultiKey::default(),
+            near_cache: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Each counter has one writer (its worker), so counting is a plain load and store: no read-modify-write, no
 //! lock and no sharing of a cache line between workers on the path of a command. Readers sum on demand.
 
+mod near;
 mod node;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::command::{self, Command, SubscriptionKind};
 use crate::memory::Published;
+pub use near::{NearSnapshot, NearStats};
 pub use node::{NodeSnapshot, NodeState, NodeStats};
 
 /// A number that only its worker increases and anyone may read.
@@ -256,6 +258,8 @@ pub struct WorkerStats {
     pub authentication_failures: Counter,
     /// Commands that their users may not give: for the command, a key, a channel.
     pub denied: [Counter; 3],
+    /// Answers that are kept.
+    pub near: NearStats,
     pub(crate) memory: Published,
     clients: AtomicI64,
     blocked: AtomicI64,
@@ -280,6 +284,7 @@ impl Default for WorkerStats {
             closed: ClosedCounters::default(),
             authentication_failures: Counter::default(),
             denied: Default::default(),
+            near: NearStats::default(),
             memory: Published::default(),
             clients: AtomicI64::new(0),
             blocked: AtomicI64::new(0),
@@ -379,6 +384,8 @@ pub struct Snapshot {
     pub authentication_failures: u64,
     /// Commands that their users may not give, in the order of [`DENIED_FOR`].
     pub denied: [u64; DENIED_FOR.len()],
+    /// Answers that are kept.
+    pub near: NearSnapshot,
     /// Bytes of memory that clients and connections to nodes make the process hold.
     pub memory_bytes: u64,
     /// Lines of the log that nobody took in time.
@@ -434,6 +441,7 @@ pub fn snapshot<'a>(workers: impl Iterator<Item = &'a WorkerStats>) -> Snapshot 
         for (sum, counter) in total.denied.iter_mut().zip(&worker.denied) {
             *sum += counter.get();
         }
+        total.near.add(&worker.near);
         total.memory_bytes += worker.memory.held();
         worker.local.add_to(&mut local);
         worker.emulated.add_to(&mut total.emulated);

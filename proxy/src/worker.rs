@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::client::{Client, Hub, Monitors, Parts, Pause, SlotRef, Spare, Waits, caches_follow};
+use crate::client::{Client, Hub, Monitors, Near, Parts, Pause, SlotRef, Spare, Waits, caches_follow};
 use crate::control::Shared;
 use crate::essential::Essential;
 use crate::learn;
@@ -98,6 +98,8 @@ pub(crate) struct Worker {
     pub(crate) waits: Waits,
     /// Who listens to what.
     pub(crate) hub: Rc<Hub>,
+    /// What is kept for keys that are read again and again.
+    pub(crate) near: Option<Rc<Near>>,
     /// Who is shown what clients ask.
     pub(crate) monitors: Monitors,
     /// What `CLIENT PAUSE` asked for, until it ends.
@@ -176,6 +178,7 @@ impl Worker {
             topology: RefCell::new(arc_swap::Cache::new(TopologyOf(Arc::clone(&shared)))),
             routes: RefCell::new(Routes { topology, nodes: Vec::new() }),
             hub: Hub::new(&shared, &stats),
+            near: Near::new(&shared, &stats, links.speaks),
             monitors: Monitors::default(),
             scratch: RefCell::new(Scratch::new(shared.settings.limits.databases)),
             shared,
@@ -280,6 +283,7 @@ impl Worker {
                 ToWorker::TopologyChanged => {
                     drop(self.routes());
                     self.hub.follow(&self);
+                    self.near.iter().for_each(|near| near.follow(&self));
                     if self.shared.topology.load().former().is_none() {
                         self.scratch.borrow_mut().arrived.forget();
                     }
@@ -309,6 +313,7 @@ impl Worker {
         }
         drop(at_the_end);
         self.hub.let_go();
+        self.near.iter().for_each(|near| near.let_go());
         self.monitors.let_go();
         self.clients.borrow_mut().clear();
         self.dirty_clients.borrow_mut().clear();
@@ -409,6 +414,7 @@ impl Worker {
                 node.each_link(|link| if stood_still { link.forgive(now) } else { link.check(now) });
             });
             self.hub.check(now, stood_still);
+            self.near.iter().for_each(|near| near.check(now, stood_still, round));
             self.count_memory(now);
             Pause::end_in_time(self, now);
             if round % CLIENT_TICKS == 0 {

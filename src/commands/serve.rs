@@ -309,6 +309,7 @@ fn needs_restart(running: &Config, wanted: &Config) -> Vec<&'static str> {
         ("threads", a.threads != b.threads),
         ("commands.allow", a.allowed_commands != b.allowed_commands),
         ("multi_key", a.multi_key != b.multi_key),
+        ("near_cache", a.near_cache != b.near_cache),
         ("timeouts", a.timeouts != b.timeouts),
         ("limits", a.limits != b.limits),
         ("admin.listen", running.admin.listen != wanted.admin.listen),
@@ -345,10 +346,10 @@ mod tests {
         let before = config("");
         assert!(needs_restart(&before, &config("ring: {seed: 5}")).is_empty());
         let after = config(
-            "listen: 127.0.0.1:1\nunix_socket: {path: /run/s}\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\ncommands: {allow: [keys]}\nmulti_key: emulate\n\
+            "listen: 127.0.0.1:1\nunix_socket: {path: /run/s}\nreuse_port: true\nthreads: 3\ntimeouts: {connect: 1s}\nlimits: {clients: 5}\ncommands: {allow: [keys]}\nmulti_key: emulate\nnear_cache: {}\n\
              admin: {listen: '127.0.0.1:2', token: y, read_token: z, metrics_listen: '127.0.0.1:3', open_metrics: true}\nfollow: {url: 'http://h:1'}\ntopology_file: t.json\n",
         );
-        let all = "listen unix_socket reuse_port threads commands.allow multi_key timeouts limits admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token follow topology_file";
+        let all = "listen unix_socket reuse_port threads commands.allow multi_key near_cache timeouts limits admin.listen admin.open_metrics admin.metrics_listen admin.read_token admin.token follow topology_file";
         assert_eq!(needs_restart(&before, &after).join(" "), all);
     }
 

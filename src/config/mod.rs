@@ -11,6 +11,7 @@ mod commands;
 mod follow;
 mod limits;
 mod memory;
+mod near_cache;
 mod nodes;
 pub(crate) mod problem;
 pub(crate) mod reader;
@@ -56,6 +57,7 @@ const FIELDS: &[&str] = &[
     "limits",
     "commands",
     "multi_key",
+    "near_cache",
     "auth",
     "admin",
     "follow",
@@ -187,6 +189,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
     whole(reader, &at, &topology);
     let allowed_commands = commands::allowed(reader, &at);
     let multi_key = commands::multi_key(reader, &at);
+    let near_cache = near_cache::near_cache(reader, &at);
     let settings = Settings {
         listen,
         unix_socket,
@@ -206,6 +209,7 @@ fn read(reader: &mut Reader, root: &Node, secrets: &Secrets<'_>, base: &Path) ->
         users_file,
         allowed_commands,
         multi_key,
+        near_cache,
     };
     Config { settings, admin, follow, topology_file }
 }

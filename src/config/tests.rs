@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ringway_proxy::settings::{MultiKey, Secret, Timeouts, UnixSocket};
+use ringway_proxy::settings::{MultiKey, NearCacheSettings, Secret, Timeouts, UnixSocket};
 use ringway_ring::{KeyHash, Placement, RingConfig};
 
 use super::*;
@@ -82,11 +82,12 @@ fn the_example_is_valid_and_shows_the_defaults() {
         users_file,
         allowed_commands,
         multi_key,
+        near_cache,
     } = from_example.settings;
     assert!(allowed_commands.is_empty() && !reuse_port && unix_socket.is_none());
     assert!(tls.is_none() && node_tls.is_none() && sentinels.is_none());
     assert!(users.is_none() && users_file.is_none());
-    assert_eq!(multi_key, MultiKey::Refuse);
+    assert_eq!((multi_key, near_cache), (MultiKey::Refuse, None));
     assert_eq!(from_example.admin, config(NODES).admin);
     assert_eq!((listen.as_str(), threads, first_epoch, password), ("127.0.0.1:6380", 0, 1, None));
     assert_eq!(
@@ -239,6 +240,29 @@ fn commands_that_may_be_allowed_are_named() {
     expect_after_nodes("commands: {deny: [keys]}\n", 1, "nearest known field is 'allow'");
     let config = config(&format!("{NODES}commands: {{allow: [FLUSHALL, keys]}}\n"));
     assert_eq!(config.settings.allowed_commands, ["flushall", "keys"]);
+}
+
+#[test]
+fn a_near_cache_is_there_when_its_section_is() {
+    let read = |text: &str| config(&format!("{NODES}{text}\n")).settings.near_cache;
+    assert_eq!(read(""), None);
+    assert_eq!(read("near_cache: null"), None);
+    assert_eq!(read("near_cache: {}"), Some(NearCacheSettings::default()));
+    let told = NearCacheSettings {
+        memory_bytes: 64 << 20,
+        max_age: Duration::from_millis(250),
+        value_bytes: 1 << 20,
+        hot_reads: 2,
+    };
+    assert_eq!(
+        read("near_cache: {memory_bytes: 64MiB, max_age: 250ms, value_bytes: 1MiB, hot_reads: 2}"),
+        Some(told)
+    );
+    expect_after_nodes("near_cache: {max_age: 2m}\n", 1, "near_cache.max_age");
+    expect_after_nodes("near_cache: {memory_bytes: 1KiB}\n", 1, "near_cache.memory_bytes");
+    expect_after_nodes("near_cache: {memory: 1MiB}\n", 1, "the nearest known field is 'memory_bytes'");
+    let text = "near_cache:\n  memory_bytes: 1MiB\n  value_bytes: 2MiB\n";
+    expect_after_nodes(text, 3, "near_cache.value_bytes is above memory_bytes");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use ringway_admin::{Admin, AdminSettings};
 use ringway_proxy::Proxy;
 use ringway_proxy::control::{ApplyError, Change, Control};
 use ringway_proxy::listen::Endpoint;
-use ringway_proxy::settings::{NodeSpec, Settings, TopologySpec};
+use ringway_proxy::settings::{NearCacheSettings, NodeSpec, Settings, TopologySpec};
 use ringway_proxy::stats::{NodeSnapshot, NodeState};
 use tokio::runtime::Runtime;
 
@@ -32,6 +32,11 @@ impl Harness {
             settings.node_tls.get_or_insert_with(|| everywhere.authority.node_tls());
             settings.tls.get_or_insert_with(|| everywhere.authority.socket());
             over_tls(&mut settings.topology.nodes);
+        }
+        // in every test answers are kept at once: set by hand
+        if std::env::var_os("RINGWAY_TEST_NEAR_CACHE").is_some() {
+            let keeping = NearCacheSettings { hot_reads: 1, ..NearCacheSettings::default() };
+            settings.near_cache.get_or_insert(keeping);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

@@ -23,7 +23,7 @@ use crate::pubsub::Topic;
 use crate::settings::NodeSpec;
 use crate::stats::WorkerStats;
 use crate::topology::{NodeIndex, Topology};
-use crate::upstream::{Audience, ListenContext, Listener, Message};
+use crate::upstream::{Audience, Listener, Message, WireContext};
 use crate::worker::{Routes, Worker};
 
 /// How long connections are kept that nobody listens to, so that a client that comes and goes does not open new ones, and
@@ -266,9 +266,9 @@ impl Hub {
         old.iter().flat_map(|listener| listener.close()).collect()
     }
 
-    fn context(&self) -> ListenContext {
+    fn context(&self) -> WireContext {
         let settings = &self.shared.settings;
-        ListenContext {
+        WireContext {
             timeouts: settings.timeouts,
             speaks: self.worker == 0,
             // each worker's link tries as well

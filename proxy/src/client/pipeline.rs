@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use super::messages::Messages;
 use super::window::Window;
 use crate::error::Failure;
+use crate::near::WriteGuard;
 use crate::resp::encode;
 use crate::route::join::Joining;
 use crate::upstream::When;
@@ -27,6 +28,8 @@ struct Slot {
     /// Bytes of the command, for the bound on what may wait.
     cost: u32,
     state: State,
+    /// What it writes, until its reply leaves.
+    guard: Option<Box<WriteGuard>>,
 }
 
 #[derive(Debug)]
@@ -126,7 +129,7 @@ impl Pipeline {
     fn push(&mut self, cost: usize, state: State) -> u64 {
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         self.cost += cost as usize;
-        self.slots.push_back(Slot { cost, state });
+        self.slots.push_back(Slot { cost, state, guard: None });
         self.base + self.slots.len() as u64 - 1
     }
 
@@ -268,6 +271,22 @@ impl Pipeline {
     /// Whether all replies have left that stand before the mark.
     pub(crate) fn has_left(&self, mark: Mark) -> bool {
         self.base >= mark.number
+    }
+
+    /// The command that has taken a place since `mark`, if one has, writes this until its reply leaves. Gives it back
+    /// otherwise.
+    pub(crate) fn guard(&mut self, mark: Mark, guard: Box<WriteGuard>) -> Option<Box<WriteGuard>> {
+        if self.mark().number == mark.number {
+            return Some(guard);
+        }
+        self.slots.back_mut()?.guard.replace(guard)
+    }
+
+    /// The end of a command's reply is about to leave.
+    pub(crate) fn end_guard(&mut self, number: u64) {
+        if let Some(slot) = self.slots.get_mut(number.wrapping_sub(self.base) as usize) {
+            slot.guard = None;
+        }
     }
 
     /// Drops what was answered since `mark`, and what will be: the places stay, so that order does (law I2). Nothing

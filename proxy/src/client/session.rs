@@ -9,6 +9,7 @@ use super::exclusive::Running;
 use super::identity::{Followed, Identity};
 use super::large_values::{LARGE_BYTES, LargeValues, Value, hand_over};
 use super::moving::{self, Fetched, Gate};
+use super::near::{self, Named};
 use super::split::{self, Split};
 use super::subscriptions::{self, Subscriptions};
 use super::tracking::{self, Tracking};
@@ -77,6 +78,8 @@ pub(super) struct Session {
     pub(super) fetching: usize,
     /// What became of them.
     pub(super) fetched: Option<Box<Fetched>>,
+    /// The keys that were named since all was answered, where answers are kept.
+    pub(super) named: Named,
 }
 
 /// Bits of [`Session::unusual`].
@@ -127,6 +130,7 @@ impl Session {
             unusual: 0,
             fetching: 0,
             fetched: None,
+            named: Named::default(),
         };
         session.set(Unusual::Paused, worker.pause.get().is_some());
         session.set(Unusual::Watched, worker.monitors.are_there());
@@ -338,6 +342,15 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
     if !inner.session.identity.may_everything() && acl::denies(client, inner, command, args) {
         return true;
     }
+    match &client.worker.near {
+        Some(near) => near::serve(near, client, inner, command, args),
+        None => run(client, inner, command, args),
+    }
+}
+
+/// Handles a command that its client may give.
+#[inline]
+pub(super) fn run(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, args: Args<'_>) -> bool {
     if inner.session.mode != Mode::Plain && mode_takes(client, inner, command, args) {
         client.worker.stats.commands_read.add(1);
         return true;

@@ -28,6 +28,9 @@ impl ReplyTo for SlotRef {
         let inner = &mut *client.inner.borrow_mut();
         let rest = if bytes.len() >= DIRECT_BYTES {
             inner.pipeline.long_reply(bytes.len());
+            if last {
+                inner.pipeline.end_guard(self.number);
+            }
             if !last {
                 inner.session.moved(Value::Reply(self.number), bytes.len(), client.worker.turn.now());
             }

@@ -19,6 +19,7 @@ use super::session::{Mode, Session, not_sent, refuse};
 use super::{Client, Inner, SlotRef};
 use crate::command::{Command, Local, ResolveError, Route, Transaction as Step};
 use crate::error;
+use crate::near::WriteGuard;
 use crate::resp::{Args, Protocol, encode};
 use crate::route::Scratch;
 use crate::stats::Outcome;
@@ -35,6 +36,8 @@ const PREVIOUS_ERRORS: &str = "EXECABORT Transaction discarded because of previo
 pub(super) struct Transaction {
     queue: Option<Box<Queue>>,
     watch: Watch,
+    /// What the queued commands write.
+    writes: Option<Box<WriteGuard>>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +53,26 @@ impl Transaction {
     /// Commands that are queued; `None` outside of MULTI.
     pub(super) fn queued(&self) -> Option<u32> {
         self.queue.as_ref().map(|queue| queue.commands())
+    }
+
+    /// Whether keys are watched, or were.
+    pub(super) fn watches(&self) -> bool {
+        !matches!(self.watch, Watch::Nothing)
+    }
+
+    /// One more of the queued commands writes.
+    pub(super) fn will_write(&mut self, more: Box<WriteGuard>) {
+        if self.queue.is_some() {
+            self.writes = Some(match self.writes.take() {
+                Some(writes) => Box::new(writes.and(*more)),
+                None => more,
+            });
+        }
+    }
+
+    /// What the queued commands write.
+    pub(super) fn take_writes(&mut self) -> Option<Box<WriteGuard>> {
+        self.writes.take()
     }
 
     /// Whether a queued command may write.
@@ -96,6 +119,7 @@ impl Transaction {
     /// Drops queue and watch.
     pub(super) fn end(&mut self, worker: &Worker) {
         self.queue = None;
+        self.writes = None;
         self.unwatch(worker);
     }
 

@@ -169,6 +169,7 @@ impl Family {
             computed: None,
             guarded: None,
             lookup: false,
+            kept: false,
             group: self.group,
             since,
             summary,
@@ -299,6 +300,12 @@ impl Command {
 
     pub(super) const fn lookup(mut self) -> Self {
         self.lookup = true;
+        self
+    }
+
+    /// Its reply may be kept: see [`Command::kept`].
+    pub(super) const fn kept(mut self) -> Self {
+        self.kept = true;
         self
     }
 

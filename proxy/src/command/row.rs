@@ -45,6 +45,9 @@ pub struct Command {
     pub guarded: Option<&'static str>,
     /// A nil in the reply (alone or as an element) means that a key or a field was not there.
     pub lookup: bool,
+    /// Its reply depends on nothing but its arguments and the value of argument 1, its key, and may be kept until that
+    /// changes.
+    pub kept: bool,
     /// The chapter of Redis's manual it belongs to.
     pub group: Group,
     /// The first Redis version that has it.
@@ -169,6 +172,13 @@ pub enum Keys {
         /// Index of the last channel, negative from the end.
         last: isize,
     },
+}
+
+impl Keys {
+    /// Whether the command names no keys.
+    pub(crate) const fn are_none(self) -> bool {
+        matches!(self, Keys::None)
+    }
 }
 
 /// How a server judges the number of keys; each family of commands has its own texts.

@@ -105,6 +105,7 @@ fn make(name: &str, told: &Told, id: CommandId) -> Command {
         guarded: None,
         computed: None,
         lookup: false,
+        kept: false,
         group: Group::Module,
         since: "",
         summary: "Told of by the nodes",

@@ -11,7 +11,7 @@ const ROW: Family = Family::new(Group::Bitmap, Categories::BITMAP);
 
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
-    ROW.read("bitcount", -2, KEY, "2.6.0", "Number of bits that are set"),
+    ROW.read("bitcount", -2, KEY, "2.6.0", "Number of bits that are set").kept(),
     ROW.write("bitfield", -2, KEY, "3.2.0", "Reads and changes integers inside a string")
         .denyoom()
         .uses(MODIFY.with(KeyUse::VARIABLE)),
@@ -20,8 +20,8 @@ pub(super) const ROWS: &[Command] = &[
         .denyoom()
         .uses(REPLACE)
         .then(READ),
-    ROW.read("bitpos", -3, KEY, "2.8.7", "Position of the first bit with a value"),
-    ROW.read("getbit", 3, KEY, "2.2.0", "One bit of a string").fast(),
+    ROW.read("bitpos", -3, KEY, "2.8.7", "Position of the first bit with a value").kept(),
+    ROW.read("getbit", 3, KEY, "2.2.0", "One bit of a string").fast().kept(),
     ROW.write("setbit", 4, KEY, "2.2.0", "Sets one bit of a string and tells the old one")
         .denyoom()
         .uses(MODIFY),

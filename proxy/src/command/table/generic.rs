@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Command] = &[
         .uses(LOOK)
         .split(Join::Sum),
     ROW.read("ttl", 2, KEY, "1.0.0", "Time to live in seconds").fast(),
-    ROW.read("type", 2, KEY, "1.0.0", "What kind of value a key holds").fast().uses(LOOK),
+    ROW.read("type", 2, KEY, "1.0.0", "What kind of value a key holds").fast().uses(LOOK).kept(),
     ROW.write("unlink", -2, ALL, "4.0.0", "Deletes keys, freeing memory in the background")
         .fast()
         .uses(REMOVE)

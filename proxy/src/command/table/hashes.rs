@@ -12,24 +12,24 @@ const ROW: Family = Family::new(Group::Hash, Categories::HASH);
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.write("hdel", -3, KEY, "2.0.0", "Removes fields").fast().uses(TRIM),
-    ROW.read("hexists", 3, KEY, "2.0.0", "Whether a field exists").fast().uses(LOOK),
-    ROW.read("hget", 3, KEY, "2.0.0", "Value of a field").fast().lookup(),
-    ROW.read("hgetall", 2, KEY, "2.0.0", "All fields with their values"),
+    ROW.read("hexists", 3, KEY, "2.0.0", "Whether a field exists").fast().uses(LOOK).kept(),
+    ROW.read("hget", 3, KEY, "2.0.0", "Value of a field").fast().lookup().kept(),
+    ROW.read("hgetall", 2, KEY, "2.0.0", "All fields with their values").kept(),
     ROW.write("hincrby", 4, KEY, "2.0.0", "Adds an integer to a field").denyoom().fast().uses(MODIFY),
     ROW.write("hincrbyfloat", 4, KEY, "2.6.0", "Adds a decimal number to a field")
         .denyoom()
         .fast()
         .uses(MODIFY),
-    ROW.read("hkeys", 2, KEY, "2.0.0", "All field names"),
-    ROW.read("hlen", 2, KEY, "2.0.0", "Number of fields").fast().uses(LOOK),
-    ROW.read("hmget", -3, KEY, "2.0.0", "Values of several fields").fast().lookup(),
+    ROW.read("hkeys", 2, KEY, "2.0.0", "All field names").kept(),
+    ROW.read("hlen", 2, KEY, "2.0.0", "Number of fields").fast().uses(LOOK).kept(),
+    ROW.read("hmget", -3, KEY, "2.0.0", "Values of several fields").fast().lookup().kept(),
     ROW.write("hmset", -4, KEY, "2.0.0", "Sets fields; HSET does the same").denyoom().fast(),
     ROW.read("hrandfield", -2, KEY, "6.2.0", "Random fields"),
     ROW.read("hscan", -3, KEY, "2.8.0", "Walks over fields by cursor"),
     ROW.write("hset", -4, KEY, "2.0.0", "Sets fields").denyoom().fast(),
     ROW.write("hsetnx", 4, KEY, "2.0.0", "Sets a field that does not exist").denyoom().fast().uses(INSERT),
-    ROW.read("hstrlen", 3, KEY, "3.2.0", "Length of a field's value").fast().uses(LOOK),
-    ROW.read("hvals", 2, KEY, "2.0.0", "All values of a hash"),
+    ROW.read("hstrlen", 3, KEY, "3.2.0", "Length of a field's value").fast().uses(LOOK).kept(),
+    ROW.read("hvals", 2, KEY, "2.0.0", "All values of a hash").kept(),
     ROW.write("hexpire", -6, KEY, "7.4.0", "Sets the time to live of fields in seconds").denyoom().fast(),
     ROW.write("hpexpire", -6, KEY, "7.4.0", "Sets the time to live of fields in milliseconds")
         .denyoom()

@@ -38,9 +38,9 @@ pub(super) const ROWS: &[Command] = &[
         .waits()
         .uses(TAKE)
         .then(INSERT),
-    ROW.read("lindex", 3, KEY, "1.0.0", "Element at an index").lookup(),
+    ROW.read("lindex", 3, KEY, "1.0.0", "Element at an index").lookup().kept(),
     ROW.write("linsert", 5, KEY, "2.2.0", "Inserts an element beside another").denyoom().uses(INSERT),
-    ROW.read("llen", 2, KEY, "1.0.0", "Length of a list").fast().uses(LOOK),
+    ROW.read("llen", 2, KEY, "1.0.0", "Length of a list").fast().uses(LOOK).kept(),
     ROW.write("lmove", 5, TWO, "6.2.0", "Moves an element between two lists")
         .denyoom()
         .uses(TAKE)
@@ -53,7 +53,7 @@ pub(super) const ROWS: &[Command] = &[
         .denyoom()
         .fast()
         .uses(INSERT),
-    ROW.read("lrange", 4, KEY, "1.0.0", "Elements of a range"),
+    ROW.read("lrange", 4, KEY, "1.0.0", "Elements of a range").kept(),
     ROW.write("lrem", 4, KEY, "1.0.0", "Removes elements equal to a value").uses(TRIM),
     ROW.write("lset", 4, KEY, "1.0.0", "Replaces the element at an index").denyoom(),
     ROW.write("ltrim", 4, KEY, "1.0.0", "Keeps only a range").uses(TRIM),

@@ -15,7 +15,7 @@ const COUNTED: Keys = Keys::NumKeys { at: 1, destination: false, rule: NumKeysRu
 /// The rows of this group.
 pub(super) const ROWS: &[Command] = &[
     ROW.write("sadd", -3, KEY, "1.0.0", "Adds members").denyoom().fast().uses(INSERT),
-    ROW.read("scard", 2, KEY, "1.0.0", "Number of members").fast().uses(LOOK),
+    ROW.read("scard", 2, KEY, "1.0.0", "Number of members").fast().uses(LOOK).kept(),
     ROW.read("sdiff", -2, ALL, "1.0.0", "Members of only the first set").computed(Computed::SDiff),
     ROW.write("sdiffstore", -3, ALL, "1.0.0", "Stores members of only the first set")
         .denyoom()
@@ -26,9 +26,9 @@ pub(super) const ROWS: &[Command] = &[
         .movable()
         .computed(Computed::SInterCard),
     ROW.write("sinterstore", -3, ALL, "1.0.0", "Stores members of all sets").denyoom().then(READ),
-    ROW.read("sismember", 3, KEY, "1.0.0", "Whether a member is in the set").fast().uses(LOOK),
-    ROW.read("smembers", 2, KEY, "1.0.0", "All members"),
-    ROW.read("smismember", -3, KEY, "6.2.0", "Which members are in the set").fast(),
+    ROW.read("sismember", 3, KEY, "1.0.0", "Whether a member is in the set").fast().uses(LOOK).kept(),
+    ROW.read("smembers", 2, KEY, "1.0.0", "All members").kept(),
+    ROW.read("smismember", -3, KEY, "6.2.0", "Which members are in the set").fast().kept(),
     ROW.write("smove", 4, TWO, "1.0.0", "Moves a member to another set").fast().uses(TAKE).then(INSERT),
     ROW.write("spop", -2, KEY, "1.0.0", "Takes random members out").fast().uses(TAKE),
     ROW.read("srandmember", -2, KEY, "1.0.0", "Random members"),

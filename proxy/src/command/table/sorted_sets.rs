@@ -32,8 +32,8 @@ pub(super) const ROWS: &[Command] = &[
         .fast()
         .uses(TAKE),
     ROW.write("zadd", -4, KEY, "1.2.0", "Adds members or changes their score").denyoom().fast(),
-    ROW.read("zcard", 2, KEY, "1.2.0", "Number of members").fast().uses(LOOK),
-    ROW.read("zcount", 4, KEY, "2.0.0", "Number of members in a range of scores").fast(),
+    ROW.read("zcard", 2, KEY, "1.2.0", "Number of members").fast().uses(LOOK).kept(),
+    ROW.read("zcount", 4, KEY, "2.0.0", "Number of members in a range of scores").fast().kept(),
     ROW.read("zdiff", -3, COUNTED, "6.2.0", "Members of only the first sorted set")
         .movable()
         .computed(Computed::ZDiff),
@@ -54,30 +54,30 @@ pub(super) const ROWS: &[Command] = &[
         .movable()
         .uses(REPLACE)
         .then(READ),
-    ROW.read("zlexcount", 4, KEY, "2.8.9", "Number of members in a range of names").fast(),
+    ROW.read("zlexcount", 4, KEY, "2.8.9", "Number of members in a range of names").fast().kept(),
     ROW.write("zmpop", -4, POP, "7.0.0", "Pops from the first that has members").movable().uses(TAKE),
-    ROW.read("zmscore", -3, KEY, "6.2.0", "Scores of several members").fast().lookup(),
+    ROW.read("zmscore", -3, KEY, "6.2.0", "Scores of several members").fast().lookup().kept(),
     ROW.write("zpopmax", -2, KEY, "5.0.0", "Pops the members with the highest scores").fast().uses(TAKE),
     ROW.write("zpopmin", -2, KEY, "5.0.0", "Pops the members with the lowest scores").fast().uses(TAKE),
     ROW.read("zrandmember", -2, KEY, "6.2.0", "Random members"),
-    ROW.read("zrange", -4, KEY, "1.2.0", "Members in a range of ranks, scores or names"),
-    ROW.read("zrangebylex", -4, KEY, "2.8.9", "Members in a range of names"),
-    ROW.read("zrangebyscore", -4, KEY, "1.0.5", "Members in a range of scores"),
+    ROW.read("zrange", -4, KEY, "1.2.0", "Members in a range of ranks, scores or names").kept(),
+    ROW.read("zrangebylex", -4, KEY, "2.8.9", "Members in a range of names").kept(),
+    ROW.read("zrangebyscore", -4, KEY, "1.0.5", "Members in a range of scores").kept(),
     ROW.write("zrangestore", -5, TWO, "6.2.0", "Stores the members in a range")
         .denyoom()
         .uses(REPLACE)
         .then(READ),
-    ROW.read("zrank", 3, KEY, "2.0.0", "Rank of a member from the lowest score").fast().lookup(),
+    ROW.read("zrank", 3, KEY, "2.0.0", "Rank of a member from the lowest score").fast().lookup().kept(),
     ROW.write("zrem", -3, KEY, "1.2.0", "Removes members").fast().uses(TRIM),
     ROW.write("zremrangebylex", 4, KEY, "2.8.9", "Removes members in a range of names").uses(TRIM),
     ROW.write("zremrangebyrank", 4, KEY, "2.0.0", "Removes members in a range of ranks").uses(TRIM),
     ROW.write("zremrangebyscore", 4, KEY, "1.2.0", "Removes members in a range of scores").uses(TRIM),
-    ROW.read("zrevrange", -4, KEY, "1.2.0", "Members in a range of ranks from the highest score"),
-    ROW.read("zrevrangebylex", -4, KEY, "2.8.9", "Members in a range of names, backwards"),
-    ROW.read("zrevrangebyscore", -4, KEY, "2.2.0", "Members in a range of scores, backwards"),
-    ROW.read("zrevrank", 3, KEY, "2.0.0", "Rank of a member from the highest score").fast().lookup(),
+    ROW.read("zrevrange", -4, KEY, "1.2.0", "Members in a range of ranks from the highest score").kept(),
+    ROW.read("zrevrangebylex", -4, KEY, "2.8.9", "Members in a range of names, backwards").kept(),
+    ROW.read("zrevrangebyscore", -4, KEY, "2.2.0", "Members in a range of scores, backwards").kept(),
+    ROW.read("zrevrank", 3, KEY, "2.0.0", "Rank of a member from the highest score").fast().lookup().kept(),
     ROW.read("zscan", -3, KEY, "2.8.0", "Walks over members and scores by cursor"),
-    ROW.read("zscore", 3, KEY, "1.2.0", "Score of a member").fast().lookup(),
+    ROW.read("zscore", 3, KEY, "1.2.0", "Score of a member").fast().lookup().kept(),
     ROW.read("zunion", -3, COUNTED, "6.2.0", "Members of any sorted set")
         .movable()
         .computed(Computed::ZUnion),

@@ -15,10 +15,10 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("append", 3, KEY, "2.0.0", "Appends to a string").denyoom().fast().uses(INSERT),
     ROW.write("decr", 2, KEY, "1.0.0", "Subtracts one").denyoom().fast().uses(MODIFY),
     ROW.write("decrby", 3, KEY, "1.0.0", "Subtracts an integer").denyoom().fast().uses(MODIFY),
-    ROW.read("get", 2, KEY, "1.0.0", "Value of a string").fast().lookup(),
+    ROW.read("get", 2, KEY, "1.0.0", "Value of a string").fast().lookup().kept(),
     ROW.write("getdel", 2, KEY, "6.2.0", "Value of a string, then deleted").fast().uses(TAKE).lookup(),
     ROW.write("getex", -2, KEY, "6.2.0", "Value of a string, new time to live").fast().uses(MODIFY).lookup(),
-    ROW.read("getrange", 4, KEY, "2.4.0", "Part of a string"),
+    ROW.read("getrange", 4, KEY, "2.4.0", "Part of a string").kept(),
     ROW.write("getset", 3, KEY, "1.0.0", "Sets a string, tells the old value")
         .denyoom()
         .fast()
@@ -38,6 +38,6 @@ pub(super) const ROWS: &[Command] = &[
     ROW.write("setex", 4, KEY, "2.0.0", "Sets a string that lives for seconds").denyoom().uses(REPLACE),
     ROW.write("setnx", 3, KEY, "1.0.0", "Sets a string that does not exist").denyoom().fast().uses(CREATE),
     ROW.write("setrange", 4, KEY, "2.2.0", "Overwrites part of a string").denyoom(),
-    ROW.read("strlen", 2, KEY, "2.2.0", "Length of a string").fast().uses(LOOK),
-    ROW.read("substr", 4, KEY, "1.0.0", "Older name of GETRANGE"),
+    ROW.read("strlen", 2, KEY, "2.2.0", "Length of a string").fast().uses(LOOK).kept(),
+    ROW.read("substr", 4, KEY, "1.0.0", "Older name of GETRANGE").kept(),
 ];

@@ -1,0 +1,229 @@
+//! Answers of nodes that a worker keeps for a while, for keys that are read again and again (the near cache).
+//!
+//! ```text
+//!   a read ─► kept, and it holds? ─► answered here
+//!        └─ no ─► to its node as ever; heat ─► read often enough? ─► asked for once more, over a connection on which
+//!                                                                    the node tracks ─► kept
+//!   a write ─► WriteGuard from its dispatch until its reply leaves ─► nothing kept of its keys holds any more
+//!   the node ─► invalidate k, or the connection is lost ─► dropped
+//! ```
+//! What is promised: a read that comes after the reply to a write of any client of this process sees that write
+//! (`writes`), and a client's own commands keep their order (law I2). What others write is seen when the node has said so,
+//! after `near_cache.max_age` at the latest, as is what nodes evict.
+//!
+//! No IO, no connections: the answers are asked for by whoever has them, and time comes in as an argument. There is one
+//! [`NearCache`] for each worker; they share nothing but [`Writes`].
+
+mod heat;
+mod older;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::command::Command;
+use crate::resp::{Args, Protocol};
+use crate::settings::NearCacheSettings;
+use crate::stats::WorkerStats;
+use heat::Heat;
+pub(crate) use store::HotKey;
+use store::{Answer, Kept, Store, Why};
+pub(crate) use writes::{Ledger, WriteGuard, Writes};
+
+/// How long a reply that is too long is not asked for again.
+const TOO_LONG: Duration = Duration::from_secs(60);
+/// Answers that are asked for at once, over all keys of a worker.
+const MOST_COMING: usize = 256;
+
+/// A read of one key whose answer may be kept.
+pub(crate) struct Read<'a> {
+    pub(crate) database: u32,
+    pub(crate) command: &'static Command,
+    pub(crate) args: Args<'a>,
+    key: &'a [u8],
+    hash: u64,
+}
+
+impl<'a> Read<'a> {
+    /// `None` when answers of the command are not kept.
+    #[inline]
+    pub(crate) fn of(database: u32, command: &'static Command, args: Args<'a>) -> Option<Self> {
+        if !command.kept {
+            return None;
+        }
+        let key = args.get(1)?;
+        Some(Self { database, command, args, key, hash: hash_of(key) })
+    }
+
+    pub(crate) fn key(&self) -> &'a [u8] {
+        self.key
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// By which a key is found here and in [`Writes`].
+#[inline]
+pub(crate) fn hash_of(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// See the head of this file.
+pub(crate) struct NearCache {
+    settings: NearCacheSettings,
+    ledger: Ledger,
+    stats: Arc<WorkerStats>,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    heat: Heat,
+    store: Store,
+    /// The epoch of the topology by which everything was asked for.
+    epoch: u64,
+    /// The number of the last answer that was asked for.
+    last: u64,
+}
+
+impl NearCache {
+    /// `room`: bytes that this worker may keep.
+    pub(crate) fn new(
+        settings: NearCacheSettings,
+        room: usize,
+        writes: Arc<Writes>,
+        stats: Arc<WorkerStats>,
+    ) -> Self {
+        let inner = Inner { heat: Heat::default(), store: Store::new(room), epoch: 0, last: 0 };
+        Self { settings, ledger: Ledger::new(writes), stats, inner: RefCell::new(inner) }
+    }
+
+    /// Where writes are noted.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Hands the kept answer to `tell`, if there is one that holds by the topology of `epoch`.
+    #[inline]
+    pub(crate) fn answer(
+        &self,
+        read: &Read<'_>,
+        protocol: Protocol,
+        epoch: u64,
+        now: Instant,
+        tell: impl FnOnce(&[u8]),
+    ) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        if inner.epoch != epoch {
+            return false;
+        }
+        let Some((variant, hits)) = inner.store.find(read) else { return false };
+        let Answer::Kept(kept) = &variant.answer else { return false };
+        if now >= variant.until || !self.ledger.holds(read.hash, variant.stamp) {
+            return false;
+        }
+        *hits += 1;
+        tell(kept.by(protocol));
+        self.stats.near.hits.add(1);
+        true
+    }
+
+    /// A read goes to its node: whether the key is read so often that the answer is to be kept ([`NearCache::begin`]).
+    #[inline]
+    pub(crate) fn is_hot(&self, read: &Read<'_>) -> bool {
+        self.inner.borrow_mut().heat.note(read.hash) >= self.settings.hot_reads
+    }
+
+    /// The answer is to be asked for on the connection `line`, to be kept: the number under which that is done, and under
+    /// which [`NearCache::filled`] must be told what comes. `None` when there is nothing to be asked for now.
+    #[cold]
+    pub(crate) fn begin(&self, read: &Read<'_>, line: u64, epoch: u64, now: Instant) -> Option<u64> {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.heat.forget(read.hash);
+        let stamp = self.ledger.quiet(read.hash)?;
+        if inner.epoch != epoch {
+            inner.store.clear();
+            inner.epoch = epoch;
+        }
+        let waits = inner.store.find(read).is_some_and(|(variant, _)| match variant.answer {
+            Answer::Coming(_) | Answer::Unfit(_) => now < variant.until,
+            Answer::Kept(_) => false,
+        });
+        if waits || inner.store.coming() >= MOST_COMING {
+            return None;
+        }
+        inner.last += 1;
+        inner.store.expect(read, line, inner.last, stamp, now + self.settings.max_age);
+        Some(inner.last)
+    }
+
+    /// It was not asked for after all.
+    pub(crate) fn not_asked(&self, number: u64) {
+        self.inner.borrow_mut().store.settle(number, |_, _| false);
+    }
+
+    /// What the node answered to what was asked for under this number; nothing when that was too long. `life` is how
+    /// long the key has to live; it is counted from when it was asked for, so that nothing is kept for longer than it lives.
+    pub(crate) fn filled(&self, number: u64, reply: Option<&[u8]>, life: Option<Duration>, now: Instant) {
+        let NearCacheSettings { max_age, value_bytes, .. } = self.settings;
+        let inner = &mut *self.inner.borrow_mut();
+        let reply = reply.filter(|reply| reply.len() <= value_bytes);
+        inner.store.settle(number, |hash, variant| {
+            let Some(reply) = reply else {
+                (variant.answer, variant.until) = (Answer::Unfit(Why::TooLong), now + TOO_LONG);
+                return true;
+            };
+            let Some(kept) = Kept::of(reply) else {
+                variant.answer = Answer::Unfit(Why::Strange);
+                return true;
+            };
+            variant.answer = Answer::Kept(kept);
+            if let Some(life) = life.filter(|life| *life < max_age) {
+                variant.until -= max_age - life;
+            }
+            let holds = now < variant.until && self.ledger.holds(hash, variant.stamp);
+            self.stats.near.fills.add(u64::from(holds));
+            holds
+        });
+        self.publish(inner);
+    }
+
+    /// A node has said that a key has changed.
+    pub(crate) fn invalidate(&self, key: &[u8]) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.store.invalidate(key);
+        self.stats.near.invalidations.add(1);
+        self.publish(inner);
+    }
+
+    /// The node can no longer tell of what was asked for on the connection `line`, or says that all of it has changed.
+    pub(crate) fn lost(&self, line: u64) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.store.lost(line);
+        self.publish(inner);
+    }
+
+    /// A moment has passed: what was read in it counts half.
+    pub(crate) fn cool(&self, now: Instant) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.heat.cool();
+        inner.store.sweep(now);
+        self.publish(inner);
+    }
+
+    fn publish(&self, inner: &Inner) {
+        self.stats.near.publish(inner.store.keys(), inner.store.bytes());
+    }
+
+    /// The keys of which something is kept, and how often they were answered here.
+    pub(crate) fn hot_keys(&self) -> Vec<HotKey> {
+        self.inner.borrow().store.hot_keys()
+    }
+}

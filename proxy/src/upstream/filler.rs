@@ -1,0 +1,161 @@
+//! A connection to one node over which answers are asked for that are to be kept: the node tracks what is read on it, and
+//! says when that changes.
+//!
+//! It tells its [`Keeper`], which it never sees. Opened when the first answer of its node is wanted.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::filling::{Event, Filling};
+use super::talk::{self, SILENCE, Standing, Talk, Wire, WireContext};
+use crate::resp::{Args, Protocol};
+use crate::settings::NodeSpec;
+use crate::stats::NodeStats;
+
+/// Whoever keeps answers.
+pub(crate) trait Keeper {
+    /// What was asked for under this number has come; nothing when it is not worth keeping. `life` is how long the key had
+    /// to live after it was asked for.
+    fn filled(&self, number: u64, reply: Option<&[u8]>, life: Option<Duration>);
+    /// A key has changed.
+    fn changed(&self, key: &[u8]);
+    /// Nothing holds any more that was asked for on this connection.
+    fn lost(&self, line: u64);
+}
+
+/// See the head of this file.
+pub(crate) struct Filler<K: Keeper> {
+    wire: Wire,
+    /// The number of the connection for its keeper.
+    line: u64,
+    keeper: Weak<K>,
+    filling: RefCell<Filling>,
+    /// Whether it was said that the node cannot be used for this.
+    said: Cell<bool>,
+}
+
+impl<K: Keeper + 'static> Filler<K> {
+    /// Begins to connect. Ends with [`Filler::close`].
+    pub(crate) fn start(
+        spec: Arc<NodeSpec>,
+        stats: Arc<NodeStats>,
+        context: WireContext,
+        line: u64,
+        keeper: Weak<K>,
+    ) -> Rc<Self> {
+        let filling = RefCell::new(Filling::new(context.longest, Instant::now()));
+        let wire = Wire::new(spec, stats, context);
+        let filler = Rc::new(Self { wire, line, keeper, filling, said: Cell::new(false) });
+        talk::start(&filler);
+        filler
+    }
+
+    /// Whether this is how the topology now describes the node.
+    pub(crate) fn serves(&self, spec: &NodeSpec) -> bool {
+        self.wire.serves(spec)
+    }
+
+    /// The number of the connection.
+    pub(crate) fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// Whether anything can be asked for.
+    pub(crate) fn is_up(&self) -> bool {
+        self.wire.standing() == Standing::Up
+    }
+
+    /// Asks for what `args` read of `key`. False when that is not possible.
+    pub(crate) fn ask(&self, database: u32, args: Args<'_>, key: &[u8], number: u64) -> bool {
+        let asked =
+            self.is_up() && self.filling.borrow_mut().ask(database, args, key, number, Instant::now());
+        if asked {
+            self.wire.wake();
+        }
+        asked
+    }
+
+    /// Ends the connection.
+    pub(crate) fn close(&self) {
+        self.wire.close();
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.lost(self.line);
+        }
+    }
+
+    /// Asks a node that is silent, gives up one that does not answer; called at every tick.
+    pub(crate) fn check(&self, now: Instant) {
+        if !self.is_up() {
+            return;
+        }
+        let filling = &mut *self.filling.borrow_mut();
+        if filling.is_silent(now, SILENCE) {
+            filling.probe(now);
+            self.wire.wake();
+        }
+        if filling.is_stalled(now, self.wire.context.timeouts.operation) {
+            self.wire.suspect();
+        }
+    }
+
+    /// The proxy itself stood still: that is not the node's fault.
+    pub(crate) fn forgive(&self, now: Instant) {
+        self.filling.borrow_mut().forgive(now);
+    }
+}
+
+impl<K: Keeper + 'static> Talk for Filler<K> {
+    const PROTOCOL: Protocol = Protocol::Resp3;
+    const TRACKING: Option<&[u8]> = Some(b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n");
+
+    fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    fn arrived(&self) {
+        self.said.set(false);
+        self.filling.borrow_mut().arrived(Instant::now());
+    }
+
+    fn received(&self, bytes: &[u8]) -> Result<(), String> {
+        let mut events = Vec::new();
+        let result = self.filling.borrow_mut().received(bytes, Instant::now(), &mut events);
+        let Some(keeper) = self.keeper.upgrade() else { return Ok(()) };
+        for event in events {
+            match event {
+                Event::Filled(number, reply, life) => keeper.filled(number, reply.as_deref(), life),
+                Event::Changed(key) => keeper.changed(&key),
+                Event::AllChanged => keeper.lost(self.line),
+            }
+        }
+        result
+    }
+
+    fn unwritten(&self) -> Ref<'_, [u8]> {
+        Ref::map(self.filling.borrow(), Filling::unwritten)
+    }
+
+    fn wrote(&self, len: usize) {
+        self.filling.borrow_mut().wrote(len);
+    }
+
+    fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
+        self.filling.borrow().is_stalled(now, limit)
+    }
+
+    fn lost(&self, before: Standing, why: &str) {
+        let (node, address) = (&self.wire.spec.name, &self.wire.spec.address);
+        if before == Standing::Up {
+            if self.wire.context.speaks {
+                tracing::info!(node, address, why, "connection lost on which a node tells of kept keys");
+            }
+        } else if self.wire.context.speaks && !self.said.replace(true) {
+            tracing::warn!(node, address, why, "nothing of this node is kept (near_cache)");
+        }
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.lost(self.line);
+        }
+    }
+}

@@ -1,0 +1,494 @@
+//! Answers that Ringway keeps for keys that are read again and again: what clients read is never older than what any of
+//! them was told, and what others change is seen.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ringway_proxy::settings::{NearCacheSettings, NodeSpec, Settings};
+
+use crate::support::byte_proxy::{ByteProxy, Wire};
+use crate::support::frame::{bulk, bulk_request};
+use crate::support::harness::{StopAtEnd, named, node_name, patient, specs};
+use crate::support::random::Random;
+use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
+
+/// So long that whatever is seen to change was told by the node.
+const LONG: Duration = Duration::from_secs(60);
+
+fn keeping(max_age: Duration) -> NearCacheSettings {
+    NearCacheSettings { max_age, hot_reads: 1, ..NearCacheSettings::default() }
+}
+
+fn keeps_long(settings: &mut Settings) {
+    settings.threads = 2;
+    settings.near_cache = Some(keeping(LONG));
+}
+
+fn hits(harness: &Harness) -> u64 {
+    harness.control().snapshot().near.hits
+}
+
+/// Reads until the answer is one that was kept; returns it.
+fn kept(harness: &Harness, client: &mut RawClient, words: &[&str]) -> String {
+    let mut reply = String::new();
+    wait_for("a kept answer", || {
+        let before = hits(harness);
+        reply = client.text(words);
+        hits(harness) > before
+    });
+    reply
+}
+
+#[test]
+fn what_is_kept_is_what_the_node_answers_in_both_protocols() {
+    let plain = RedisServer::start();
+    let cluster = Cluster::start_with(2, keeps_long);
+    let fill: [&[&str]; 8] = [
+        &["SET", "s", "value"],
+        &["SET", "number", "17"],
+        &["HSET", "h", "f", "1", "g", "", "long", "a\r\nb"],
+        &["SADD", "set", "one"],
+        &["RPUSH", "l", "a", "b", "c"],
+        &["ZADD", "z", "1", "a", "2.5", "b", "inf", "c", "1e300", "d", "-0.1", "e"],
+        &["ZADD", "lex", "0", "a", "0", "b"],
+        &["PFADD", "hll", "a"],
+    ];
+    let reads: [&[&str]; 52] = [
+        &["GET", "s"],
+        &["GET", "none"],
+        &["get", "number"],
+        &["STRLEN", "s"],
+        &["GETRANGE", "s", "1", "-2"],
+        &["SUBSTR", "s", "0", "0"],
+        &["GETBIT", "s", "3"],
+        &["BITCOUNT", "s"],
+        &["BITCOUNT", "s", "0", "1", "BYTE"],
+        &["BITPOS", "s", "1"],
+        &["TYPE", "h"],
+        &["TYPE", "none"],
+        &["HGET", "h", "f"],
+        &["HGET", "h", "none"],
+        &["HMGET", "h", "f", "none", "long"],
+        &["HGETALL", "h"],
+        &["HGETALL", "none"],
+        &["HKEYS", "h"],
+        &["HVALS", "h"],
+        &["HLEN", "h"],
+        &["HEXISTS", "h", "f"],
+        &["HSTRLEN", "h", "long"],
+        &["SMEMBERS", "set"],
+        &["SMEMBERS", "none"],
+        &["SISMEMBER", "set", "one"],
+        &["SMISMEMBER", "set", "one", "two"],
+        &["SCARD", "set"],
+        &["LINDEX", "l", "1"],
+        &["LINDEX", "l", "9"],
+        &["LLEN", "l"],
+        &["LRANGE", "l", "0", "-1"],
+        &["LRANGE", "none", "0", "-1"],
+        &["ZCARD", "z"],
+        &["ZCOUNT", "z", "-inf", "2"],
+        &["ZLEXCOUNT", "lex", "-", "+"],
+        &["ZSCORE", "z", "b"],
+        &["ZSCORE", "z", "none"],
+        &["ZMSCORE", "z", "a", "none", "c", "d"],
+        &["ZRANK", "z", "b"],
+        &["ZREVRANK", "z", "none"],
+        &["ZRANGE", "z", "0", "-1"],
+        &["ZRANGE", "z", "0", "-1", "WITHSCORES"],
+        &["ZRANGE", "z", "(1", "+inf", "BYSCORE", "LIMIT", "0", "2", "WITHSCORES"],
+        &["ZRANGE", "none", "0", "-1", "WITHSCORES"],
+        &["ZREVRANGE", "z", "0", "1", "WITHSCORES"],
+        &["ZRANGEBYSCORE", "z", "-inf", "3"],
+        &["ZRANGEBYSCORE", "z", "-inf", "3", "WITHSCORES"],
+        &["ZREVRANGEBYSCORE", "z", "+inf", "-inf", "WITHSCORES"],
+        &["ZRANGEBYLEX", "lex", "-", "+"],
+        &["ZREVRANGEBYLEX", "lex", "+", "-"],
+        &["GET", "hll"],
+        &["STRLEN", "none"],
+    ];
+    for words in fill {
+        assert_eq!(plain.client().call(words), cluster.client().call(words));
+    }
+    let named: Vec<String> = reads.iter().map(|words| words[0].to_ascii_lowercase()).collect();
+    for row in ringway_proxy::command::all().filter(|row| row.kept) {
+        assert!(named.iter().any(|name| *name == row.name), "{} is not tried", row.name);
+    }
+    for protocol in ["2", "3"] {
+        let (mut direct, mut client) = (plain.client(), cluster.client());
+        direct.call(&["HELLO", protocol]);
+        client.call(&["HELLO", protocol]);
+        for words in reads {
+            assert_eq!(kept(&cluster, &mut client, words), direct.text(words), "{words:?} in RESP{protocol}");
+        }
+    }
+    // an error is the node's, each time
+    let before = hits(&cluster);
+    let mut client = cluster.client();
+    assert!((0..20).all(|_| client.text(&["GET", "h"]).starts_with("-WRONGTYPE")));
+    assert_eq!(hits(&cluster), before);
+}
+
+#[test]
+fn a_read_behind_the_reply_to_a_write_sees_it_whoever_wrote_and_however() {
+    let cluster = Cluster::start_with(3, |settings| {
+        keeps_long(settings);
+        settings.allowed_commands = ["flushall", "flushdb", "swapdb"].map(String::from).into();
+    });
+    let key = "{t}k";
+    // what makes the value, what changes it, and what it is then
+    let none = "$-1\r\n";
+    let new = "$3\r\nnew\r\n";
+    let writes: [(&[&[&str]], &str); 24] = [
+        (&[&["SET", key, "new"]], new),
+        (&[&["set", key, "new", "EX", "100"]], new),
+        (&[&["MSET", "a", "1", "b", "2", "c", "3", key, "new"]], new),
+        (&[&["DEL", "a", "b", key]], none),
+        (&[&["UNLINK", key]], none),
+        (&[&["GETDEL", key]], none),
+        (&[&["GETSET", key, "new"]], new),
+        (&[&["APPEND", key, "w"]], "$4\r\noldw\r\n"),
+        (&[&["RENAME", key, "{t}other"]], none),
+        (&[&["SET", "{t}other", "new"], &["RENAME", "{t}other", key]], new),
+        (&[&["SET", "{t}other", "new"], &["COPY", "{t}other", key, "REPLACE"]], new),
+        (&[&["SETBIT", key, "1", "0"]], "$3\r\n/ld\r\n"),
+        (&[&["BITOP", "AND", key, "{t}none", "{t}none"]], none),
+        (&[&["SELECT", "5"], &["DEL", key], &["SELECT", "0"], &["MOVE", key, "5"]], none),
+        (&[&["PEXPIRE", key, "0"]], none),
+        (&[&["EVAL", "return redis.call('set', KEYS[1], 'new')", "1", key]], new),
+        (&[&["MULTI"], &["SET", key, "new"], &["EXEC"]], new),
+        (&[&["MULTI"], &["SET", "{t}x", "1"], &["DEL", key], &["EXEC"]], none),
+        (&[&["WATCH", key], &["MULTI"], &["SET", key, "new"], &["EXEC"]], new),
+        (&[&["SORT", "{t}list", "STORE", key]], none),
+        (&[&["SELECT", "3"], &["SET", key, "new"], &["SELECT", "0"], &["SWAPDB", "0", "3"]], new),
+        (&[&["FLUSHDB"]], none),
+        (&[&["FLUSHALL"]], none),
+        (&[&["RPUSH", "{t}list", "1"], &["SORT", "{t}list", "STORE", key], &["LLEN", key]], "-WRONGTYPE"),
+    ];
+    for (steps, expected) in writes {
+        let (mut writer, mut reader, mut other) = (cluster.client(), cluster.client(), cluster.client());
+        for _ in 0..20 {
+            writer.call(&["DEL", key, "{t}other", "{t}list"]);
+            writer.call(&["SET", key, "old"]);
+            assert_eq!(kept(&cluster, &mut reader, &["GET", key]), "$3\r\nold\r\n");
+            assert_eq!(kept(&cluster, &mut other, &["GET", key]), "$3\r\nold\r\n");
+            for words in steps {
+                let reply = writer.text(words);
+                assert!(!reply.starts_with('-'), "{words:?}: {reply}");
+            }
+            for client in [&mut reader, &mut other, &mut writer] {
+                let reply = client.text(&["GET", key]);
+                assert!(reply.starts_with(expected), "{steps:?}: {reply}");
+            }
+        }
+    }
+    // one who waits has written when its reply comes
+    let (mut pusher, mut popper, mut reader) = (cluster.client(), cluster.client(), cluster.client());
+    for _ in 0..20 {
+        assert_eq!(kept(&cluster, &mut reader, &["LLEN", "list"]), ":0\r\n");
+        popper.send(&bulk_request(&["BLMOVE", "list", "list", "LEFT", "RIGHT", "0"]));
+        pusher.call(&["RPUSH", "list", "x"]);
+        popper.reply();
+        assert_eq!(reader.text(&["LLEN", "list"]), ":1\r\n");
+        pusher.call(&["DEL", "list"]);
+    }
+}
+
+#[test]
+fn i2_a_client_reads_what_it_wrote_in_one_pipeline_whatever_is_kept() {
+    let cluster = Cluster::start_with(2, keeps_long);
+    let mut random = Random::new(17);
+    let (mut writer, mut reader) = (cluster.client(), cluster.client());
+    let mut values = vec![None::<u64>; 5];
+    let before = hits(&cluster);
+    for round in 0..1500 {
+        // others keep the keys hot
+        let reads: Vec<u8> =
+            (0..8).flat_map(|_| bulk_request(&["GET", &format!("k{}", random.below(5))])).collect();
+        reader.send(&reads);
+        let (mut requests, mut expected) = (Vec::new(), Vec::new());
+        for _ in 0..1 + random.below(6) {
+            let at = random.below(5);
+            let key = format!("k{at}");
+            match random.below(8) {
+                0 => {
+                    values[at] = Some(round);
+                    requests.extend(bulk_request(&["SET", &key, &round.to_string()]));
+                    expected.extend(b"+OK\r\n");
+                }
+                1 => {
+                    requests.extend(bulk_request(&["DEL", &key]));
+                    expected.extend(if values[at].take().is_some() { b":1\r\n" } else { b":0\r\n" });
+                }
+                _ => {
+                    requests.extend(bulk_request(&["GET", &key]));
+                    let value = values[at].map(|value| bulk(value.to_string().as_bytes()));
+                    expected.extend(value.unwrap_or_else(|| b"$-1\r\n".to_vec()));
+                }
+            }
+        }
+        writer.send(&requests);
+        assert_eq!(String::from_utf8(writer.bytes(expected.len())), String::from_utf8(expected), "{round}");
+        (0..8).for_each(|_| drop(reader.reply()));
+    }
+    assert!(hits(&cluster) > before + 1000, "{} of them were answered here", hits(&cluster) - before);
+}
+
+#[test]
+fn what_was_answered_to_one_client_is_not_unknown_to_another() {
+    let cluster = Cluster::start_with(2, keeps_long);
+    let (told, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let mut writer = cluster.client();
+    writer.call(&["SET", "counter", "0"]);
+    std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let mut client = cluster.client();
+                let (told, stop) = (&told, &stop);
+                scope.spawn(move || {
+                    let mut last = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let least = told.load(Ordering::SeqCst).max(last);
+                        let reply = client.text(&["GET", "counter"]);
+                        last = reply.lines().nth(1).expect("a value").parse().expect("a number");
+                        assert!(last >= least, "{last} after {least}");
+                    }
+                })
+            })
+            .collect();
+        let before = hits(&cluster);
+        let mut number = 0;
+        // until many reads were answered here, between many writes
+        while number < 500 || hits(&cluster) < before + 2000 {
+            number += 1;
+            writer.call(&["SET", "counter", &number.to_string()]);
+            told.store(number, Ordering::SeqCst);
+            if number % 10 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            assert!(readers.iter().all(|reader| !reader.is_finished()), "a reader has ended");
+        }
+    });
+}
+
+#[test]
+fn what_others_change_at_the_node_is_seen() {
+    let cluster = Cluster::start_with(2, keeps_long);
+    let mut client = cluster.client();
+    client.call(&["SET", "k", "old"]);
+    client.call(&["HSET", "h", "f", "old"]);
+    assert_eq!(kept(&cluster, &mut client, &["GET", "k"]), "$3\r\nold\r\n");
+    assert_eq!(kept(&cluster, &mut client, &["HGETALL", "h"]).lines().count(), 5);
+    cluster.server(&cluster.owner("k")).call::<()>(&["SET", "k", "new"]);
+    cluster.server(&cluster.owner("h")).call::<()>(&["HSET", "h", "f", "new"]);
+    wait_for("the new value", || client.text(&["GET", "k"]) == "$3\r\nnew\r\n");
+    wait_for("the new field", || client.text(&["HGETALL", "h"]).contains("new"));
+    assert!(cluster.control().snapshot().near.invalidations >= 2);
+    // a server that is emptied says so of all keys at once
+    assert_eq!(kept(&cluster, &mut client, &["GET", "k"]), "$3\r\nnew\r\n");
+    cluster.server(&cluster.owner("k")).call::<()>(&["FLUSHALL"]);
+    wait_for("that it is gone", || client.text(&["GET", "k"]) == "$-1\r\n");
+}
+
+#[test]
+fn nothing_is_answered_of_a_key_whose_time_is_up() {
+    let cluster = Cluster::start_with(1, keeps_long);
+    let mut client = cluster.client();
+    for _ in 0..5 {
+        client.call(&["SET", "k", "v", "PX", "400"]);
+        let set = Instant::now();
+        let mut was_kept = false;
+        loop {
+            // a server counts in whole milliseconds, and the last one belongs to the key
+            let is_over = set.elapsed() > Duration::from_millis(402);
+            let before = hits(&cluster);
+            let reply = client.text(&["GET", "k"]);
+            if reply == "$-1\r\n" {
+                break;
+            }
+            assert!(!is_over, "it was asked for behind its end");
+            was_kept |= hits(&cluster) > before;
+        }
+        assert!(was_kept);
+    }
+}
+
+#[test]
+fn databases_and_watched_keys_are_told_apart() {
+    let cluster = Cluster::start_with(1, keeps_long);
+    let (mut zero, mut three) = (cluster.client(), cluster.client());
+    three.call(&["SELECT", "3"]);
+    zero.call(&["SET", "k", "zero"]);
+    three.call(&["SET", "k", "three"]);
+    for _ in 0..5 {
+        assert_eq!(kept(&cluster, &mut zero, &["GET", "k"]), "$4\r\nzero\r\n");
+        assert_eq!(kept(&cluster, &mut three, &["GET", "k"]), "$5\r\nthree\r\n");
+    }
+    // what is read of a watched key is compared with what is there at EXEC: it comes from there
+    zero.call(&["WATCH", "k"]);
+    let before = hits(&cluster);
+    (0..10).for_each(|_| assert_eq!(zero.text(&["GET", "k"]), "$4\r\nzero\r\n"));
+    assert_eq!(hits(&cluster), before);
+    zero.call(&["UNWATCH"]);
+    assert_eq!(kept(&cluster, &mut zero, &["GET", "k"]), "$4\r\nzero\r\n");
+}
+
+#[test]
+fn a_client_that_tracks_reads_from_its_nodes() {
+    let cluster = Cluster::start_with(1, keeps_long);
+    let (mut client, mut other) = (cluster.client(), cluster.client3());
+    client.call(&["SET", "k", "old"]);
+    kept(&cluster, &mut client, &["GET", "k"]);
+    assert_eq!(other.text(&["CLIENT", "TRACKING", "ON"]), "+OK\r\n");
+    let before = hits(&cluster);
+    (0..5).for_each(|_| assert_eq!(other.text(&["GET", "k"]), "$3\r\nold\r\n"));
+    assert_eq!(hits(&cluster), before);
+    client.call(&["SET", "k", "new"]);
+    assert_eq!(other.text_reply(), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+}
+
+#[test]
+fn what_is_too_long_is_the_nodes_to_answer() {
+    let mut settings = keeping(LONG);
+    settings.value_bytes = 1000;
+    let cluster = Cluster::start_with(1, |all| all.near_cache = Some(settings));
+    let mut client = cluster.client();
+    let (long, short) = ("v".repeat(1000), "v".repeat(900));
+    client.call(&["SET", "long", &long]);
+    client.call(&["SET", "short", &short]);
+    kept(&cluster, &mut client, &["GET", "short"]);
+    let (before, bytes) = (hits(&cluster), cluster.node("cache-1").bytes_out);
+    (0..50).for_each(|_| assert_eq!(client.text(&["GET", "long"]), format!("$1000\r\n{long}\r\n")));
+    assert_eq!(hits(&cluster), before);
+    // 50 reads, and one that found out
+    assert!(cluster.node("cache-1").bytes_out - bytes < 60 * 25);
+}
+
+#[test]
+fn keys_that_move_with_the_ring_are_read_where_they_are() {
+    let servers = [RedisServer::start(), RedisServer::start(), RedisServer::start()];
+    let mut settings = patient(specs(&servers[..2]));
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    let mut client = harness.client();
+    let keys: Vec<String> = (0..60).map(|key| format!("key:{key}")).collect();
+    keys.iter().for_each(|key| drop(client.call(&["SET", key, "old"])));
+    keys.iter().for_each(|key| drop(kept(&harness, &mut client, &["GET", key])));
+    servers[2].call::<()>(&["SET", "unused", "1"]);
+    harness.apply(specs(&servers));
+    let moved: Vec<&String> = keys.iter().filter(|key| harness.owner(key) == node_name(2)).collect();
+    assert!(!moved.is_empty());
+    for key in &keys {
+        let expected = if moved.contains(&key) { "$-1\r\n" } else { "$3\r\nold\r\n" };
+        assert_eq!(client.text(&["GET", key]), expected, "{key}");
+        assert_eq!(kept(&harness, &mut client, &["GET", key]), expected, "{key}");
+    }
+    // back, and the keys that were written there are brought along
+    moved.iter().for_each(|key| drop(client.call(&["SET", key, "new"])));
+    moved.iter().for_each(|key| drop(kept(&harness, &mut client, &["GET", key])));
+    harness.apply_and_move(specs(&servers[..2])).expect("it is applied");
+    for key in &moved {
+        assert_eq!(client.text(&["GET", key]), "$3\r\nnew\r\n", "{key}");
+    }
+    harness.wait_moved();
+    for key in &moved {
+        assert_eq!(kept(&harness, &mut client, &["GET", key]), "$3\r\nnew\r\n", "{key}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_lost_takes_with_it_what_was_kept_by_it() {
+    let server = RedisServer::start();
+    let wire = ByteProxy::start(&server.address());
+    let mut settings = patient(named(&[("n", wire.address())]));
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    harness.wait_usable("n");
+    let mut client = harness.client();
+    for round in 0..5 {
+        client.call(&["SET", "k", &round.to_string()]);
+        kept(&harness, &mut client, &["GET", "k"]);
+        // nothing that the node says from now on arrives
+        wire.set(Wire::Hold);
+        server.call::<()>(&["SET", "k", "new"]);
+        wire.hang_up();
+        wire.set(Wire::Plain);
+        wait_for("the new value", || client.text(&["GET", "k"]) == "$3\r\nnew\r\n");
+    }
+}
+
+#[test]
+fn nothing_is_answered_for_longer_of_a_node_that_stands_still_than_the_settings_say() {
+    let max_age = Duration::from_millis(300);
+    let server = RedisServer::start();
+    let mut settings = Settings::new(specs(std::slice::from_ref(&server)));
+    settings.timeouts.operation = Duration::from_millis(500);
+    settings.near_cache = Some(keeping(max_age));
+    let harness = Harness::start(settings);
+    harness.wait_usable("cache-1");
+    let mut client = harness.client();
+    client.call(&["SET", "k", "v"]);
+    kept(&harness, &mut client, &["GET", "k"]);
+    server.pause();
+    let stopped = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let reply = client.text(&["GET", "k"]);
+        if reply.starts_with("-UNKNOWN") || reply.starts_with("-NOTSENT") {
+            break;
+        }
+        assert!(asked < stopped + max_age + Duration::from_millis(50), "{reply}");
+    }
+    server.resume();
+    wait_for("the node", || client.text(&["GET", "k"]) == "$1\r\nv\r\n");
+    assert_eq!(kept(&harness, &mut client, &["GET", "k"]), "$1\r\nv\r\n");
+}
+
+#[test]
+fn a_node_that_may_not_track_answers_itself() {
+    let server = RedisServer::start();
+    server.call::<()>(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-client|tracking"]);
+    let mut node = NodeSpec::new("n", server.address());
+    node.credentials.username = Some("app".into());
+    node.credentials.password = Some(ringway_proxy::settings::Secret::new("secret"));
+    let mut settings = patient(vec![node]);
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    harness.wait_usable("n");
+    let mut client = harness.client();
+    client.call(&["SET", "k", "v"]);
+    (0..100).for_each(|_| assert_eq!(client.text(&["GET", "k"]), "$1\r\nv\r\n"));
+    assert_eq!(hits(&harness), 0);
+}
+
+#[test]
+fn operators_see_what_is_kept() {
+    let cluster = Cluster::start_with(2, keeps_long).with_admin();
+    let mut client = cluster.client();
+    client.call(&["SET", "k", "v"]);
+    client.call(&[&b"SET"[..], b"\xff", b"v"]);
+    (0..3).for_each(|_| drop(kept(&cluster, &mut client, &["GET", "k"])));
+    let before = hits(&cluster);
+    wait_for("a kept answer", || {
+        client.call(&[&b"GET"[..], b"\xff"]);
+        hits(&cluster) > before
+    });
+    let told = cluster.http().get("/v1/near-cache").ok();
+    assert_eq!((&told["enabled"], &told["keys_in_all"]), (&true.into(), &2.into()));
+    assert_eq!((&told["keys"][0]["key"], &told["keys"][0]["hits"]), (&"k".into(), &3.into()));
+    assert_eq!(told["keys"][0]["node"], cluster.owner("k"));
+    assert_eq!(told["keys"][1]["key_base64"], "/w==");
+    assert_eq!(told["hits"], 4);
+    assert_eq!(cluster.http().get("/v1/near-cache?limit=1").ok()["keys"].as_array().map(Vec::len), Some(1));
+    assert!(cluster.http().get("/v1/near-cache?limit=0").refused(400).contains("from 1 to 1000"));
+    let metrics = cluster.http().get("/metrics").text;
+    for name in
+        ["hits_total 4", "fills_total", "invalidations_total", "keys 2", "bytes", "limit_bytes 16777216"]
+    {
+        assert!(metrics.contains(&format!("\nringway_near_cache_{name}")), "{name}");
+    }
+    let without = Cluster::start(1).with_admin();
+    assert_eq!(without.http().get("/v1/near-cache").ok()["enabled"], false);
+    assert!(!without.http().get("/metrics").text.contains("near_cache"));
+}
