@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::client::pipeline::{Pipeline, Spare};
+use crate::client::Spare;
+use crate::client::pipeline::Pipeline;
 use crate::command::{self, Command};
 use crate::error::Failure;
 use crate::resp::Args;

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::client::pipeline::{Pipeline, Spare};
+use crate::client::Spare;
+use crate::client::pipeline::Pipeline;
 use crate::command::{self, Command, Join};
 use crate::error::{Failure, Fate};
 use crate::resp::reply::{ReplyScan, ReplyScanner, reply_len};

@@ -33,6 +33,7 @@ pub(crate) mod pipeline;
 mod running_scripts;
 mod session;
 mod slot;
+mod spare;
 mod split;
 mod subscriptions;
 mod tracking;
@@ -63,9 +64,9 @@ pub(crate) use hub::Hub;
 pub(crate) use monitor::Monitors;
 pub(crate) use near::Near;
 use pipeline::Pipeline;
-pub(crate) use pipeline::Spare;
 use session::{Session, Unusual};
 pub(crate) use slot::SlotRef;
+pub(crate) use spare::Spare;
 pub(crate) use split::Parts;
 pub(crate) use tracking::follow as caches_follow;
 

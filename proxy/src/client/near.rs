@@ -234,17 +234,19 @@ fn guard(
     inner: &mut Inner,
     command: &'static Command,
     args: &Args<'_>,
-) -> Option<Box<WriteGuard>> {
+) -> Option<WriteGuard> {
     match command.route {
-        Route::Transaction(Step::Exec) => return inner.session.transaction.take_writes(),
+        Route::Transaction(Step::Exec) => {
+            return inner.session.transaction.take_writes().map(|writes| *writes);
+        }
         Route::Key | Route::Split(_) | Route::Waiting | Route::AllNodes(_) if command.is_write() => {}
         _ => return None,
     }
     let ledger = near.cache.ledger();
     let keys = &mut client.worker.scratch.borrow_mut().keys;
     if key_positions(command, args, keys).is_err() || keys.is_empty() {
-        return Some(Box::new(ledger.write_all()));
+        return Some(ledger.write_all());
     }
     let hashes = keys.iter().filter_map(|at| args.get(*at as usize)).map(hash_of);
-    Some(Box::new(ledger.write(hashes)))
+    Some(ledger.write(hashes))
 }

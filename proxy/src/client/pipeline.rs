@@ -13,6 +13,7 @@
 use std::collections::VecDeque;
 
 use super::messages::Messages;
+use super::spare::Spare;
 use super::window::Window;
 use crate::error::Failure;
 use crate::near::WriteGuard;
@@ -28,8 +29,6 @@ struct Slot {
     /// Bytes of the command, for the bound on what may wait.
     cost: u32,
     state: State,
-    /// What it writes, until its reply leaves.
-    guard: Option<Box<WriteGuard>>,
 }
 
 #[derive(Debug)]
@@ -46,42 +45,6 @@ enum State {
     Joining(Box<Joining>),
     /// What comes is read and dropped: the client wants no reply to this command.
     Silent,
-}
-
-/// Memory for held replies and joins, shared by all clients of a worker.
-#[derive(Debug, Default)]
-pub(crate) struct Spare {
-    held: Vec<Vec<u8>>,
-    #[expect(clippy::vec_box, reason = "the box itself is what is kept: a slot holds it as it is")]
-    joinings: Vec<Box<Joining>>,
-}
-
-impl Spare {
-    const MOST: usize = 1024;
-    const KEEP: usize = 4096;
-
-    fn take(&mut self) -> Vec<u8> {
-        self.held.pop().unwrap_or_default()
-    }
-
-    fn give(&mut self, mut held: Vec<u8>) {
-        if self.held.len() < Self::MOST && (1..=Self::KEEP).contains(&held.capacity()) {
-            held.clear();
-            self.held.push(held);
-        }
-    }
-
-    /// A join to fill and hand to [`Pipeline::join`].
-    pub(crate) fn joining(&mut self) -> Box<Joining> {
-        self.joinings.pop().unwrap_or_default()
-    }
-
-    fn give_joining(&mut self, mut joining: Box<Joining>) {
-        if self.joinings.len() < Self::MOST {
-            joining.shrink();
-            self.joinings.push(joining);
-        }
-    }
 }
 
 /// A reply broke off after a part of it had left: the client cannot be told otherwise than by a close.
@@ -108,6 +71,8 @@ pub(crate) struct Pipeline {
     out_at: usize,
     /// Published messages that may not leave yet.
     messages: Messages,
+    /// What commands write, by their numbers, until their replies leave.
+    guards: VecDeque<(u64, WriteGuard)>,
     /// Replies that became whole since someone asked.
     finished: u64,
     window: Window,
@@ -129,7 +94,7 @@ impl Pipeline {
     fn push(&mut self, cost: usize, state: State) -> u64 {
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         self.cost += cost as usize;
-        self.slots.push_back(Slot { cost, state, guard: None });
+        self.slots.push_back(Slot { cost, state });
         self.base + self.slots.len() as u64 - 1
     }
 
@@ -273,19 +238,24 @@ impl Pipeline {
         self.base >= mark.number
     }
 
-    /// The command that has taken a place since `mark`, if one has, writes this until its reply leaves. Gives it back
-    /// otherwise.
-    pub(crate) fn guard(&mut self, mark: Mark, guard: Box<WriteGuard>) -> Option<Box<WriteGuard>> {
-        if self.mark().number == mark.number {
-            return Some(guard);
+    /// The command that has taken a place since `mark`, if one has, writes this until its reply leaves.
+    pub(crate) fn guard(&mut self, mark: Mark, guard: WriteGuard) {
+        let next = self.mark().number;
+        if next > mark.number {
+            self.guards.push_back((next - 1, guard));
         }
-        self.slots.back_mut()?.guard.replace(guard)
     }
 
     /// The end of a command's reply is about to leave.
     pub(crate) fn end_guard(&mut self, number: u64) {
-        if let Some(slot) = self.slots.get_mut(number.wrapping_sub(self.base) as usize) {
-            slot.guard = None;
+        self.guards.retain(|(guarded, _)| *guarded != number);
+    }
+
+    /// Replies have left.
+    #[cold]
+    fn end_guards(&mut self) {
+        while self.guards.front().is_some_and(|(number, _)| *number < self.base) {
+            self.guards.pop_front();
         }
     }
 
@@ -330,6 +300,9 @@ impl Pipeline {
         if let Some(slot) = self.slots.pop_front() {
             self.cost -= slot.cost as usize;
             self.base += 1;
+            if !self.guards.is_empty() {
+                self.end_guards();
+            }
             if !self.messages.is_empty() {
                 self.release_messages();
             }
@@ -418,6 +391,7 @@ impl Pipeline {
         }
         if self.slots.is_empty() {
             self.slots = VecDeque::new();
+            self.guards = VecDeque::new();
         }
     }
 

@@ -61,12 +61,12 @@ impl Transaction {
     }
 
     /// One more of the queued commands writes.
-    pub(super) fn will_write(&mut self, more: Box<WriteGuard>) {
+    pub(super) fn will_write(&mut self, more: WriteGuard) {
         if self.queue.is_some() {
-            self.writes = Some(match self.writes.take() {
-                Some(writes) => Box::new(writes.and(*more)),
+            self.writes = Some(Box::new(match self.writes.take() {
+                Some(writes) => writes.and(more),
                 None => more,
-            });
+            }));
         }
     }
 
