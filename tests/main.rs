@@ -48,6 +48,7 @@ mod moving_faults;
 mod moving_processes;
 mod moving_restarts;
 mod near_cache;
+mod near_cache_nodes;
 mod new_commands;
 mod node_errors;
 mod pipeline;

@@ -4,32 +4,31 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringway_proxy::settings::{NearCacheSettings, NodeSpec, Settings};
+use ringway_proxy::settings::{NearCacheSettings, Settings};
 
-use crate::support::byte_proxy::{ByteProxy, Wire};
 use crate::support::frame::{bulk, bulk_request};
-use crate::support::harness::{StopAtEnd, named, node_name, patient, specs};
+use crate::support::harness::StopAtEnd;
 use crate::support::random::Random;
 use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
 
 /// So long that whatever is seen to change was told by the node.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-fn keeping(max_age: Duration) -> NearCacheSettings {
+pub(crate) fn keeping(max_age: Duration) -> NearCacheSettings {
     NearCacheSettings { max_age, hot_reads: 1, ..NearCacheSettings::default() }
 }
 
-fn keeps_long(settings: &mut Settings) {
+pub(crate) fn keeps_long(settings: &mut Settings) {
     settings.threads = 2;
     settings.near_cache = Some(keeping(LONG));
 }
 
-fn hits(harness: &Harness) -> u64 {
+pub(crate) fn hits(harness: &Harness) -> u64 {
     harness.control().snapshot().near.hits
 }
 
 /// Reads until the answer is one that was kept; returns it.
-fn kept(harness: &Harness, client: &mut RawClient, words: &[&str]) -> String {
+pub(crate) fn kept(harness: &Harness, client: &mut RawClient, words: &[&str]) -> String {
     let mut reply = String::new();
     wait_for("a kept answer", || {
         let before = hits(harness);
@@ -199,7 +198,7 @@ fn i2_a_client_reads_what_it_wrote_in_one_pipeline_whatever_is_kept() {
     let cluster = Cluster::start_with(2, keeps_long);
     let mut random = Random::new(17);
     let (mut writer, mut reader) = (cluster.client(), cluster.client());
-    let mut values = vec![None::<u64>; 5];
+    let mut values = [None::<u64>; 5];
     let before = hits(&cluster);
     for round in 0..1500 {
         // others keep the keys hot
@@ -232,6 +231,81 @@ fn i2_a_client_reads_what_it_wrote_in_one_pipeline_whatever_is_kept() {
         (0..8).for_each(|_| drop(reader.reply()));
     }
     assert!(hits(&cluster) > before + 1000, "{} of them were answered here", hits(&cluster) - before);
+}
+
+#[test]
+fn i2_what_a_client_has_asked_for_before_is_not_newer_than_what_it_asks_for_next() {
+    let cluster = Cluster::start_with(1, keeps_long);
+    let mut client = cluster.client3();
+    let node = cluster.server("cache-1");
+    let pipelines: [&[&[&str]]; 6] = [
+        &[&["MULTI"], &["GET", "k"], &["EXEC"], &["GET", "k"]],
+        &[&["WATCH", "other"], &["GET", "k"], &["UNWATCH"], &["GET", "k"]],
+        &[&["CLIENT", "TRACKING", "ON"], &["GET", "k"], &["CLIENT", "TRACKING", "OFF"], &["GET", "k"]],
+        &[&["MGET", "k"], &["GET", "k"]],
+        &[&["EVAL_RO", "return redis.call('get', KEYS[1])", "1", "k"], &["GET", "k"]],
+        &[&["GETRANGE", "k", "0", "-1"], &["GET", "k"]],
+    ];
+    for pipeline in pipelines {
+        for _ in 0..5 {
+            client.call(&["SET", "k", "old"]);
+            kept(&cluster, &mut client, &["GET", "k"]);
+            // the node is busy, and what it does next is the other one's write
+            let mut busy = node.client();
+            busy.send(
+                &[bulk_request(&["DEBUG", "SLEEP", "0.1"]), bulk_request(&["SET", "k", "new"])].concat(),
+            );
+            std::thread::sleep(Duration::from_millis(20));
+            client.send(&pipeline.iter().flat_map(|words| bulk_request(words)).collect::<Vec<u8>>());
+            let mut replies = Vec::new();
+            while replies.len() < pipeline.len() {
+                let reply = client.text_reply();
+                if !reply.starts_with('>') {
+                    replies.push(reply);
+                }
+            }
+            let (last, before) = replies.split_last().expect("replies");
+            if before.iter().any(|reply| reply.contains("new")) {
+                assert!(last.contains("new"), "{pipeline:?}: {replies:?}");
+            }
+            (0..2).for_each(|_| drop(busy.reply()));
+        }
+    }
+}
+
+#[test]
+fn i6_a_long_request_is_not_kept() {
+    let cluster = Cluster::start_with(1, keeps_long);
+    let mut client = cluster.client();
+    client.call(&["HSET", "h", "f", "1"]);
+    kept(&cluster, &mut client, &["HMGET", "h", "f"]);
+    let mut words = vec!["HMGET", "h"];
+    words.resize(1000, "f");
+    let (before, fills) = (hits(&cluster), cluster.control().snapshot().near.fills);
+    (0..20).for_each(|_| drop(client.call(&words)));
+    let near = cluster.control().snapshot().near;
+    assert_eq!((near.hits, near.fills), (before, fills));
+}
+
+#[test]
+fn one_who_waits_or_queues_keeps_nothing_from_being_kept() {
+    let cluster = Cluster::start_with(1, keeps_long);
+    let (mut waits, mut queues, mut client) = (cluster.client(), cluster.client(), cluster.client());
+    let queues_of = (0..300).map(|queue| format!("q{queue}"));
+    let words: Vec<String> =
+        ["BLPOP".to_owned()].into_iter().chain(queues_of).chain(["0".to_owned()]).collect();
+    waits.send(&bulk_request(&words));
+    queues.call(&["MULTI"]);
+    assert_eq!(queues.text(&["EVAL", "return 1", "1", "q1"]), "+QUEUED\r\n");
+    assert_eq!(queues.text(&["DEL", "list", "q1"]), "+QUEUED\r\n");
+    client.call(&["RPUSH", "list", "x"]);
+    assert_eq!(kept(&cluster, &mut client, &["LLEN", "list"]), ":1\r\n");
+    assert_eq!(kept(&cluster, &mut client, &["LLEN", "q1"]), ":0\r\n");
+    queues.call(&["EXEC"]);
+    assert_eq!(client.text(&["LLEN", "list"]), ":0\r\n");
+    cluster.client().call(&["RPUSH", "q7", "a", "b"]);
+    assert_eq!(waits.text_reply(), "*2\r\n$2\r\nq7\r\n$1\r\na\r\n");
+    assert_eq!(client.text(&["LLEN", "q7"]), ":1\r\n");
 }
 
 #[test]
@@ -346,149 +420,4 @@ fn a_client_that_tracks_reads_from_its_nodes() {
     assert_eq!(hits(&cluster), before);
     client.call(&["SET", "k", "new"]);
     assert_eq!(other.text_reply(), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
-}
-
-#[test]
-fn what_is_too_long_is_the_nodes_to_answer() {
-    let mut settings = keeping(LONG);
-    settings.value_bytes = 1000;
-    let cluster = Cluster::start_with(1, |all| all.near_cache = Some(settings));
-    let mut client = cluster.client();
-    let (long, short) = ("v".repeat(1000), "v".repeat(900));
-    client.call(&["SET", "long", &long]);
-    client.call(&["SET", "short", &short]);
-    kept(&cluster, &mut client, &["GET", "short"]);
-    let (before, bytes) = (hits(&cluster), cluster.node("cache-1").bytes_out);
-    (0..50).for_each(|_| assert_eq!(client.text(&["GET", "long"]), format!("$1000\r\n{long}\r\n")));
-    assert_eq!(hits(&cluster), before);
-    // 50 reads, and one that found out
-    assert!(cluster.node("cache-1").bytes_out - bytes < 60 * 25);
-}
-
-#[test]
-fn keys_that_move_with_the_ring_are_read_where_they_are() {
-    let servers = [RedisServer::start(), RedisServer::start(), RedisServer::start()];
-    let mut settings = patient(specs(&servers[..2]));
-    keeps_long(&mut settings);
-    let harness = Harness::start(settings);
-    let mut client = harness.client();
-    let keys: Vec<String> = (0..60).map(|key| format!("key:{key}")).collect();
-    keys.iter().for_each(|key| drop(client.call(&["SET", key, "old"])));
-    keys.iter().for_each(|key| drop(kept(&harness, &mut client, &["GET", key])));
-    servers[2].call::<()>(&["SET", "unused", "1"]);
-    harness.apply(specs(&servers));
-    let moved: Vec<&String> = keys.iter().filter(|key| harness.owner(key) == node_name(2)).collect();
-    assert!(!moved.is_empty());
-    for key in &keys {
-        let expected = if moved.contains(&key) { "$-1\r\n" } else { "$3\r\nold\r\n" };
-        assert_eq!(client.text(&["GET", key]), expected, "{key}");
-        assert_eq!(kept(&harness, &mut client, &["GET", key]), expected, "{key}");
-    }
-    // back, and the keys that were written there are brought along
-    moved.iter().for_each(|key| drop(client.call(&["SET", key, "new"])));
-    moved.iter().for_each(|key| drop(kept(&harness, &mut client, &["GET", key])));
-    harness.apply_and_move(specs(&servers[..2])).expect("it is applied");
-    for key in &moved {
-        assert_eq!(client.text(&["GET", key]), "$3\r\nnew\r\n", "{key}");
-    }
-    harness.wait_moved();
-    for key in &moved {
-        assert_eq!(kept(&harness, &mut client, &["GET", key]), "$3\r\nnew\r\n", "{key}");
-    }
-}
-
-#[test]
-fn a_connection_that_is_lost_takes_with_it_what_was_kept_by_it() {
-    let server = RedisServer::start();
-    let wire = ByteProxy::start(&server.address());
-    let mut settings = patient(named(&[("n", wire.address())]));
-    keeps_long(&mut settings);
-    let harness = Harness::start(settings);
-    harness.wait_usable("n");
-    let mut client = harness.client();
-    for round in 0..5 {
-        client.call(&["SET", "k", &round.to_string()]);
-        kept(&harness, &mut client, &["GET", "k"]);
-        // nothing that the node says from now on arrives
-        wire.set(Wire::Hold);
-        server.call::<()>(&["SET", "k", "new"]);
-        wire.hang_up();
-        wire.set(Wire::Plain);
-        wait_for("the new value", || client.text(&["GET", "k"]) == "$3\r\nnew\r\n");
-    }
-}
-
-#[test]
-fn nothing_is_answered_for_longer_of_a_node_that_stands_still_than_the_settings_say() {
-    let max_age = Duration::from_millis(300);
-    let server = RedisServer::start();
-    let mut settings = Settings::new(specs(std::slice::from_ref(&server)));
-    settings.timeouts.operation = Duration::from_millis(500);
-    settings.near_cache = Some(keeping(max_age));
-    let harness = Harness::start(settings);
-    harness.wait_usable("cache-1");
-    let mut client = harness.client();
-    client.call(&["SET", "k", "v"]);
-    kept(&harness, &mut client, &["GET", "k"]);
-    server.pause();
-    let stopped = Instant::now();
-    loop {
-        let asked = Instant::now();
-        let reply = client.text(&["GET", "k"]);
-        if reply.starts_with("-UNKNOWN") || reply.starts_with("-NOTSENT") {
-            break;
-        }
-        assert!(asked < stopped + max_age + Duration::from_millis(50), "{reply}");
-    }
-    server.resume();
-    wait_for("the node", || client.text(&["GET", "k"]) == "$1\r\nv\r\n");
-    assert_eq!(kept(&harness, &mut client, &["GET", "k"]), "$1\r\nv\r\n");
-}
-
-#[test]
-fn a_node_that_may_not_track_answers_itself() {
-    let server = RedisServer::start();
-    server.call::<()>(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-client|tracking"]);
-    let mut node = NodeSpec::new("n", server.address());
-    node.credentials.username = Some("app".into());
-    node.credentials.password = Some(ringway_proxy::settings::Secret::new("secret"));
-    let mut settings = patient(vec![node]);
-    keeps_long(&mut settings);
-    let harness = Harness::start(settings);
-    harness.wait_usable("n");
-    let mut client = harness.client();
-    client.call(&["SET", "k", "v"]);
-    (0..100).for_each(|_| assert_eq!(client.text(&["GET", "k"]), "$1\r\nv\r\n"));
-    assert_eq!(hits(&harness), 0);
-}
-
-#[test]
-fn operators_see_what_is_kept() {
-    let cluster = Cluster::start_with(2, keeps_long).with_admin();
-    let mut client = cluster.client();
-    client.call(&["SET", "k", "v"]);
-    client.call(&[&b"SET"[..], b"\xff", b"v"]);
-    (0..3).for_each(|_| drop(kept(&cluster, &mut client, &["GET", "k"])));
-    let before = hits(&cluster);
-    wait_for("a kept answer", || {
-        client.call(&[&b"GET"[..], b"\xff"]);
-        hits(&cluster) > before
-    });
-    let told = cluster.http().get("/v1/near-cache").ok();
-    assert_eq!((&told["enabled"], &told["keys_in_all"]), (&true.into(), &2.into()));
-    assert_eq!((&told["keys"][0]["key"], &told["keys"][0]["hits"]), (&"k".into(), &3.into()));
-    assert_eq!(told["keys"][0]["node"], cluster.owner("k"));
-    assert_eq!(told["keys"][1]["key_base64"], "/w==");
-    assert_eq!(told["hits"], 4);
-    assert_eq!(cluster.http().get("/v1/near-cache?limit=1").ok()["keys"].as_array().map(Vec::len), Some(1));
-    assert!(cluster.http().get("/v1/near-cache?limit=0").refused(400).contains("from 1 to 1000"));
-    let metrics = cluster.http().get("/metrics").text;
-    for name in
-        ["hits_total 4", "fills_total", "invalidations_total", "keys 2", "bytes", "limit_bytes 16777216"]
-    {
-        assert!(metrics.contains(&format!("\nringway_near_cache_{name}")), "{name}");
-    }
-    let without = Cluster::start(1).with_admin();
-    assert_eq!(without.http().get("/v1/near-cache").ok()["enabled"], false);
-    assert!(!without.http().get("/metrics").text.contains("near_cache"));
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::client_commands::set_held;
-use super::pipeline::Pipeline;
 use super::session::Unusual;
 use super::{Client, Inner, Reading, exclusive, subscriptions};
 use crate::net::Endpoint;
@@ -142,7 +141,7 @@ impl Client {
         inner.session.running = None;
         set_held(&self.worker, &mut inner.session, false);
         inner.session.transaction.end(&self.worker);
-        inner.pipeline = Pipeline::default();
+        inner.pipeline.discard();
         inner.pending = Vec::new();
         self.account(&inner);
     }

@@ -12,7 +12,7 @@ use super::session::{Mode, run};
 use super::{Client, Inner, SlotRef};
 use crate::command::{Command, Route, Transaction as Step, key_positions};
 use crate::control::Shared;
-use crate::near::{HotKey, NearCache, Read, WriteGuard, hash_of};
+use crate::near::{HotKey, NearCache, Read, WriteGuard, part};
 use crate::resp::Args;
 use crate::stats::{Outcome, WorkerStats};
 use crate::upstream::{Filler, Keeper, Node, WireContext};
@@ -128,6 +128,10 @@ impl Keeper for Near {
         self.cache.filled(number, reply, life, Instant::now());
     }
 
+    fn failed(&self, number: u64) {
+        self.cache.not_asked(number);
+    }
+
     fn changed(&self, key: &[u8]) {
         self.cache.invalidate(key);
     }
@@ -137,15 +141,9 @@ impl Keeper for Near {
     }
 }
 
-/// Which keys a client has named in commands that are not answered yet: a bit for each of 64 groups of keys.
+/// Which keys a client has named in commands that are not answered yet, by [`part`].
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Named(u64);
-
-impl Named {
-    fn bit(hash: u64) -> u64 {
-        1 << (hash >> 58)
-    }
-}
 
 /// [`run`] where answers are kept.
 pub(super) fn serve(
@@ -162,21 +160,20 @@ pub(super) fn serve(
         return read(near, client, inner, command, args);
     }
     let Some(guard) = guard(near, client, inner, command, &args) else {
-        if !command.keys.are_none() {
-            inner.session.named = Named(u64::MAX);
-        }
+        // it may look at any key
+        inner.session.named = Named(u64::MAX);
         return run(client, inner, command, args);
     };
-    inner.session.named = Named(u64::MAX);
-    let mark = inner.pipeline.mark();
-    let queues = inner.session.mode == Mode::Queueing;
-    let handled = run(client, inner, command, args);
-    if queues && inner.session.mode == Mode::Queueing {
-        // it is queued, or EXEC has to wait
-        inner.session.transaction.will_write(guard);
-    } else {
-        inner.pipeline.guard(mark, guard);
+    inner.session.named.0 |= guard.parts();
+    if inner.session.mode == Mode::Queueing && !matches!(command.route, Route::Transaction(Step::Exec)) {
+        inner.session.transaction.will_write(&guard);
+        return run(client, inner, command, args);
     }
+    // one that waits does so alone, and for as long as it likes
+    let guard = if command.route == Route::Waiting { guard } else { guard.begin() };
+    let mark = inner.pipeline.mark();
+    let handled = run(client, inner, command, args);
+    inner.pipeline.guard(mark, guard);
     handled
 }
 
@@ -188,43 +185,50 @@ fn read(
     args: Args<'_>,
 ) -> bool {
     let worker = &client.worker;
-    // who is told of keys by the nodes is told of what is read there, and what is watched is compared with what is there
-    let session = &inner.session;
-    let usual = session.tracking.is_none() && !session.transaction.watches();
-    let Some(read) = Read::of(inner.session.database, command, args).filter(|_| usual) else {
+    let Some(read) = Read::of(near.cache.ledger(), inner.session.database, command, args) else {
+        inner.session.named = Named(u64::MAX);
         return run(client, inner, command, args);
     };
-    let (node, epoch) = {
+    let part = part(read.hash());
+    let is_named = inner.session.named.0 & part != 0;
+    inner.session.named.0 |= part;
+    // who is told of keys by the nodes is told of what is read there, and what is watched is compared with what is there
+    if inner.session.tracking.is_some() || inner.session.transaction.watches() {
+        return run(client, inner, command, args);
+    }
+    let wanted = {
         let routes = worker.routes();
-        if routes.topology.former().is_some() {
-            drop(routes);
-            return run(client, inner, command, args);
-        }
         let epoch = routes.topology.epoch();
-        let bit = Named::bit(read.hash());
-        if inner.session.named.0 & bit == 0 {
-            let now = worker.turn.now();
-            let protocol = inner.session.protocol;
-            let pipeline = &mut inner.pipeline;
-            let spare = &mut worker.spare.borrow_mut();
-            if near.cache.answer(&read, protocol, epoch, now, |reply| {
-                pipeline.answer(spare, |out| out.extend_from_slice(reply));
-            }) {
-                worker.stats.local.count(command, Outcome::Ok);
-                worker.stats.commands_read.add(1);
-                client.answered();
-                return true;
-            }
+        if routes.topology.former().is_some() {
+            None
+        } else if !is_named && answered(near, client, inner, &read, epoch) {
+            return true;
+        } else if near.cache.is_hot(&read) {
+            Some((routes.node(routes.topology.owner(read.key()).home()), epoch))
+        } else {
+            None
         }
-        inner.session.named.0 |= bit;
-        if !near.cache.is_hot(&read) {
-            drop(routes);
-            return run(client, inner, command, args);
-        }
-        (routes.node(routes.topology.owner(read.key()).home()), epoch)
     };
-    near.fetch(&read, &node, epoch, worker.turn.now());
+    if let Some((node, epoch)) = wanted {
+        near.fetch(&read, &node, epoch, worker.turn.now());
+    }
     run(client, inner, command, args)
+}
+
+/// Answers from what is kept, if there is something.
+#[inline]
+fn answered(near: &Near, client: &Rc<Client>, inner: &mut Inner, read: &Read<'_>, epoch: u64) -> bool {
+    let worker = &client.worker;
+    let (now, protocol, pipeline) = (worker.turn.now(), inner.session.protocol, &mut inner.pipeline);
+    let answered = near.cache.answer(read, protocol, epoch, now, Instant::now, |reply| {
+        pipeline.answer(&mut worker.spare.borrow_mut(), |out| out.extend_from_slice(reply));
+    });
+    if answered {
+        worker.stats.local.count(read.command, Outcome::Ok);
+        worker.stats.commands_read.add(1);
+        client.answered();
+    }
+    answered
 }
 
 /// What a command may write, if anything.
@@ -237,9 +241,11 @@ fn guard(
 ) -> Option<WriteGuard> {
     match command.route {
         Route::Transaction(Step::Exec) => {
-            return inner.session.transaction.take_writes().map(|writes| *writes);
+            return inner.session.transaction.writes();
         }
-        Route::Key | Route::Split(_) | Route::Waiting | Route::AllNodes(_) if command.is_write() => {}
+        Route::AllNodes(_) if command.is_write() => {}
+        // PFCOUNT is a read by its flags that may write
+        Route::Key | Route::Split(_) | Route::Waiting if command.is_write() || !command.may_repeat() => {}
         _ => return None,
     }
     let ledger = near.cache.ledger();
@@ -247,6 +253,5 @@ fn guard(
     if key_positions(command, args, keys).is_err() || keys.is_empty() {
         return Some(ledger.write_all());
     }
-    let hashes = keys.iter().filter_map(|at| args.get(*at as usize)).map(hash_of);
-    Some(ledger.write(hashes))
+    Some(ledger.write(keys.iter().filter_map(|at| args.get(*at as usize))))
 }

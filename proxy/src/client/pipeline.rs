@@ -248,7 +248,15 @@ impl Pipeline {
 
     /// The end of a command's reply is about to leave.
     pub(crate) fn end_guard(&mut self, number: u64) {
-        self.guards.retain(|(guarded, _)| *guarded != number);
+        if !self.is_joining(number) {
+            self.guards.retain(|(guarded, _)| *guarded != number);
+        }
+    }
+
+    /// Forgets everything but what is being written.
+    pub(crate) fn discard(&mut self) {
+        let guards = std::mem::take(&mut self.guards);
+        *self = Self { guards, ..Self::default() };
     }
 
     /// Replies have left.

@@ -61,18 +61,17 @@ impl Transaction {
     }
 
     /// One more of the queued commands writes.
-    pub(super) fn will_write(&mut self, more: WriteGuard) {
+    pub(super) fn will_write(&mut self, more: &WriteGuard) {
         if self.queue.is_some() {
-            self.writes = Some(Box::new(match self.writes.take() {
-                Some(writes) => writes.and(more),
-                None => more,
-            }));
+            let writes = self.writes.take();
+            self.writes =
+                Some(writes.map_or_else(|| Box::new(more.planned()), |writes| Box::new(writes.and(more))));
         }
     }
 
-    /// What the queued commands write.
-    pub(super) fn take_writes(&mut self) -> Option<Box<WriteGuard>> {
-        self.writes.take()
+    /// What EXEC writes.
+    pub(super) fn writes(&self) -> Option<WriteGuard> {
+        self.writes.as_ref().map(|writes| writes.planned())
     }
 
     /// Whether a queued command may write.

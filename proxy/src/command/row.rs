@@ -174,13 +174,6 @@ pub enum Keys {
     },
 }
 
-impl Keys {
-    /// Whether the command names no keys.
-    pub(crate) const fn are_none(self) -> bool {
-        matches!(self, Keys::None)
-    }
-}
-
 /// How a server judges the number of keys; each family of commands has its own texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumKeysRule {

@@ -1,31 +1,45 @@
 //! Which keys are read again and again: a count for each key that may be too high, in memory that does not depend on how
 //! many keys there are (a count-min sketch: Cormode and Muthukrishnan, 2005), and that fades.
+//!
+//! The more is read, the more keys share a counter by chance: hot is only what stands out from that as well.
 
 /// Counters in a row; a power of two.
-const WIDTH: usize = 1 << 13;
+const WIDTH: usize = 1 << 15;
+/// How many times as often as the mean of all counters a hot key is read, at least.
+const ABOVE_MEAN: u32 = 4;
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Heat {
     rows: [Box<[u8]>; 2],
-}
-
-impl Default for Heat {
-    fn default() -> Self {
-        Self { rows: [(); 2].map(|()| vec![0; WIDTH].into()) }
-    }
+    /// Reads that were counted of late.
+    reads: u32,
+    /// From which count on a key is hot, whatever is read beside it.
+    least: u8,
 }
 
 impl Heat {
-    /// Notes that a key was read; how often that was of late.
+    pub(super) fn new(least: u8) -> Self {
+        Self { rows: [(); 2].map(|()| vec![0; WIDTH].into()), reads: 0, least }
+    }
+
+    /// Notes that a key was read; whether that makes it hot.
     #[inline]
-    pub(super) fn note(&mut self, hash: u64) -> u8 {
-        let mut least = u8::MAX;
+    pub(super) fn note(&mut self, hash: u64) -> bool {
+        self.reads = self.reads.saturating_add(1);
+        let mut count = u8::MAX;
         for (row, at) in self.rows.iter_mut().zip(places(hash)) {
             row[at] = row[at].saturating_add(1);
-            least = least.min(row[at]);
+            count = count.min(row[at]);
         }
-        least
+        count >= self.least && self.stands_out(count)
+    }
+
+    /// Whether a key of this count is read more often than chance has it.
+    #[cold]
+    fn stands_out(&self, count: u8) -> bool {
+        let mean = self.reads / WIDTH as u32;
+        u32::from(count) >= (ABOVE_MEAN * mean).min(u32::from(u8::MAX))
     }
 
     /// Begins anew for a key.
@@ -35,7 +49,10 @@ impl Heat {
 
     /// What was counted so far counts half.
     pub(super) fn cool(&mut self) {
-        self.rows.iter_mut().flat_map(|row| row.iter_mut()).for_each(|count| *count /= 2);
+        if self.reads > 0 {
+            self.rows.iter_mut().flat_map(|row| row.iter_mut()).for_each(|count| *count /= 2);
+            self.reads /= 2;
+        }
     }
 }
 
@@ -48,31 +65,33 @@ fn places(hash: u64) -> [usize; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::near::hash_of;
+    use crate::near::Writes;
 
     #[test]
-    fn a_key_that_is_read_often_stands_out_among_many_that_are_not() {
-        let mut heat = Heat::default();
-        let hot = hash_of(b"hot");
-        let mut hottest_of_others = 0;
-        for number in 0..4000u32 {
-            hottest_of_others = hottest_of_others.max(heat.note(hash_of(&number.to_le_bytes())));
-            if number % 100 == 0 {
-                heat.note(hot);
+    fn a_key_that_is_read_often_is_hot_and_others_are_not_however_much_is_read() {
+        for reads in [2_000u32, 50_000, 500_000] {
+            let (mut heat, writes) = (Heat::new(8), Writes::default());
+            let hot = writes.hash(b"hot");
+            let mut taken_for_hot = 0;
+            for number in 0..reads {
+                taken_for_hot += u32::from(heat.note(writes.hash(&(number % 100_000).to_le_bytes())));
+                if number % 200 == 0 {
+                    heat.note(hot);
+                }
             }
+            assert!(heat.note(hot), "{reads}");
+            assert!(taken_for_hot * 1000 <= reads, "{taken_for_hot} of {reads}");
         }
-        assert!(heat.note(hot) >= 41, "a count is never too low");
-        assert!(hottest_of_others < 8, "{hottest_of_others}");
     }
 
     #[test]
     fn counts_fade_and_are_forgotten() {
-        let mut heat = Heat::default();
-        let hash = hash_of(b"k");
-        let _ = (0..300).map(|_| heat.note(hash)).last();
+        let mut heat = Heat::new(8);
+        let is_hot = |heat: &mut Heat| (0..).find(|_| heat.note(7 << 30)).unwrap();
+        assert_eq!(is_hot(&mut heat), 7);
         heat.cool();
-        assert_eq!(heat.note(hash), 128);
-        heat.forget(hash);
-        assert_eq!(heat.note(hash), 1);
+        assert_eq!(is_hot(&mut heat), 3, "half of it counts");
+        heat.forget(7 << 30);
+        assert_eq!(is_hot(&mut heat), 7);
     }
 }

@@ -25,8 +25,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::command::Command;
 use crate::resp::{Args, Protocol};
 use crate::settings::NearCacheSettings;
@@ -34,12 +32,16 @@ use crate::stats::WorkerStats;
 use heat::Heat;
 pub(crate) use store::HotKey;
 use store::{Answer, Kept, Store, Why};
-pub(crate) use writes::{Ledger, WriteGuard, Writes};
+pub(crate) use writes::{Ledger, WriteGuard, Writes, part};
 
 /// How long a reply that is too long is not asked for again.
 const TOO_LONG: Duration = Duration::from_secs(60);
-/// Answers that are asked for at once, over all keys of a worker.
+/// Answers that are asked for at once on one connection.
 const MOST_COMING: usize = 256;
+/// Longest request whose answer is kept, in bytes: it is kept as well, and sent to the node once more.
+const LONGEST_REQUEST: usize = 4096;
+/// When an answer has so little time left, the clock is read anew: a turn may take long.
+const SOON: Duration = Duration::from_millis(50);
 
 /// A read of one key whose answer may be kept.
 pub(crate) struct Read<'a> {
@@ -53,12 +55,17 @@ pub(crate) struct Read<'a> {
 impl<'a> Read<'a> {
     /// `None` when answers of the command are not kept.
     #[inline]
-    pub(crate) fn of(database: u32, command: &'static Command, args: Args<'a>) -> Option<Self> {
-        if !command.kept {
+    pub(crate) fn of(
+        ledger: &Ledger,
+        database: u32,
+        command: &'static Command,
+        args: Args<'a>,
+    ) -> Option<Self> {
+        if !command.kept || args.frame().len() > LONGEST_REQUEST {
             return None;
         }
         let key = args.get(1)?;
-        Some(Self { database, command, args, key, hash: hash_of(key) })
+        Some(Self { database, command, args, key, hash: ledger.hash(key) })
     }
 
     pub(crate) fn key(&self) -> &'a [u8] {
@@ -68,12 +75,6 @@ impl<'a> Read<'a> {
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
-}
-
-/// By which a key is found here and in [`Writes`].
-#[inline]
-pub(crate) fn hash_of(key: &[u8]) -> u64 {
-    xxh3_64(key)
 }
 
 /// See the head of this file.
@@ -101,7 +102,7 @@ impl NearCache {
         writes: Arc<Writes>,
         stats: Arc<WorkerStats>,
     ) -> Self {
-        let inner = Inner { heat: Heat::default(), store: Store::new(room), epoch: 0, last: 0 };
+        let inner = Inner { heat: Heat::new(settings.hot_reads), store: Store::new(room), epoch: 0, last: 0 };
         Self { settings, ledger: Ledger::new(writes), stats, inner: RefCell::new(inner) }
     }
 
@@ -110,7 +111,8 @@ impl NearCache {
         &self.ledger
     }
 
-    /// Hands the kept answer to `tell`, if there is one that holds by the topology of `epoch`.
+    /// Hands the kept answer to `tell`, if there is one that holds by the topology of `epoch`. `now` is the time of the turn,
+    /// `exactly` reads the clock.
     #[inline]
     pub(crate) fn answer(
         &self,
@@ -118,6 +120,7 @@ impl NearCache {
         protocol: Protocol,
         epoch: u64,
         now: Instant,
+        exactly: impl FnOnce() -> Instant,
         tell: impl FnOnce(&[u8]),
     ) -> bool {
         let inner = &mut *self.inner.borrow_mut();
@@ -126,7 +129,8 @@ impl NearCache {
         }
         let Some((variant, hits)) = inner.store.find(read) else { return false };
         let Answer::Kept(kept) = &variant.answer else { return false };
-        if now >= variant.until || !self.ledger.holds(read.hash, variant.stamp) {
+        let is_over = now + SOON >= variant.until && exactly() >= variant.until;
+        if is_over || !self.ledger.holds(read.hash, variant.stamp) {
             return false;
         }
         *hits += 1;
@@ -138,7 +142,7 @@ impl NearCache {
     /// A read goes to its node: whether the key is read so often that the answer is to be kept ([`NearCache::begin`]).
     #[inline]
     pub(crate) fn is_hot(&self, read: &Read<'_>) -> bool {
-        self.inner.borrow_mut().heat.note(read.hash) >= self.settings.hot_reads
+        self.inner.borrow_mut().heat.note(read.hash)
     }
 
     /// The answer is to be asked for on the connection `line`, to be kept: the number under which that is done, and under
@@ -154,9 +158,10 @@ impl NearCache {
         }
         let waits = inner.store.find(read).is_some_and(|(variant, _)| match variant.answer {
             Answer::Coming(_) | Answer::Unfit(_) => now < variant.until,
-            Answer::Kept(_) => false,
+            // the client may read from the node though there is one
+            Answer::Kept(_) => now < variant.until && self.ledger.holds(read.hash, variant.stamp),
         });
-        if waits || inner.store.coming() >= MOST_COMING {
+        if waits || inner.store.coming(line) >= MOST_COMING {
             return None;
         }
         inner.last += 1;
@@ -174,6 +179,7 @@ impl NearCache {
     pub(crate) fn filled(&self, number: u64, reply: Option<&[u8]>, life: Option<Duration>, now: Instant) {
         let NearCacheSettings { max_age, value_bytes, .. } = self.settings;
         let inner = &mut *self.inner.borrow_mut();
+        let value_bytes = value_bytes.min(inner.store.room() / 4);
         let reply = reply.filter(|reply| reply.len() <= value_bytes);
         inner.store.settle(number, |hash, variant| {
             let Some(reply) = reply else {
@@ -198,7 +204,7 @@ impl NearCache {
     /// A node has said that a key has changed.
     pub(crate) fn invalidate(&self, key: &[u8]) {
         let inner = &mut *self.inner.borrow_mut();
-        inner.store.invalidate(key);
+        inner.store.invalidate(self.ledger.hash(key), key);
         self.stats.near.invalidations.add(1);
         self.publish(inner);
     }

@@ -2,16 +2,19 @@
 //! (the clock algorithm: Corbató, 1968).
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
+use super::Read;
 use super::older;
 use super::writes::Stamp;
-use super::{Read, hash_of};
 use crate::command::CommandId;
 use crate::resp::Protocol;
 
-/// What a key and an answer cost beside their bytes.
-const OVERHEAD: usize = 160;
+/// What a key costs beside its bytes: its place in the table, of which a half may be empty, and in the clock.
+const ENTRY_BYTES: usize = 2 * (size_of::<Entry>() + 8) + 2 * 16 + BLOCK_BYTES;
+/// What each block of memory costs beside its bytes.
+const BLOCK_BYTES: usize = 16;
 /// Keys that are looked at in one sweep, so that it takes no time that anybody notices.
 const SWEPT_AT_ONCE: usize = 256;
 /// Different reads of one key that are kept.
@@ -34,6 +37,8 @@ pub(super) struct Variant {
     command: CommandId,
     /// What stands behind the key.
     rest: Box<[Box<[u8]>]>,
+    /// Bytes of memory that it takes without its answer.
+    own_bytes: usize,
     pub(super) stamp: Stamp,
     /// Until when it holds.
     pub(super) until: Instant,
@@ -97,10 +102,10 @@ impl Variant {
 
     fn bytes(&self) -> usize {
         let answer = match &self.answer {
-            Answer::Kept(kept) => kept.bytes(),
+            Answer::Kept(kept) => kept.bytes() + 2 * BLOCK_BYTES,
             Answer::Coming(_) | Answer::Unfit(_) => 0,
         };
-        OVERHEAD + self.rest.iter().map(|word| size_of::<Box<[u8]>>() + word.len()).sum::<usize>() + answer
+        self.own_bytes + answer
     }
 }
 
@@ -119,7 +124,25 @@ struct Entry {
 
 impl Entry {
     fn bytes(&self) -> usize {
-        OVERHEAD + self.key.len() + self.variants.iter().map(Variant::bytes).sum::<usize>()
+        ENTRY_BYTES + self.key.len() + self.variants.iter().map(Variant::bytes).sum::<usize>()
+    }
+}
+
+/// Of what is a hash already, and one that nobody outside can foresee.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -135,29 +158,49 @@ struct Coming {
 pub(super) struct Store {
     room: usize,
     bytes: usize,
-    entries: HashMap<u64, Entry>,
+    entries: HashMap<u64, Entry, BuildHasherDefault<Hashed>>,
     /// The clock: hashes and numbers of entries, some of which may be gone.
     clock: VecDeque<(u64, u64)>,
     /// What was asked for and has not come, by its number.
     coming: HashMap<u64, Coming>,
+    /// How many entries and how much that is to come each connection has.
+    lines: HashMap<u64, Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    entries: usize,
+    coming: usize,
 }
 
 impl Store {
     pub(super) fn new(room: usize) -> Self {
-        Self { room, bytes: 0, entries: HashMap::new(), clock: VecDeque::new(), coming: HashMap::new() }
+        Self {
+            room,
+            bytes: 0,
+            entries: HashMap::default(),
+            clock: VecDeque::new(),
+            coming: HashMap::new(),
+            lines: HashMap::new(),
+        }
     }
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// Bytes that may be kept.
+    pub(super) fn room(&self) -> usize {
+        self.room
+    }
+
     pub(super) fn keys(&self) -> usize {
         self.entries.len()
     }
 
-    /// How much was asked for that has not come.
-    pub(super) fn coming(&self) -> usize {
-        self.coming.len()
+    /// How much was asked for on this connection that has not come.
+    pub(super) fn coming(&self, line: u64) -> usize {
+        self.lines.get(&line).map_or(0, |line| line.coming)
     }
 
     /// What is known of this read, and the count of what was answered for its key.
@@ -176,21 +219,31 @@ impl Store {
         if self.entries.get(&hash).is_some_and(is_other) {
             self.remove(hash);
         }
-        let clock = &mut self.clock;
+        if self.clock.len() > 2 * self.entries.len() + SWEPT_AT_ONCE {
+            self.compact();
+        }
+        let (clock, of_line) = (&mut self.clock, self.lines.entry(line).or_default());
         let mut before = None;
         let entry =
             self.entries.entry(hash).and_modify(|entry| before = Some(entry.bytes())).or_insert_with(|| {
                 clock.push_back((hash, number));
+                of_line.entries += 1;
                 Entry { number, key: read.key().into(), line, used: false, hits: 0, variants: Vec::new() }
             });
+        of_line.coming += 1;
         entry.variants.retain(|variant| !variant.is_of(read));
         if entry.variants.len() >= MOST_VARIANTS {
             entry.variants.remove(0);
         }
+        let rest: Box<[Box<[u8]>]> = read.args.iter().skip(2).map(Box::from).collect();
+        let words: usize = rest.iter().map(|word| size_of::<Box<[u8]>>() + word.len() + BLOCK_BYTES).sum();
+        // mostly it is the only one
+        entry.variants.reserve_exact(1);
         entry.variants.push(Variant {
             database: read.database,
             command: read.command.id(),
-            rest: read.args.iter().skip(2).map(Box::from).collect(),
+            rest,
+            own_bytes: size_of::<Variant>() + words + 2 * BLOCK_BYTES,
             stamp,
             until,
             answer: Answer::Coming(number),
@@ -202,7 +255,10 @@ impl Store {
 
     /// What was asked for under this number has come: `settle`, if it is still wanted, says whether it stays.
     pub(super) fn settle(&mut self, number: u64, settle: impl FnOnce(u64, &mut Variant) -> bool) {
-        let Some(Coming { hash, .. }) = self.coming.remove(&number) else { return };
+        let Some(Coming { hash, line }) = self.coming.remove(&number) else { return };
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.coming -= 1;
+        }
         let Some(entry) = self.entries.get_mut(&hash) else { return };
         let is_it = |variant: &Variant| matches!(variant.answer, Answer::Coming(own) if own == number);
         let Some(at) = entry.variants.iter().position(is_it) else { return };
@@ -215,8 +271,8 @@ impl Store {
     }
 
     /// The key has changed.
-    pub(super) fn invalidate(&mut self, key: &[u8]) {
-        let Some(entry) = self.entries.get_mut(&hash_of(key)).filter(|entry| *entry.key == *key) else {
+    pub(super) fn invalidate(&mut self, hash: u64, key: &[u8]) {
+        let Some(entry) = self.entries.get_mut(&hash).filter(|entry| *entry.key == *key) else {
             return;
         };
         let before = entry.bytes();
@@ -226,22 +282,38 @@ impl Store {
 
     /// The node can no longer tell of what was asked for on this connection.
     pub(super) fn lost(&mut self, line: u64) {
-        let lost: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| entry.line == line).map(|(hash, _)| *hash).collect();
-        lost.into_iter().for_each(|hash| self.remove(hash));
-        self.coming.retain(|_, coming| coming.line != line);
+        // a node may say so again and again
+        let Some(lost) = self.lines.remove(&line) else { return };
+        if lost.entries > 0 {
+            let bytes = &mut self.bytes;
+            self.entries.retain(|_, entry| {
+                let stays = entry.line != line;
+                *bytes -= if stays { 0 } else { entry.bytes() };
+                stays
+            });
+            self.compact();
+        }
+        if lost.coming > 0 {
+            self.coming.retain(|_, coming| coming.line != line);
+        }
+    }
+
+    /// Forgets the places of entries that are gone.
+    fn compact(&mut self) {
+        let entries = &self.entries;
+        self.clock.retain(|(hash, number)| entries.get(hash).is_some_and(|entry| entry.number == *number));
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.clear();
-        self.clock.clear();
-        self.coming.clear();
-        self.bytes = 0;
+        *self = Self::new(self.room);
     }
 
     fn remove(&mut self, hash: u64) {
         if let Some(entry) = self.entries.remove(&hash) {
             self.bytes -= entry.bytes();
+            if let Some(line) = self.lines.get_mut(&entry.line) {
+                line.entries -= 1;
+            }
         }
     }
 
@@ -276,6 +348,12 @@ impl Store {
                 self.clock.push_back((hash, number));
             }
         }
+    }
+
+    /// How long the clock is.
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.clock.len()
     }
 
     pub(super) fn hot_keys(&self) -> Vec<HotKey> {

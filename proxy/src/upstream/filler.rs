@@ -16,9 +16,11 @@ use crate::stats::NodeStats;
 
 /// Whoever keeps answers.
 pub(crate) trait Keeper {
-    /// What was asked for under this number has come; nothing when it is not worth keeping. `life` is how long the key had
-    /// to live after it was asked for.
+    /// What was asked for under this number has come; nothing when it is too long. `life` is how long the key had to live
+    /// after it was asked for.
     fn filled(&self, number: u64, reply: Option<&[u8]>, life: Option<Duration>);
+    /// What was asked for under this number will not come.
+    fn failed(&self, number: u64);
     /// A key has changed.
     fn changed(&self, key: &[u8]);
     /// Nothing holds any more that was asked for on this connection.
@@ -126,6 +128,7 @@ impl<K: Keeper + 'static> Talk for Filler<K> {
         for event in events {
             match event {
                 Event::Filled(number, reply, life) => keeper.filled(number, reply.as_deref(), life),
+                Event::Failed(number) => keeper.failed(number),
                 Event::Changed(key) => keeper.changed(&key),
                 Event::AllChanged => keeper.lost(self.line),
             }

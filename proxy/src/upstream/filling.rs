@@ -2,10 +2,11 @@
 //! by turns.
 //!
 //! ```text
-//!   ask ─► out ─► [SELECT n] GET k  PTTL k ─► node          asks: [select][read 7][life of 7][ping]   in this order
+//!   ask ─► out ─► [SELECT n] PTTL k  GET k ─► node          asks: [select][life][read 7][ping]        in this order
 //!   node ─► frames:  reply of the first ask …  invalidate …  reply of the next
 //! ```
-//! No IO and no clock. The connection speaks RESP3. A reply that is longer than anybody wants is read and dropped; what does
+//! The time to live is asked for first, so that none is missed that ends or changes in between: the node tracks from then
+//! on. No IO and no clock. The connection speaks RESP3. A reply that is longer than anybody wants is read and dropped; what does
 //! not fit the first ask ends the connection.
 
 use std::collections::VecDeque;
@@ -21,20 +22,36 @@ const KEEP_BYTES: usize = 64 * 1024;
 /// Bytes that may wait to be written: a node that takes no more is asked for no more.
 const MOST_UNWRITTEN: usize = 256 * 1024;
 
+/// Why a node is left.
+const STRANGE: &str = "it does not answer as Redis does";
+
 #[derive(Debug, Clone, Copy)]
 enum Ask {
-    Select,
-    Read,
-    /// How long the key lives that was read under this number.
-    Life(u64),
+    Select(u32),
+    /// How long the key lives that is read next.
+    Life,
+    /// What is to be kept under this number.
+    Read(u64),
     Probe,
 }
 
+/// What is known of how long a key lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Life {
+    Ends(Duration),
+    /// It has no end, or there is no key.
+    Endless,
+    /// The node's words, an error.
+    Refused(Vec<u8>),
+}
+
 /// What the node has said.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
     /// What was asked for under this number; nothing when it was too long. With the time the key has to live, if it ends.
     Filled(u64, Option<Vec<u8>>, Option<Duration>),
+    /// What was asked for under this number was not answered, or not from where it was to be.
+    Failed(u64),
     /// This key has changed.
     Changed(Vec<u8>),
     /// Every key may have changed.
@@ -47,13 +64,17 @@ pub(super) struct Filling {
     asks: VecDeque<Ask>,
     out: Vec<u8>,
     out_at: usize,
-    /// What was chosen by the last SELECT.
-    database: u32,
+    /// What the last SELECT asks for.
+    database: Option<u32>,
+    /// What the node does not have.
+    refused: Vec<u32>,
+    /// The last SELECT was refused: what is answered comes from elsewhere.
+    astray: bool,
     /// Longest reply that is wanted, in bytes.
     longest: usize,
     frame: Frame,
-    /// The reply to the last read: nothing when it was too long.
-    read: Option<Vec<u8>>,
+    /// Of the key that is read next.
+    life: Life,
     /// When the node last said something, or was first asked since it had nothing to say.
     progress: Instant,
 }
@@ -76,15 +97,18 @@ impl Filling {
             asks: VecDeque::new(),
             out: Vec::new(),
             out_at: 0,
-            database: 0,
+            database: Some(0),
+            refused: Vec::new(),
+            astray: false,
             longest,
             frame: Frame::default(),
-            read: None,
+            life: Life::Endless,
             progress: now,
         }
     }
 
-    /// Asks for what `args` read of `key`, and how long that lives. False when too much waits already.
+    /// Asks for what `args` read of `key`, and how long that lives. False when too much waits already, or the node does not
+    /// have the database.
     pub(super) fn ask(
         &mut self,
         database: u32,
@@ -93,15 +117,17 @@ impl Filling {
         number: u64,
         now: Instant,
     ) -> bool {
-        if self.unwritten().len() > MOST_UNWRITTEN {
+        let bytes = args.frame().len() + key.len();
+        if self.unwritten().len() + bytes > MOST_UNWRITTEN || self.refused.contains(&database) {
             return false;
         }
-        if database != self.database {
-            self.database = database;
-            self.push(Ask::Select, now, |out| encode::request(out, &["SELECT", &database.to_string()]));
+        if self.database != Some(database) {
+            self.database = Some(database);
+            let select = |out: &mut Vec<u8>| encode::request(out, &["SELECT", &database.to_string()]);
+            self.push(Ask::Select(database), now, select);
         }
-        self.push(Ask::Read, now, |out| out.extend_from_slice(args.frame()));
-        self.push(Ask::Life(number), now, |out| encode::request(out, &[b"PTTL", key]));
+        self.push(Ask::Life, now, |out| encode::request(out, &[b"PTTL", key]));
+        self.push(Ask::Read(number), now, |out| out.extend_from_slice(args.frame()));
         true
     }
 
@@ -150,6 +176,9 @@ impl Filling {
             self.out.clear();
             self.out_at = 0;
             self.out.shrink_to(KEEP_BYTES);
+        } else if self.out_at > KEEP_BYTES {
+            self.out.drain(..self.out_at);
+            self.out_at = 0;
         }
     }
 
@@ -163,7 +192,6 @@ impl Filling {
         now: Instant,
         events: &mut Vec<Event>,
     ) -> Result<(), String> {
-        self.progress = now;
         while let Some(rest) = self.frame.take(bytes, self.longest)? {
             bytes = rest;
             let Frame { is_push, bytes: frame, is_too_long, .. } = std::mem::take(&mut self.frame);
@@ -171,8 +199,13 @@ impl Filling {
             if is_push {
                 pushed(frame.as_deref(), events);
             } else {
+                self.progress = now;
                 self.answered(frame, events)?;
             }
+        }
+        // who only tells of changes does not answer
+        if self.asks.is_empty() || self.frame.scanner.is_some() && !self.frame.is_push {
+            self.progress = now;
         }
         Ok(())
     }
@@ -180,19 +213,33 @@ impl Filling {
     fn answered(&mut self, frame: Option<Vec<u8>>, events: &mut Vec<Event>) -> Result<(), String> {
         let ask = self.asks.pop_front().ok_or("it sent a reply that nobody awaits")?;
         match (ask, frame) {
-            (Ask::Read, frame) => self.read = frame,
-            (Ask::Life(number), Some(frame)) => {
-                // -1: for ever; -2: there is no such key; an error: nothing is known of it
-                let life = reply::integer(&frame);
-                let read = self.read.take().filter(|_| life.is_some());
-                let life = life.and_then(|life| u64::try_from(life).ok()).map(Duration::from_millis);
-                events.push(Event::Filled(number, read, life));
+            (Ask::Select(_), Some(frame)) if frame == b"+OK\r\n" => self.astray = false,
+            (Ask::Select(database), Some(frame)) if frame.starts_with(b"-") => {
+                self.astray = true;
+                self.refused.push(database);
+                if self.database == Some(database) {
+                    self.database = None;
+                }
+            }
+            (Ask::Life, Some(frame)) => {
+                self.life = match reply::integer(&frame) {
+                    Some(life) => u64::try_from(life)
+                        .map_or(Life::Endless, |life| Life::Ends(Duration::from_millis(life))),
+                    None if frame.starts_with(b"-") => Life::Refused(frame),
+                    None => return Err(STRANGE.into()),
+                };
+            }
+            (Ask::Read(number), frame) => {
+                let event = match std::mem::replace(&mut self.life, Life::Endless) {
+                    _ if self.astray => Event::Failed(number),
+                    Life::Endless => Event::Filled(number, frame, None),
+                    Life::Ends(life) => Event::Filled(number, frame, Some(life)),
+                    Life::Refused(words) => Event::Filled(number, Some(words), None),
+                };
+                events.push(event);
             }
             (Ask::Probe, Some(frame)) if frame == b"+PONG\r\n" || is_sign_of_life(&frame) => {}
-            // what follows would be read in another database
-            (Ask::Select, Some(frame)) if frame == b"+OK\r\n" => {}
-            (Ask::Select, _) => return Err("it refuses the database".into()),
-            (Ask::Probe | Ask::Life(_), _) => return Err("it does not answer as Redis does".into()),
+            (Ask::Select(_) | Ask::Life | Ask::Probe, _) => return Err(STRANGE.into()),
         }
         Ok(())
     }
@@ -242,13 +289,18 @@ impl Frame {
 
 /// Takes a message; others than invalidations are nobody's.
 fn pushed(frame: Option<&[u8]>, events: &mut Vec<Event>) {
-    let Some(frame) = frame else { return events.push(Event::AllChanged) };
+    let mut all_changed = || {
+        if events.last() != Some(&Event::AllChanged) {
+            events.push(Event::AllChanged);
+        }
+    };
+    let Some(frame) = frame else { return all_changed() };
     let Some(keys) = frame.strip_prefix(INVALIDATION) else { return };
     match reply::elements(keys) {
         Some(keys) => {
             events.extend(keys.filter_map(reply::bulk).map(|key| Event::Changed(key.to_vec())));
         }
-        None => events.push(Event::AllChanged),
+        None => all_changed(),
     }
 }
 
@@ -279,23 +331,15 @@ mod tests {
                 filling.received(bytes, now, &mut events).unwrap();
             }
             assert!(filling.frame.bytes.is_empty() && filling.asks.is_empty(), "in pieces of {piece}");
-            assert_eq!(all.get_or_insert_with(|| events.iter().map(same).collect::<Vec<_>>()), &events);
+            assert_eq!(all.get_or_insert_with(|| events.clone()), &events);
         }
         all.unwrap()
     }
 
-    fn same(event: &Event) -> Event {
-        match event {
-            Event::Filled(number, read, life) => Event::Filled(*number, read.clone(), *life),
-            Event::Changed(key) => Event::Changed(key.clone()),
-            Event::AllChanged => Event::AllChanged,
-        }
-    }
-
     #[test]
     fn answers_and_messages_are_told_apart_however_they_arrive() {
-        let said = b"+OK\r\n$1\r\na\r\n>2\r\n$10\r\ninvalidate\r\n*2\r\n$1\r\nk\r\n$1\r\nl\r\n:1500\r\n\
-            >2\r\n$10\r\ninvalidate\r\n_\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n_\r\n:-2\r\n+PONG\r\n";
+        let said = b"+OK\r\n:1500\r\n>2\r\n$10\r\ninvalidate\r\n*2\r\n$1\r\nk\r\n$1\r\nl\r\n$1\r\na\r\n\
+            >2\r\n$10\r\ninvalidate\r\n_\r\n>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nm\r\n:-2\r\n_\r\n+PONG\r\n";
         let events = heard(
             |filling| {
                 ask(filling, 3, &["GET", "k"], 7);
@@ -319,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_reply_that_is_too_long_is_dropped_and_the_next_one_is_not() {
-        let long = [b"$1000\r\n", &[b'x'; 1000][..], b"\r\n:-1\r\n$1\r\na\r\n:-1\r\n"].concat();
+        let long = [b":-1\r\n$1000\r\n", &[b'x'; 1000][..], b"\r\n:-1\r\n$1\r\na\r\n"].concat();
         let events = heard(
             |filling| {
                 ask(filling, 0, &["GET", "k"], 1);
@@ -338,7 +382,7 @@ mod tests {
         let now = Instant::now();
         let mut filling = Filling::new(64, now);
         ask(&mut filling, 0, &["GET", "k"], 1);
-        filling.received(b"$100000000\r\n", now, &mut Vec::new()).unwrap();
+        filling.received(b":-1\r\n$100000000\r\n", now, &mut Vec::new()).unwrap();
         for _ in 0..1000 {
             filling.received(&[b'x'; 1000], now, &mut Vec::new()).unwrap();
             assert!(filling.frame.bytes.len() < 2000);
@@ -346,12 +390,65 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_refuses_a_database_is_left() {
+    fn what_is_read_in_another_database_than_it_was_to_be_is_not_kept() {
+        let a = || Some(b"$1\r\na\r\n".into());
+        let said =
+            b"-ERR DB index is out of range\r\n:-1\r\n$1\r\na\r\n:-1\r\n$1\r\na\r\n+OK\r\n:-1\r\n$1\r\na\r\n";
+        let events = heard(
+            |filling| {
+                ask(filling, 3, &["GET", "k"], 1);
+                ask(filling, 3, &["GET", "l"], 2);
+                ask(filling, 0, &["GET", "k"], 3);
+            },
+            said,
+        );
+        assert_eq!(events, [Event::Failed(1), Event::Failed(2), Event::Filled(3, a(), None)]);
+        // it is not asked for there again, and the next one says where
         let now = Instant::now();
         let mut filling = Filling::new(64, now);
-        ask(&mut filling, 3, &["GET", "k"], 7);
-        assert!(filling.received(b"-ERR DB index is out of range\r\n", now, &mut Vec::new()).is_err());
+        ask(&mut filling, 3, &["GET", "k"], 1);
+        filling.wrote(filling.unwritten().len());
+        filling.received(b"-ERR x\r\n:-1\r\n_\r\n", now, &mut Vec::new()).unwrap();
+        assert!(!filling.ask(3, Args::new(b"", &[]), b"k", 2, now));
+        ask(&mut filling, 0, &["GET", "k"], 3);
+        assert!(filling.unwritten().starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
+    }
+
+    #[test]
+    fn a_node_that_refuses_to_tell_of_lives_is_told_of_as_an_error() {
+        let events = heard(|filling| ask(filling, 0, &["GET", "k"], 1), b"-NOPERM x\r\n$1\r\na\r\n");
+        assert_eq!(events, [Event::Filled(1, Some(b"-NOPERM x\r\n".into()), None)]);
+    }
+
+    #[test]
+    fn a_node_that_only_tells_of_changes_does_not_answer() {
+        let (start, limit) = (Instant::now(), Duration::from_secs(1));
+        let mut filling = Filling::new(64, start);
+        ask(&mut filling, 0, &["GET", "k"], 1);
+        let (later, mut events) = (start + 2 * limit, Vec::new());
+        for _ in 0..1000 {
+            filling.received(b">2\r\n$10\r\ninvalidate\r\n_\r\n", later, &mut events).unwrap();
+        }
+        assert!(filling.is_stalled(later, limit));
+        assert_eq!(events, [Event::AllChanged], "once is enough");
+        filling.received(b":-1\r\n$1", later, &mut events).unwrap();
+        assert!(!filling.is_stalled(later, limit));
+        assert!(filling.received(b"\r\na\r\n$1\r\na\r\n", later, &mut events).is_err(), "nobody asked");
+    }
+
+    #[test]
+    fn what_waits_to_be_written_is_bounded() {
+        let now = Instant::now();
         let mut filling = Filling::new(64, now);
-        assert!(filling.received(b"$1\r\na\r\n", now, &mut Vec::new()).is_err(), "nothing was asked");
+        ask(&mut filling, 0, &["GET", "k"], 0);
+        for number in 1..100_000 {
+            // a few bytes are always left
+            let waits = filling.unwritten().len();
+            filling.wrote(waits - 5);
+            ask(&mut filling, 0, &["GET", "k"], number);
+            assert!(filling.out.len() < 2 * KEEP_BYTES);
+        }
+        let long = "k".repeat(MOST_UNWRITTEN);
+        assert!(!filling.ask(0, Args::new(long.as_bytes(), &[]), b"k", 2, now));
     }
 }

@@ -174,6 +174,7 @@ async fn run<T: Talk>(talk: Rc<T>) {
             Ok((stream, rest)) => {
                 backoff.succeeded();
                 let why = tokio::select! {
+                    biased;
                     why = converse(&*talk, &stream, &rest) => why,
                     () = stream.moves() => ELSEWHERE.into(),
                 };

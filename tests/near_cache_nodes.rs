@@ -1,0 +1,171 @@
+//! Answers that are kept, when nodes move, stand still, refuse or are lost; and what operators see of them.
+
+use std::time::{Duration, Instant};
+
+use ringway_proxy::settings::{NodeSpec, Secret, Settings};
+
+use crate::near_cache::{LONG, hits, keeping, keeps_long, kept};
+use crate::support::byte_proxy::{ByteProxy, Wire};
+use crate::support::harness::{named, node_name, patient, specs};
+use crate::support::{Cluster, Harness, RedisServer, wait_for};
+
+#[test]
+fn a_database_that_a_node_does_not_have_is_no_reason_to_keep_nothing() {
+    let server = RedisServer::start_with(&["--databases", "1"]);
+    let mut settings = patient(specs(std::slice::from_ref(&server)));
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    harness.wait_usable("cache-1");
+    let (mut zero, mut five) = (harness.client(), harness.client());
+    five.call(&["SELECT", "5"]);
+    zero.call(&["SET", "k", "v"]);
+    for _ in 0..20 {
+        assert!(five.text(&["GET", "k"]).starts_with("-NOTSENT"));
+        assert_eq!(kept(&harness, &mut zero, &["GET", "k"]), "$1\r\nv\r\n");
+    }
+}
+
+#[test]
+fn what_is_too_long_is_the_nodes_to_answer() {
+    let mut settings = keeping(LONG);
+    settings.value_bytes = 1000;
+    let cluster = Cluster::start_with(1, |all| all.near_cache = Some(settings));
+    let mut client = cluster.client();
+    let (long, short) = ("v".repeat(1000), "v".repeat(900));
+    client.call(&["SET", "long", &long]);
+    client.call(&["SET", "short", &short]);
+    kept(&cluster, &mut client, &["GET", "short"]);
+    let (before, bytes) = (hits(&cluster), cluster.node("cache-1").bytes_out);
+    (0..50).for_each(|_| assert_eq!(client.text(&["GET", "long"]), format!("$1000\r\n{long}\r\n")));
+    assert_eq!(hits(&cluster), before);
+    // 50 reads, and one that found out
+    assert!(cluster.node("cache-1").bytes_out - bytes < 60 * 25);
+}
+
+#[test]
+fn keys_that_move_with_the_ring_are_read_where_they_are() {
+    let servers = [RedisServer::start(), RedisServer::start(), RedisServer::start()];
+    let mut settings = patient(specs(&servers[..2]));
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    let mut client = harness.client();
+    let keys: Vec<String> = (0..60).map(|key| format!("key:{key}")).collect();
+    keys.iter().for_each(|key| drop(client.call(&["SET", key, "old"])));
+    keys.iter().for_each(|key| drop(kept(&harness, &mut client, &["GET", key])));
+    servers[2].call::<()>(&["SET", "unused", "1"]);
+    harness.apply(specs(&servers));
+    let moved: Vec<&String> = keys.iter().filter(|key| harness.owner(key) == node_name(2)).collect();
+    assert!(!moved.is_empty());
+    for key in &keys {
+        let expected = if moved.contains(&key) { "$-1\r\n" } else { "$3\r\nold\r\n" };
+        assert_eq!(client.text(&["GET", key]), expected, "{key}");
+        assert_eq!(kept(&harness, &mut client, &["GET", key]), expected, "{key}");
+    }
+    // back, and the keys that were written there are brought along
+    moved.iter().for_each(|key| drop(client.call(&["SET", key, "new"])));
+    moved.iter().for_each(|key| drop(kept(&harness, &mut client, &["GET", key])));
+    harness.apply_and_move(specs(&servers[..2])).expect("it is applied");
+    for key in &moved {
+        assert_eq!(client.text(&["GET", key]), "$3\r\nnew\r\n", "{key}");
+    }
+    harness.wait_moved();
+    for key in &moved {
+        assert_eq!(kept(&harness, &mut client, &["GET", key]), "$3\r\nnew\r\n", "{key}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_lost_takes_with_it_what_was_kept_by_it() {
+    let server = RedisServer::start();
+    let wire = ByteProxy::start(&server.address());
+    let mut settings = patient(named(&[("n", wire.address())]));
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    harness.wait_usable("n");
+    let mut client = harness.client();
+    for round in 0..5 {
+        client.call(&["SET", "k", &round.to_string()]);
+        kept(&harness, &mut client, &["GET", "k"]);
+        // nothing that the node says from now on arrives
+        wire.set(Wire::Hold);
+        server.call::<()>(&["SET", "k", "new"]);
+        wire.hang_up();
+        wire.set(Wire::Plain);
+        wait_for("the new value", || client.text(&["GET", "k"]) == "$3\r\nnew\r\n");
+    }
+}
+
+#[test]
+fn nothing_is_answered_for_longer_of_a_node_that_stands_still_than_the_settings_say() {
+    let max_age = Duration::from_millis(300);
+    let server = RedisServer::start();
+    let mut settings = Settings::new(specs(std::slice::from_ref(&server)));
+    settings.timeouts.operation = Duration::from_millis(500);
+    settings.near_cache = Some(keeping(max_age));
+    let harness = Harness::start(settings);
+    harness.wait_usable("cache-1");
+    let mut client = harness.client();
+    client.call(&["SET", "k", "v"]);
+    kept(&harness, &mut client, &["GET", "k"]);
+    server.pause();
+    let stopped = Instant::now();
+    loop {
+        let asked = Instant::now();
+        let reply = client.text(&["GET", "k"]);
+        if reply.starts_with("-UNKNOWN") || reply.starts_with("-NOTSENT") {
+            break;
+        }
+        assert!(asked < stopped + max_age + Duration::from_millis(50), "{reply}");
+    }
+    server.resume();
+    wait_for("the node", || client.text(&["GET", "k"]) == "$1\r\nv\r\n");
+    assert_eq!(kept(&harness, &mut client, &["GET", "k"]), "$1\r\nv\r\n");
+}
+
+#[test]
+fn a_node_that_may_not_track_answers_itself() {
+    let server = RedisServer::start();
+    server.call::<()>(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-client|tracking"]);
+    let mut node = NodeSpec::new("n", server.address());
+    node.credentials.username = Some("app".into());
+    node.credentials.password = Some(Secret::new("secret"));
+    let mut settings = patient(vec![node]);
+    keeps_long(&mut settings);
+    let harness = Harness::start(settings);
+    harness.wait_usable("n");
+    let mut client = harness.client();
+    client.call(&["SET", "k", "v"]);
+    (0..100).for_each(|_| assert_eq!(client.text(&["GET", "k"]), "$1\r\nv\r\n"));
+    assert_eq!(hits(&harness), 0);
+}
+
+#[test]
+fn operators_see_what_is_kept() {
+    let cluster = Cluster::start_with(2, keeps_long).with_admin();
+    let mut client = cluster.client();
+    client.call(&["SET", "k", "v"]);
+    client.call(&[&b"SET"[..], b"\xff", b"v"]);
+    (0..3).for_each(|_| drop(kept(&cluster, &mut client, &["GET", "k"])));
+    let before = hits(&cluster);
+    wait_for("a kept answer", || {
+        client.call(&[&b"GET"[..], b"\xff"]);
+        hits(&cluster) > before
+    });
+    let told = cluster.http().get("/v1/near-cache").ok();
+    assert_eq!((&told["enabled"], &told["keys_in_all"]), (&true.into(), &2.into()));
+    assert_eq!((&told["keys"][0]["key"], &told["keys"][0]["hits"]), (&"k".into(), &3.into()));
+    assert_eq!(told["keys"][0]["node"], cluster.owner("k"));
+    assert_eq!(told["keys"][1]["key_base64"], "/w==");
+    assert_eq!(told["hits"], 4);
+    assert_eq!(cluster.http().get("/v1/near-cache?limit=1").ok()["keys"].as_array().map(Vec::len), Some(1));
+    assert!(cluster.http().get("/v1/near-cache?limit=0").refused(400).contains("from 1 to 1000"));
+    let metrics = cluster.http().get("/metrics").text;
+    for name in
+        ["hits_total 4", "fills_total", "invalidations_total", "keys 2", "bytes", "limit_bytes 16777216"]
+    {
+        assert!(metrics.contains(&format!("\nringway_near_cache_{name}")), "{name}");
+    }
+    let without = Cluster::start(1).with_admin();
+    assert_eq!(without.http().get("/v1/near-cache").ok()["enabled"], false);
+    assert!(!without.http().get("/metrics").text.contains("near_cache"));
+}
