@@ -3,7 +3,7 @@
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
 .DEFAULT_GOAL := help
-.PHONY: help deps up test test-faults bench bench-moving ratchet fuzz soak sabotage deny test-tls test-clients test-redis test-suites
+.PHONY: help deps up test test-faults bench bench-moving ratchet fuzz soak sabotage deny test-tls test-near-cache test-clients test-redis test-suites
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test-tls: deps ## the end-to-end tests with TLS between everybody, but for those
 	RINGWAY_TEST_TLS=1 cargo test --locked --test e2e -- --skip tls:: --skip tls_files:: --skip faults_network::a11_packets --skip tidy \
 		--skip c5_one_client_too_many --skip c8_a_client_that_leaves_while --skip list_tells_every_client \
 		--skip kill_closes_those --skip figures_are_those_of_all --skip memory_of_all_nodes_is_one --skip who_has_left_is_not
+
+test-near-cache: deps ## the end-to-end tests with answers kept from the first read on, but for those that count what nodes are asked
+	RINGWAY_TEST_NEAR_CACHE=1 cargo test --locked --test e2e -- --skip reads_again --skip a13_a_long_reply_over_one_megabit \
+		--skip a7_errors_of_the_node --skip operators_see_what_is_kept --skip tidy
 
 test-faults: deps ## the faults that take minutes: flapping nodes, sieges, thousands of clients and changes
 	cargo test --locked --test e2e -- --ignored --test-threads 1 long_

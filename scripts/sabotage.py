@@ -454,6 +454,62 @@ BUGS = (
         "if runs_scripts(command) && false {",
         end_to_end("acl::a_user_does"),
     ),
+    Bug(
+        "what is kept holds though it was written",
+        "proxy/src/near/mod.rs",
+        "if is_over || !self.ledger.holds(read.hash, variant.stamp) {",
+        "if is_over {",
+        end_to_end("near_cache::"),
+    ),
+    Bug(
+        "a write is noted only when it has ended",
+        "proxy/src/client/near.rs",
+        "let guard = if command.route == Route::Waiting { guard } else { guard.begin() };",
+        "let guard = if command.route == Route::Waiting { guard } else { guard };",
+        end_to_end("near_cache::i2_"),
+    ),
+    Bug(
+        "a write is noted only when it is sent",
+        "proxy/src/client/near.rs",
+        "    inner.pipeline.guard(mark, guard);\n",
+        "    let _ = mark;\n    drop(guard);\n",
+        end_to_end("near_cache::"),
+    ),
+    Bug(
+        "what is asked for behind another look at the same key is answered at once",
+        "proxy/src/client/near.rs",
+        "} else if !is_named && answered(",
+        "} else if (!is_named || is_named) && answered(",
+        end_to_end("near_cache::i2_"),
+    ),
+    Bug(
+        "what a transaction writes is not noted",
+        "proxy/src/client/transaction.rs",
+        "self.writes.as_ref().map(|writes| writes.planned())",
+        "None",
+        end_to_end("near_cache::"),
+    ),
+    Bug(
+        "what is kept outlives its key",
+        "proxy/src/near/mod.rs",
+        "if let Some(life) = life.filter(|life| *life < max_age) {",
+        "if let Some(life) = life.filter(|life| *life < max_age && false) {",
+        end_to_end("near_cache::"),
+    ),
+    Bug(
+        "a lost connection leaves what was kept by it",
+        "proxy/src/near/mod.rs",
+        "        inner.store.lost(line);\n",
+        "        let _ = line;\n",
+        end_to_end("near_cache_nodes::"),
+    ),
+    Bug(
+        "what is kept holds by another topology",
+        "proxy/src/near/mod.rs",
+        "if inner.epoch != epoch {\n            return false;",
+        "if inner.epoch != epoch && false {\n            return false;",
+        end_to_end("near_cache_nodes::"),
+    ),
 )
 
 

@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// Groups of keys; a power of two.
-const GROUPS: usize = 1 << 16;
+/// Groups of keys; a power of two. So few that the table stays in the processor's cache: with 65,536 a pipelined write cost
+/// a tenth more for its word alone. So many that writes of other keys seldom end what is kept.
+const GROUPS: usize = 1 << 14;
 /// One write that has ended: above as many as can be under way at once.
 const ENDED: u64 = 1 << 24;
 /// The part of the word that counts writes under way.
