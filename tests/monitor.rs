@@ -59,6 +59,32 @@ fn commands_of_all_workers_are_shown_once_in_their_order() {
 }
 
 #[test]
+fn scripts_and_functions_are_shown_as_they_are_asked() {
+    let cluster = allowing(1);
+    let mut client = cluster.client();
+    client.call(&["FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return 1 end)"]);
+    let sha = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    client.call(&["SCRIPT", "LOAD", "return 1"]);
+    let mut monitor = monitor(&cluster);
+    for name in ["EVAL", "EVAL_RO"] {
+        assert_eq!(client.text(&[name, "return 1", "1", "k"]), ":1\r\n");
+        assert_eq!(line(&mut monitor).1, format!(r#""{name}" "return 1" "1" "k""#));
+    }
+    for name in ["EVALSHA", "EVALSHA_RO"] {
+        assert_eq!(client.text(&[name, sha, "1", "k"]), ":1\r\n");
+        assert_eq!(line(&mut monitor).1, format!(r#""{name}" "{sha}" "1" "k""#));
+    }
+    client.call(&["FCALL", "f", "1", "k"]);
+    assert_eq!(line(&mut monitor).1, r#""FCALL" "f" "1" "k""#);
+    for words in [&["MULTI"][..], &["EVAL", "return 1", "1", "k"], &["EXEC"]] {
+        client.call(words);
+    }
+    for words in [r#""MULTI""#, r#""EVAL" "return 1" "1" "k""#, r#""EXEC""#] {
+        assert_eq!(line(&mut monitor).1, words);
+    }
+}
+
+#[test]
 fn a_transaction_and_a_wait_are_shown_as_they_are_asked() {
     let cluster = allowing(1);
     let mut monitor = monitor(&cluster);

@@ -171,6 +171,29 @@ fn what_is_opted_in_or_out_is_so_for_one_command_or_transaction() {
 }
 
 #[test]
+fn what_is_opted_in_inside_of_a_transaction_is_so_for_the_rest_of_it() {
+    same(&[
+        "!: CLIENT TRACKING ON OPTIN",
+        "!: MULTI",
+        "!: GET a",
+        "!: CLIENT CACHING YES",
+        "!: GET b",
+        "!: GET c",
+        "!: EXEC",
+        "!: GET d",
+        "x: SET a 1",
+        "x: SET b 1",
+        "x: SET c 1",
+        "x: SET d 1",
+        "!: PING",
+        "y: MULTI",
+        "y: CLIENT CACHING YES",
+        "y: GET a",
+        "y: EXEC",
+    ]);
+}
+
+#[test]
 fn what_cannot_be_had_is_refused_with_the_reason() {
     let cluster = Cluster::start(1);
     let mut client = cluster.client3();

@@ -156,7 +156,6 @@ pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> b
 fn is_shown(client: &Client, session: &Session, args: &Args<'_>) -> bool {
     let Some(command) = new_commands::row(client, args) else { return false };
     !command.flags.contains(Flags::ADMIN)
-        && !command.flags.contains(Flags::SKIP_MONITOR)
         && !matches!(command.route, Route::Refused(_))
         && acl::judge(client, session, command, args).is_ok()
         && client.worker.shared.settings.allows(command)

@@ -17,7 +17,7 @@ use super::acl;
 use super::moving::{self, Gate};
 use super::session::{Mode, Session, not_sent, refuse};
 use super::{Client, Inner, SlotRef};
-use crate::command::{Command, Local, ResolveError, Route, Transaction as Step};
+use crate::command::{ClientCommand, Command, Local, ResolveError, Route, Transaction as Step};
 use crate::error;
 use crate::near::WriteGuard;
 use crate::resp::{Args, Protocol, encode};
@@ -177,6 +177,10 @@ fn add(
     if let Some(why) = queue::barred(command) {
         let name = command.full_name.to_ascii_uppercase().replace('|', " ");
         return Err(format!("ERR {name} is refused inside MULTI: {why}"));
+    }
+    // on the connection that watches nobody tracks
+    if command.route == Route::Client(ClientCommand::Caching) && transaction.watches() {
+        return Err("ERR CLIENT CACHING is refused inside MULTI behind WATCH".into());
     }
     let routes = client.worker.routes();
     let scratch = &mut *client.worker.scratch.borrow_mut();

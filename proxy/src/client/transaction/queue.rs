@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use crate::client::client_commands::may_write;
-use crate::command::{Command, Join, Local, Route, Transaction};
+use crate::command::{ClientCommand, Command, Join, Local, Route, Transaction};
 use crate::resp::request::{RequestBounds, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::route::Scratch;
@@ -179,6 +179,8 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         | Route::Local(Local::Ping | Local::Echo | Local::Time)
         | Route::Transaction(Transaction::Unwatch) => None,
         _ if is_publish(command) => None,
+        // the connection is the client's own, if it tracks; if not, the node says so
+        Route::Client(ClientCommand::Caching) => None,
         // it tells of the node that runs the transaction
         Route::AllNodes(Join::Info) => None,
         Route::AllNodes(_) | Route::Scan | Route::Replicas | Route::Running => {
