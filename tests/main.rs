@@ -49,6 +49,7 @@ mod moving_processes;
 mod moving_restarts;
 mod near_cache;
 mod near_cache_nodes;
+mod near_cache_writes;
 mod new_commands;
 mod node_errors;
 mod pipeline;

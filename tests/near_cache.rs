@@ -1,13 +1,11 @@
 //! Answers that Ringway keeps for keys that are read again and again: what clients read is never older than what any of
 //! them was told, and what others change is seen.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringway_proxy::settings::{NearCacheSettings, Settings};
 
 use crate::support::frame::{bulk, bulk_request};
-use crate::support::harness::StopAtEnd;
 use crate::support::random::Random;
 use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
 
@@ -129,71 +127,6 @@ fn what_is_kept_is_what_the_node_answers_in_both_protocols() {
 }
 
 #[test]
-fn a_read_behind_the_reply_to_a_write_sees_it_whoever_wrote_and_however() {
-    let cluster = Cluster::start_with(3, |settings| {
-        keeps_long(settings);
-        settings.allowed_commands = ["flushall", "flushdb", "swapdb"].map(String::from).into();
-    });
-    let key = "{t}k";
-    // what makes the value, what changes it, and what it is then
-    let none = "$-1\r\n";
-    let new = "$3\r\nnew\r\n";
-    let writes: [(&[&[&str]], &str); 24] = [
-        (&[&["SET", key, "new"]], new),
-        (&[&["set", key, "new", "EX", "100"]], new),
-        (&[&["MSET", "a", "1", "b", "2", "c", "3", key, "new"]], new),
-        (&[&["DEL", "a", "b", key]], none),
-        (&[&["UNLINK", key]], none),
-        (&[&["GETDEL", key]], none),
-        (&[&["GETSET", key, "new"]], new),
-        (&[&["APPEND", key, "w"]], "$4\r\noldw\r\n"),
-        (&[&["RENAME", key, "{t}other"]], none),
-        (&[&["SET", "{t}other", "new"], &["RENAME", "{t}other", key]], new),
-        (&[&["SET", "{t}other", "new"], &["COPY", "{t}other", key, "REPLACE"]], new),
-        (&[&["SETBIT", key, "1", "0"]], "$3\r\n/ld\r\n"),
-        (&[&["BITOP", "AND", key, "{t}none", "{t}none"]], none),
-        (&[&["SELECT", "5"], &["DEL", key], &["SELECT", "0"], &["MOVE", key, "5"]], none),
-        (&[&["PEXPIRE", key, "0"]], none),
-        (&[&["EVAL", "return redis.call('set', KEYS[1], 'new')", "1", key]], new),
-        (&[&["MULTI"], &["SET", key, "new"], &["EXEC"]], new),
-        (&[&["MULTI"], &["SET", "{t}x", "1"], &["DEL", key], &["EXEC"]], none),
-        (&[&["WATCH", key], &["MULTI"], &["SET", key, "new"], &["EXEC"]], new),
-        (&[&["SORT", "{t}list", "STORE", key]], none),
-        (&[&["SELECT", "3"], &["SET", key, "new"], &["SELECT", "0"], &["SWAPDB", "0", "3"]], new),
-        (&[&["FLUSHDB"]], none),
-        (&[&["FLUSHALL"]], none),
-        (&[&["RPUSH", "{t}list", "1"], &["SORT", "{t}list", "STORE", key], &["LLEN", key]], "-WRONGTYPE"),
-    ];
-    for (steps, expected) in writes {
-        let (mut writer, mut reader, mut other) = (cluster.client(), cluster.client(), cluster.client());
-        for _ in 0..20 {
-            writer.call(&["DEL", key, "{t}other", "{t}list"]);
-            writer.call(&["SET", key, "old"]);
-            assert_eq!(kept(&cluster, &mut reader, &["GET", key]), "$3\r\nold\r\n");
-            assert_eq!(kept(&cluster, &mut other, &["GET", key]), "$3\r\nold\r\n");
-            for words in steps {
-                let reply = writer.text(words);
-                assert!(!reply.starts_with('-'), "{words:?}: {reply}");
-            }
-            for client in [&mut reader, &mut other, &mut writer] {
-                let reply = client.text(&["GET", key]);
-                assert!(reply.starts_with(expected), "{steps:?}: {reply}");
-            }
-        }
-    }
-    // one who waits has written when its reply comes
-    let (mut pusher, mut popper, mut reader) = (cluster.client(), cluster.client(), cluster.client());
-    for _ in 0..20 {
-        assert_eq!(kept(&cluster, &mut reader, &["LLEN", "list"]), ":0\r\n");
-        popper.send(&bulk_request(&["BLMOVE", "list", "list", "LEFT", "RIGHT", "0"]));
-        pusher.call(&["RPUSH", "list", "x"]);
-        popper.reply();
-        assert_eq!(reader.text(&["LLEN", "list"]), ":1\r\n");
-        pusher.call(&["DEL", "list"]);
-    }
-}
-
-#[test]
 fn i2_a_client_reads_what_it_wrote_in_one_pipeline_whatever_is_kept() {
     let cluster = Cluster::start_with(2, keeps_long);
     let mut random = Random::new(17);
@@ -306,44 +239,6 @@ fn one_who_waits_or_queues_keeps_nothing_from_being_kept() {
     cluster.client().call(&["RPUSH", "q7", "a", "b"]);
     assert_eq!(waits.text_reply(), "*2\r\n$2\r\nq7\r\n$1\r\na\r\n");
     assert_eq!(client.text(&["LLEN", "q7"]), ":1\r\n");
-}
-
-#[test]
-fn what_was_answered_to_one_client_is_not_unknown_to_another() {
-    let cluster = Cluster::start_with(2, keeps_long);
-    let (told, stop) = (AtomicU64::new(0), AtomicBool::new(false));
-    let mut writer = cluster.client();
-    writer.call(&["SET", "counter", "0"]);
-    std::thread::scope(|scope| {
-        let _stop = StopAtEnd(&stop);
-        let readers: Vec<_> = (0..4)
-            .map(|_| {
-                let mut client = cluster.client();
-                let (told, stop) = (&told, &stop);
-                scope.spawn(move || {
-                    let mut last = 0;
-                    while !stop.load(Ordering::Relaxed) {
-                        let least = told.load(Ordering::SeqCst).max(last);
-                        let reply = client.text(&["GET", "counter"]);
-                        last = reply.lines().nth(1).expect("a value").parse().expect("a number");
-                        assert!(last >= least, "{last} after {least}");
-                    }
-                })
-            })
-            .collect();
-        let before = hits(&cluster);
-        let mut number = 0;
-        // until many reads were answered here, between many writes
-        while number < 500 || hits(&cluster) < before + 2000 {
-            number += 1;
-            writer.call(&["SET", "counter", &number.to_string()]);
-            told.store(number, Ordering::SeqCst);
-            if number % 10 == 0 {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            assert!(readers.iter().all(|reader| !reader.is_finished()), "a reader has ended");
-        }
-    });
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use ringway_proxy::glob;
 
+use crate::support::byte_proxy::{ByteProxy, Wire};
 use crate::support::frame::{bulk, bulk_request};
+use crate::support::harness::{named, patient};
 use crate::support::random::Random;
-use crate::support::{Cluster, RawClient, RedisServer, wait_for};
+use crate::support::{Cluster, Harness, RawClient, RedisServer, wait_for};
 
 /// A message, or a confirmation, as RESP2 (`*`) or RESP3 (`>`) writes it.
 fn message(kind: char, words: &[&str]) -> String {
@@ -176,6 +178,38 @@ fn who_has_left_is_not_counted_though_nobody_has_read_the_confirmation() {
         }
     }
     assert_eq!(publisher.text(&["PUBSUB", "NUMPAT"]), ":0\r\n");
+}
+
+#[test]
+fn what_is_published_behind_a_subscription_that_is_not_confirmed_is_heard() {
+    let server = RedisServer::start();
+    let wire = ByteProxy::start(&server.address());
+    let mut settings = patient(named(&[("n", wire.address())]));
+    settings.threads = 2;
+    let harness = Harness::start(settings);
+    harness.wait_usable("n");
+    let (mut first, mut publisher) = (harness.client(), harness.client());
+    // the connections that listen are there
+    subscribe(&mut first, &["SUBSCRIBE", "other"]);
+    let (mut second, mut third) = (harness.client(), harness.client());
+    subscribe(&mut second, &["SUBSCRIBE", "other"]);
+    wire.set(Wire::Delay(Duration::from_millis(40)));
+    for round in 0..5 {
+        let (channel, pattern) = (format!("c{round}"), format!("c{round}*"));
+        second.send_command(&["SUBSCRIBE", &channel]);
+        third.send_command(&["PSUBSCRIBE", &pattern]);
+        // both were read by the time the next one is
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(publisher.text(&["PUBLISH", &channel, "m"]), ":2\r\n");
+        assert_eq!(
+            publisher.text(&["PUBSUB", "NUMSUB", &channel]),
+            format!("*2\r\n${}\r\n{channel}\r\n:1\r\n", channel.len())
+        );
+        for client in [&mut second, &mut third] {
+            assert!(client.text_reply().contains("subscribe"));
+            assert!(client.text_reply().contains("message"));
+        }
+    }
 }
 
 #[test]

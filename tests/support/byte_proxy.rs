@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::frame::reply_len;
+
 /// What the wire does with the bytes that come back from the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
@@ -26,6 +28,8 @@ pub(crate) enum Wire {
     Rate(usize),
     /// Keeps them back; the connection stays open.
     Hold,
+    /// Passes everything on but what tells that keys have changed.
+    NoInvalidations,
     /// Closes after so many more bytes, with RST if `reset`.
     Cut {
         /// Bytes still passed on.
@@ -217,6 +221,7 @@ fn pass(to: &mut TcpStream, bytes: &[u8], shared: &Shared) -> bool {
             to.write_all(bytes).is_ok()
         }
         Wire::Rate(rate) => drip(to, bytes, rate),
+        Wire::NoInvalidations => to.write_all(&without_invalidations(bytes)).is_ok(),
         Wire::Hold => {
             while *shared.wire.lock().expect("wire") == Wire::Hold {
                 if shared.stop.load(Ordering::SeqCst) {
@@ -239,6 +244,19 @@ fn pass(to: &mut TcpStream, bytes: &[u8], shared: &Shared) -> bool {
             to.write_all(bytes).is_ok()
         }
     }
+}
+
+/// Without the messages that are whole in it.
+fn without_invalidations(mut bytes: &[u8]) -> Vec<u8> {
+    const MESSAGE: &[u8] = b">2\r\n$10\r\ninvalidate\r\n";
+    let mut passed = Vec::new();
+    while let Some(at) = bytes.windows(MESSAGE.len()).position(|window| window == MESSAGE) {
+        let Some(len) = reply_len(&bytes[at..]) else { break };
+        passed.extend_from_slice(&bytes[..at]);
+        bytes = &bytes[at + len..];
+    }
+    passed.extend_from_slice(bytes);
+    passed
 }
 
 impl Shared {

@@ -12,9 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::session::{not_sent, refuse};
-use super::{Client, Inner, SlotRef, info, keys, subscriptions};
-use crate::command::{self, Command, Join};
+use super::{Client, Inner, SlotRef, info, keys, subscribing, subscriptions};
+use crate::command::{self, Command, Group, Join};
 use crate::error;
+use crate::pubsub::Awaited;
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::route::join::{About, Over};
@@ -53,6 +54,9 @@ pub(super) fn send(
     if command::names_unknown_database(command, &args, client.worker.shared.settings.limits.databases) {
         refuse(client, inner, command, error::NO_SUCH_DATABASE);
         return true;
+    }
+    if command.group == Group::PubSub && subscribing::holds(client, inner, || Awaited::All) {
+        return false;
     }
     let Some((topology, links)) = every_link(client, inner) else { return false };
     if would_miss_keys(client, inner, command, &topology) {

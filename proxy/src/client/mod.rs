@@ -35,6 +35,7 @@ mod session;
 mod slot;
 mod spare;
 mod split;
+mod subscribing;
 mod subscriptions;
 mod tracking;
 mod transaction;

@@ -15,9 +15,10 @@ use std::time::Instant;
 
 use super::pipeline::Pipeline;
 use super::session::{Mode, Session, not_sent, refuse};
-use super::{Client, Inner, Reading, SlotRef};
+use super::{Client, Inner, Reading, SlotRef, subscribing};
 use crate::command::{Command, Join, Local, Route, SubscriptionKind};
 use crate::limits::SUBSCRIBER_SOFT_TIME;
+use crate::pubsub::{Awaited, Beginning};
 use crate::resp::{Args, Protocol, encode};
 use crate::route::counting::Counting;
 use crate::settings::NodeSpec;
@@ -78,6 +79,8 @@ pub(super) struct Pending {
     /// What the client has listened to since this command, to be undone if a node refuses.
     added: RefCell<Vec<(SubscriptionKind, Arc<[u8]>)>>,
     refusal: RefCell<Option<String>>,
+    /// For those who publish behind this command.
+    beginning: RefCell<Option<Beginning>>,
 }
 
 impl Pending {
@@ -110,6 +113,7 @@ impl Pending {
         if self.left.get() > 0 {
             return;
         }
+        self.beginning.take();
         let mut reply = self.reply.take();
         if let Some(why) = self.refusal.take() {
             reply.clear();
@@ -153,6 +157,10 @@ pub(super) fn subscribe(
         confirm(&mut reply, protocol, kind.subscribe(), Some(name), own.count(kind));
     }
     drop(reply);
+    if pending.left.get() > 0 {
+        let topics = pending.added.borrow().clone();
+        *pending.beginning.borrow_mut() = Some(client.worker.shared.registry.beginnings.begin(topics));
+    }
     finish(client, inner, command, &pending);
 }
 
@@ -194,6 +202,7 @@ fn begin(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> Rc<Pending> 
         reply: RefCell::default(),
         added: RefCell::default(),
         refusal: RefCell::default(),
+        beginning: RefCell::default(),
     })
 }
 
@@ -299,6 +308,9 @@ pub(super) fn publish(
 ) -> bool {
     let worker = &client.worker;
     let channel = args.get(1).unwrap_or_default();
+    if subscribing::holds(client, inner, || Awaited::Channel(kind, channel.into())) {
+        return false;
+    }
     let link = {
         let routes = worker.routes();
         if !inner.session.follows(routes.topology.epoch(), inner.pipeline.is_empty()) {

@@ -156,10 +156,10 @@ impl NearCache {
             inner.store.clear();
             inner.epoch = epoch;
         }
-        let waits = inner.store.find(read).is_some_and(|(variant, _)| match variant.answer {
-            Answer::Coming(_) | Answer::Unfit(_) => now < variant.until,
-            // the client may read from the node though there is one
-            Answer::Kept(_) => now < variant.until && self.ledger.holds(read.hash, variant.stamp),
+        let ledger = &self.ledger;
+        let waits = inner.store.find(read).is_some_and(|(variant, _)| {
+            let holds = || ledger.holds(read.hash, variant.stamp);
+            now < variant.until && (matches!(variant.answer, Answer::Unfit(Why::TooLong)) || holds())
         });
         if waits || inner.store.coming(line) >= MOST_COMING {
             return None;

@@ -6,8 +6,10 @@
 //! ```
 //! A [`Topic`] is what a worker listens to, [`crate::glob`] is how patterns match. Nothing here does IO.
 
+mod beginnings;
 mod registry;
 mod topic;
 
+pub(crate) use beginnings::{Awaited, Beginning, Beginnings};
 pub(crate) use registry::Registry;
 pub(crate) use topic::Topic;

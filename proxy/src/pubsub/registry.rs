@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Beginnings;
 use crate::command::SubscriptionKind;
 
 /// What this proxy has on one node for one message or channel.
@@ -44,6 +45,8 @@ pub(crate) struct Registry {
     /// Topics that anybody listens to, so that PUBLISH need not lock when there are none.
     topics: AtomicUsize,
     state: Mutex<State>,
+    /// What is asked for and not confirmed.
+    pub(crate) beginnings: Arc<Beginnings>,
 }
 
 impl Registry {
