@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn what_concerns_the_connection_or_all_nodes_is_barred() {
         for row in command::all().filter(|row| !row.is_container()) {
-            let free = ["ping", "echo", "time", "unwatch", "info"].contains(&row.full_name);
+            let free = ["ping", "echo", "time", "unwatch", "info", "client|caching"].contains(&row.full_name);
             let keyed = matches!(row.route, Route::Key | Route::Waiting | Route::Split(_));
             assert_eq!(barred(row).is_none(), free || keyed || is_publish(row), "{}", row.full_name);
         }
