@@ -131,16 +131,25 @@ fn what_publish_counts_are_clients_wherever_they_are() {
     let mut publisher = cluster.client();
     let channel = cluster.key_of("cache-2");
     let mut listeners: Vec<RawClient> = Vec::new();
+    // messages and the count of their receivers come on two connections, and whoever begins to listen before a worker has
+    // read a message of the past is told of that as well
+    let mut delivered = 0;
+    let wait_delivered = |delivered: u64| {
+        wait_for("all messages", || cluster.control().snapshot().messages_delivered == delivered);
+    };
     for count in 1..=5 {
         let mut client = if count % 2 == 0 { cluster.client() } else { cluster.client3() };
         subscribe(&mut client, &["SUBSCRIBE", &channel]);
         listeners.push(client);
         assert_eq!(publisher.text(&["PUBLISH", &channel, "m"]), format!(":{count}\r\n"));
+        delivered += count;
+        wait_delivered(delivered);
     }
     // one that listens twice counts twice, as in Redis
     (0..5).for_each(|_| drop(listeners[0].reply()));
     subscribe(&mut listeners[0], &["PSUBSCRIBE", "key*"]);
     assert_eq!(publisher.text(&["PUBLISH", &channel, "m"]), ":6\r\n");
+    wait_delivered(delivered + 6);
     // and clients of the nodes themselves are clients
     let mut direct = cluster.server("cache-2").client();
     subscribe(&mut direct, &["SUBSCRIBE", &channel]);
@@ -153,9 +162,7 @@ fn what_publish_counts_are_clients_wherever_they_are() {
     assert_eq!(publisher.text(&["PUBSUB", "CHANNELS", "x*"]), "*0\r\n");
     let snapshot = cluster.control().snapshot();
     assert_eq!(snapshot.subscriptions, [5, 1, 0]);
-    // messages and the count of their receivers come on two connections
-    let delivered = 1 + 2 + 3 + 4 + 5 + 6 + 6;
-    wait_for("all messages", || cluster.control().snapshot().messages_delivered == delivered);
+    wait_delivered(delivered + 6 + 6);
     // a confirmation says that it is done, for the one who leaves as well
     for (left, client) in (0..5).rev().zip(&mut listeners) {
         client.send_command(&["UNSUBSCRIBE", channel.as_str()]);
