@@ -43,6 +43,18 @@ fn what_is_too_long_is_the_nodes_to_answer() {
 }
 
 #[test]
+fn where_next_to_nothing_is_short_enough_to_be_kept_that_is() {
+    let mut settings = keeping(LONG);
+    settings.value_bytes = 4;
+    let cluster = Cluster::start_with(1, |all| all.near_cache = Some(settings));
+    let mut client = cluster.client();
+    client.call(&["SET", "long", "value"]);
+    (0..20).for_each(|_| assert_eq!(client.text(&["GET", "long"]), "$5\r\nvalue\r\n"));
+    assert_eq!(kept(&cluster, &mut client, &["STRLEN", "long"]), ":5\r\n");
+    assert_eq!(cluster.control().snapshot().near.keys, 1);
+}
+
+#[test]
 fn keys_that_move_with_the_ring_are_read_where_they_are() {
     let servers = [RedisServer::start(), RedisServer::start(), RedisServer::start()];
     let mut settings = patient(specs(&servers[..2]));

@@ -20,8 +20,8 @@ use crate::worker::Worker;
 
 /// Ticks of a worker between two moments in which reads are counted.
 const TICKS: u32 = 5;
-/// Bytes of a reply beside the value that it holds, at most as many as anybody cares for.
-const BESIDE_VALUE: usize = 64;
+/// So long a frame is read whole however short the values are that are kept, in bytes: lives, errors, the names of keys.
+const LEAST_FRAME: usize = 1024;
 
 /// What a worker keeps, and its connections for that.
 pub(crate) struct Near {
@@ -46,7 +46,7 @@ impl Near {
             sharers: 2 * workers,
             paces: Arc::clone(&shared.paces),
             ways: Arc::clone(&shared.ways),
-            longest: settings.value_bytes + BESIDE_VALUE,
+            longest: settings.value_bytes.max(LEAST_FRAME),
         };
         Some(Rc::new_cyclic(|myself| Self {
             cache,
