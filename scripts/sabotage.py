@@ -457,8 +457,8 @@ BUGS = (
     Bug(
         "what is kept holds though it was written",
         "proxy/src/near/mod.rs",
-        "if is_over || !self.ledger.holds(read.hash, variant.stamp) {",
-        "if is_over {",
+        "(!is_over && self.ledger.holds(read.hash, variant.stamp)).then_some((kept, hits))",
+        "(!is_over).then_some((kept, hits))",
         end_to_end("near_cache_writes::"),
     ),
     Bug(
@@ -478,9 +478,23 @@ BUGS = (
     Bug(
         "what is asked for behind another look at the same key is answered at once",
         "proxy/src/client/near.rs",
-        "} else if !is_named && answered(",
-        "} else if (!is_named || is_named) && answered(",
+        "if !named.has(part(read.hash())) && near",
+        "if near",
         end_to_end("near_cache::i2_"),
+    ),
+    Bug(
+        "MGET is answered at once behind another look at its keys",
+        "proxy/src/client/near.rs",
+        "if !are_kept || named.has(part) || !near",
+        "if !are_kept || !near",
+        end_to_end("near_cache::i2_"),
+    ),
+    Bug(
+        "MGET leaves out a value that holds no longer",
+        "proxy/src/client/near.rs",
+        "        if reads.into_iter().all(&mut add) {",
+        "        reads.for_each(|read| drop(add(read)));\n        if are_kept {",
+        end_to_end("near_cache_writes::keys_of_one_node"),
     ),
     Bug(
         "what a transaction writes is not noted",
@@ -506,8 +520,8 @@ BUGS = (
     Bug(
         "what is kept holds by another topology",
         "proxy/src/near/mod.rs",
-        "if inner.epoch != epoch {\n            return false;",
-        "if inner.epoch != epoch && false {\n            return false;",
+        "if inner.epoch != by.epoch {",
+        "if inner.epoch != by.epoch && false {",
         end_to_end("near_cache_nodes::"),
     ),
 )

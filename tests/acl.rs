@@ -113,6 +113,14 @@ fn a_user_does_what_its_rules_allow_and_nothing_else() {
     assert_eq!(shop.call(&["GET", "other"]), bulk(b"v"));
     let denied = cluster.control().snapshot().denied;
     assert!(denied[0] >= 9 && denied[1] >= 10 && denied[2] == 3, "{denied:?}");
+    assert!(shop.text(&["AUTH", "shop", "wrong"]).starts_with("-WRONGPASS"));
+    let info = admin.text(&["INFO", "stats"]);
+    for (name, count) in [("cmd", denied[0]), ("key", denied[1]), ("channel", 3), ("auth", 1)] {
+        assert!(
+            info.contains(&format!("\r\nacl_access_denied_{name}:{count}\r\n")),
+            "{name} {count}: {info}"
+        );
+    }
 }
 
 #[test]

@@ -7,12 +7,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::fleet::{Fleet, Seen, all_still_there, fill, nodes, use_it};
+use crate::support::byte_proxy::{ByteProxy, Wire};
+use crate::support::fleet::{Fleet, Seen, all_still_there, fill, join, nodes, servers, use_it};
+use crate::support::program::Program;
 use crate::support::{RedisServer, StopAtEnd, wait_for};
-
-fn servers(count: usize) -> Vec<RedisServer> {
-    (0..count).map(|_| RedisServer::start()).collect()
-}
 
 #[test]
 fn f1_what_the_leader_says_is_served_by_all() {
@@ -83,6 +81,7 @@ fn f1_one_that_ends_in_order_is_not_waited_for() {
 #[test]
 fn f1_keys_move_while_clients_of_all_go_on() {
     let (servers, fourth) = (servers(3), RedisServer::start());
+    let wire = ByteProxy::start_slow(&fourth.address());
     let fleet = Fleet::start(&servers, 2);
     let leader = fleet.leader.http();
     fill(&mut fleet.followers[0].client());
@@ -93,12 +92,13 @@ fn f1_keys_move_while_clients_of_all_go_on() {
             let (client, seen, stop) = (program.client(), &seen, &stop);
             scope.spawn(move || use_it(client, id, seen, stop));
         }
-        let body = json!({"name": "cache-4", "address": fourth.address()});
+        let body = json!({"name": "cache-4", "address": wire.address()});
         let answer = leader.json("POST", "/v1/nodes?move_keys=true", &body);
         assert_eq!(answer.status, 201, "{}", answer.text);
         fleet.wait_some_moved(500);
         assert_eq!(fleet.movement()["state"], "moves", "it is to be called back in the midst");
         assert_eq!(leader.send("POST", "/v1/topology/rollback", None).status, 200);
+        wire.set(Wire::Plain);
         fleet.wait_moved();
         assert_eq!(leader.json("POST", "/v1/nodes?move_keys=true", &body).status, 201);
         fleet.wait_moved();
@@ -149,4 +149,79 @@ fn f1_a_follower_alone_waits_for_its_leader_and_then_goes_on_without_it() {
         assert_eq!(follower.http().get("/v1/topology").ok()["nodes"].as_array().expect("a list").len(), 2);
         drop(leader);
     });
+}
+
+#[test]
+fn f3_a_leader_that_is_killed_in_the_midst_goes_on_when_it_is_back() {
+    let (servers, fourth) = (servers(3), RedisServer::start());
+    let wire = ByteProxy::start_slow(&fourth.address());
+    let listed = nodes(servers.iter().map(RedisServer::address));
+    let mut fleet = Fleet::start_with(&listed, 2, "timeouts: {connect: 5s, operation: 2s}\n");
+    fill(&mut fleet.leader.client());
+    let (stop, seen) = (AtomicBool::new(false), Seen::new());
+    std::thread::scope(|scope| {
+        let _stopping = StopAtEnd(&stop);
+        for id in 0..6 {
+            let (client, seen, stop) = (fleet.followers[id % 2].client(), &seen, &stop);
+            scope.spawn(move || use_it(client, id, seen, stop));
+        }
+        assert_eq!(join(&fleet.leader.http(), "cache-4", &wire.address()).status, 201);
+        for _ in 0..2 {
+            let before = fleet.movement()["moved"].as_u64().expect("a number");
+            fleet.wait_some_moved(before + 100);
+            assert_eq!(fleet.movement()["state"], "moves", "it is to be killed in the midst");
+            fleet.kill_leader();
+            std::thread::sleep(Duration::from_millis(300));
+            fleet.start_leader();
+        }
+        wire.set(Wire::Plain);
+        fleet.wait_moved();
+        fleet.wait_current();
+    });
+    for program in fleet.all() {
+        all_still_there(&mut program.client());
+        seen.agrees_with(&mut program.client());
+    }
+    println!("{} refused meanwhile", seen.refused.load(Ordering::Relaxed));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn f4_leader_and_followers_are_replaced_while_keys_move() {
+    let (servers, fourth) = (servers(3), RedisServer::start());
+    let wire = ByteProxy::start_slow(&fourth.address());
+    let listed = nodes(servers.iter().map(RedisServer::address));
+    let mut fleet = Fleet::start_with(&listed, 2, "timeouts: {connect: 5s, operation: 4s}\n");
+    fill(&mut fleet.leader.client());
+    let (stop, seen) = (AtomicBool::new(false), Seen::new());
+    std::thread::scope(|scope| {
+        let _stopping = StopAtEnd(&stop);
+        for id in 0..4 {
+            let (client, seen, stop) = (fleet.followers[0].client(), &seen, &stop);
+            scope.spawn(move || use_it(client, id, seen, stop));
+        }
+        assert_eq!(join(&fleet.leader.http(), "cache-4", &wire.address()).status, 201);
+        fleet.wait_some_moved(100);
+        let next = Program::serve(&fleet.files.path("follower-1.yaml"));
+        let mut old = std::mem::replace(&mut fleet.followers[1], next);
+        old.signal(Signal::TERM);
+        assert_eq!(old.wait().code(), Some(0), "{}", old.log());
+        assert_eq!(fleet.movement()["state"], "moves", "it is to be replaced in the midst");
+        // from here on the address of the admin API is that of the next one
+        let next = Program::serve(&fleet.files.path("leader.yaml"));
+        assert!(!next.log().contains("keys begin to move"), "it stands by: {}", next.log());
+        let mut old = std::mem::replace(&mut fleet.leader, next);
+        old.signal(Signal::TERM);
+        assert_eq!(old.wait().code(), Some(0), "{}", old.log());
+        fleet.leader.wait_logged("keys begin to move");
+        wire.set(Wire::Plain);
+        fleet.wait_moved();
+        fleet.wait_current();
+    });
+    assert_eq!(seen.refused.load(Ordering::Relaxed), 0);
+    assert_eq!(fleet.states().len(), 2, "{:?}", fleet.states());
+    for program in fleet.all() {
+        all_still_there(&mut program.client());
+        seen.agrees_with(&mut program.client());
+    }
 }

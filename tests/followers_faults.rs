@@ -1,28 +1,17 @@
 //! Ringways that follow one another while one of them is killed, stands still or is replaced, and what strangers may not do.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::byte_proxy::ByteProxy;
-use crate::support::fleet::{Fleet, STILL, Seen, all_still_there, fill, nodes, use_it};
+use crate::support::fleet::{Fleet, STILL, all_still_there, fill, join, nodes, servers};
 use crate::support::frame::bulk_request;
-use crate::support::http::Http;
 use crate::support::ports::free_port;
 use crate::support::program::{Files, Program};
 use crate::support::tls::Authority;
-use crate::support::{RedisServer, StopAtEnd, wait_for};
-
-fn servers(count: usize) -> Vec<RedisServer> {
-    (0..count).map(|_| RedisServer::start()).collect()
-}
-
-/// Has a node join and its keys move.
-fn join(leader: &Http, name: &str, server: &RedisServer) -> crate::support::http::Answer {
-    leader.json("POST", "/v1/nodes?move_keys=true", &json!({"name": name, "address": server.address()}))
-}
+use crate::support::{RedisServer, wait_for};
 
 fn state(program: &Program) -> Value {
     program.http().get("/v1/topology").ok()
@@ -36,7 +25,7 @@ fn i4_no_keys_move_past_a_follower_that_is_not_heard_of() {
     fleet.kill_follower(1);
     fleet.leader.wait_logged("no keys can be moved past this follower");
     let leader = fleet.leader.http();
-    let why = join(&leader, "cache-3", &third).refused(409);
+    let why = join(&leader, "cache-3", &third.address()).refused(409);
     assert!(why.contains("'follower-1'") && why.contains("DELETE /v1/followers/follower-1"), "{why}");
     assert_eq!(state(&fleet.leader)["epoch"], 1);
     // the leader forgets nobody when it is started again
@@ -46,7 +35,7 @@ fn i4_no_keys_move_past_a_follower_that_is_not_heard_of() {
         fleet.states().contains(&("follower-0".to_owned(), "current".to_owned()))
     });
     let leader = fleet.leader.http();
-    let why = join(&leader, "cache-3", &third).refused(409);
+    let why = join(&leader, "cache-3", &third.address()).refused(409);
     assert!(why.contains("'follower-1'") && why.contains("since the start"), "{why}");
     // a change without keys relies on nobody
     assert_eq!(leader.json("PATCH", "/v1/nodes/cache-2", &json!({"weight": 2})).status, 200);
@@ -54,7 +43,7 @@ fn i4_no_keys_move_past_a_follower_that_is_not_heard_of() {
     leader.send("DELETE", "/v1/followers/nobody", None).refused(404);
     assert!(leader.send("DELETE", "/v1/followers/follower-0", None).refused(409).contains("a moment ago"));
     assert_eq!(leader.send("DELETE", "/v1/followers/follower-1", None).status, 204);
-    assert_eq!(join(&leader, "cache-3", &third).status, 201);
+    assert_eq!(join(&leader, "cache-3", &third.address()).status, 201);
     fleet.wait_moved();
     all_still_there(&mut fleet.followers[0].client());
     // and it comes back to what holds by then
@@ -75,7 +64,7 @@ fn f5_a_follower_that_is_killed_and_started_again_leaves_nothing_behind() {
     assert_eq!(fleet.states(), [("follower-0".to_owned(), "current".to_owned())]);
     // those before it would be missed by now
     std::thread::sleep(Duration::from_secs(7));
-    assert_eq!(join(&fleet.leader.http(), "cache-3", &third).status, 201);
+    assert_eq!(join(&fleet.leader.http(), "cache-3", &third.address()).status, 201);
     fleet.wait_moved();
     assert_eq!(fleet.states().len(), 1);
     let left = std::fs::read_dir(fleet.files.path("")).expect("a folder").flatten();
@@ -91,7 +80,7 @@ fn f5_a_follower_that_left_does_not_come_back_by_what_it_was_told_then() {
     fleet.followers[0].signal(Signal::TERM);
     assert_eq!(fleet.followers[0].wait().code(), Some(0));
     // nobody waits for it
-    assert_eq!(join(&fleet.leader.http(), "cache-3", &third).status, 201);
+    assert_eq!(join(&fleet.leader.http(), "cache-3", &third.address()).status, 201);
     fleet.wait_moved();
     fleet.kill_leader();
     // one that is stopped while it waits is not one that the leader counts
@@ -153,7 +142,7 @@ fn i4_a_change_that_a_follower_does_not_take_over_is_taken_back() {
     // it was heard of a moment ago
     fleet.followers[1].signal(Signal::STOP);
     let leader = fleet.leader.http();
-    assert_eq!(join(&leader, "cache-3", &third).status, 201);
+    assert_eq!(join(&leader, "cache-3", &third.address()).status, 201);
     wait_for("it to be taken back", || state(&fleet.leader)["epoch"] == 3);
     let movement = fleet.movement();
     assert_eq!((&movement["state"], &movement["moved"]), (&json!("ended"), &json!(0)), "{movement}");
@@ -165,81 +154,10 @@ fn i4_a_change_that_a_follower_does_not_take_over_is_taken_back() {
     fleet.followers[1].signal(Signal::CONT);
     fleet.wait_current();
     all_still_there(&mut fleet.followers[1].client());
-    assert_eq!(join(&leader, "cache-3", &third).status, 201);
+    assert_eq!(join(&leader, "cache-3", &third.address()).status, 201);
     fleet.wait_moved();
     fleet.wait_current();
     all_still_there(&mut fleet.followers[1].client());
-}
-
-#[test]
-fn f3_a_leader_that_is_killed_in_the_midst_goes_on_when_it_is_back() {
-    let (servers, fourth) = (servers(3), RedisServer::start());
-    let listed = nodes(servers.iter().map(RedisServer::address));
-    let mut fleet = Fleet::start_with(&listed, 2, "timeouts: {connect: 5s, operation: 2s}\n");
-    fill(&mut fleet.leader.client());
-    let (stop, seen) = (AtomicBool::new(false), Seen::new());
-    std::thread::scope(|scope| {
-        let _stopping = StopAtEnd(&stop);
-        for id in 0..6 {
-            let (client, seen, stop) = (fleet.followers[id % 2].client(), &seen, &stop);
-            scope.spawn(move || use_it(client, id, seen, stop));
-        }
-        assert_eq!(join(&fleet.leader.http(), "cache-4", &fourth).status, 201);
-        for _ in 0..2 {
-            let before = fleet.movement()["moved"].as_u64().expect("a number");
-            fleet.wait_some_moved(before + 100);
-            assert_eq!(fleet.movement()["state"], "moves", "it is to be killed in the midst");
-            fleet.kill_leader();
-            std::thread::sleep(Duration::from_millis(300));
-            fleet.start_leader();
-        }
-        fleet.wait_moved();
-        fleet.wait_current();
-    });
-    for program in fleet.all() {
-        all_still_there(&mut program.client());
-        seen.agrees_with(&mut program.client());
-    }
-    println!("{} refused meanwhile", seen.refused.load(Ordering::Relaxed));
-}
-
-#[test]
-#[cfg(target_os = "linux")]
-fn f4_leader_and_followers_are_replaced_while_keys_move() {
-    let (servers, fourth) = (servers(3), RedisServer::start());
-    let listed = nodes(servers.iter().map(RedisServer::address));
-    let mut fleet = Fleet::start_with(&listed, 2, "timeouts: {connect: 5s, operation: 4s}\n");
-    fill(&mut fleet.leader.client());
-    let (stop, seen) = (AtomicBool::new(false), Seen::new());
-    std::thread::scope(|scope| {
-        let _stopping = StopAtEnd(&stop);
-        for id in 0..4 {
-            let (client, seen, stop) = (fleet.followers[0].client(), &seen, &stop);
-            scope.spawn(move || use_it(client, id, seen, stop));
-        }
-        assert_eq!(join(&fleet.leader.http(), "cache-4", &fourth).status, 201);
-        fleet.wait_some_moved(100);
-        let next = Program::serve(&fleet.files.path("follower-1.yaml"));
-        let mut old = std::mem::replace(&mut fleet.followers[1], next);
-        old.signal(Signal::TERM);
-        assert_eq!(old.wait().code(), Some(0), "{}", old.log());
-        assert_eq!(fleet.movement()["state"], "moves", "it is to be replaced in the midst");
-        // from here on the address of the admin API is that of the next one
-        let next = Program::serve(&fleet.files.path("leader.yaml"));
-        assert!(!next.log().contains("keys begin to move"), "it stands by: {}", next.log());
-        let mut old = std::mem::replace(&mut fleet.leader, next);
-        old.signal(Signal::TERM);
-        assert_eq!(old.wait().code(), Some(0), "{}", old.log());
-        fleet.leader.wait_logged("keys begin to move");
-        fleet.wait_moved();
-        fleet.wait_current();
-    });
-    assert_eq!(seen.refused.load(Ordering::Relaxed), 0);
-    assert_eq!(fleet.states().len(), 2, "{:?}", fleet.states());
-    for program in fleet.all() {
-        all_still_there(&mut program.client());
-        seen.agrees_with(&mut program.client());
-    }
 }
 
 #[test]
@@ -321,7 +239,7 @@ fn i8_a_leader_that_begins_anew_is_believed_and_epochs_never_go_back() {
     assert_eq!(leaders["fingerprint"], followers["fingerprint"]);
     // the two numbers mean the same
     fill(&mut fleet.leader.client());
-    assert_eq!(join(&fleet.leader.http(), "cache-3", &third).status, 201);
+    assert_eq!(join(&fleet.leader.http(), "cache-3", &third.address()).status, 201);
     all_still_there(&mut fleet.followers[0].client());
     fleet.wait_moved();
     all_still_there(&mut fleet.followers[0].client());

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::moving_faults::{all_there, fill};
+use crate::support::byte_proxy::{ByteProxy, Wire};
 use crate::support::ports::free_port;
 use crate::support::program::{Files, Program};
 use crate::support::{RedisServer, wait_for};
@@ -42,12 +43,13 @@ fn wait_moved(program: &Program) {
 fn f3_killed_in_the_midst_it_goes_on_after_a_restart() {
     let servers: Vec<RedisServer> = (0..3).map(|_| RedisServer::start()).collect();
     let fourth = RedisServer::start();
+    let wire = ByteProxy::start_slow(&fourth.address());
     let files = Files::new(&[]);
     configured(&files, &servers, free_port(), free_port());
     let mut program = Program::serve(&files.path("ringway.yaml"));
     let mut client = program.client();
     fill(&mut client, KEYS);
-    let body = json!({"name": "cache-4", "address": fourth.address()});
+    let body = json!({"name": "cache-4", "address": wire.address()});
     let answer = program.http().json("POST", "/v1/nodes?move_keys=true", &body);
     assert_eq!(answer.status, 201, "{}", answer.text);
     // what is written meanwhile is as safe as before
@@ -72,6 +74,7 @@ fn f3_killed_in_the_midst_it_goes_on_after_a_restart() {
         client = program.client();
         assert_eq!(program.http().get("/v1/topology").ok()["epoch"], 2);
     }
+    wire.set(Wire::Plain);
     wait_moved(&program);
     all_there(&mut client, KEYS, &written);
     assert_eq!(client.text(&["DBSIZE"]), format!(":{KEYS}\r\n"));
@@ -88,12 +91,13 @@ fn f3_killed_in_the_midst_it_goes_on_after_a_restart() {
 fn f4_another_process_carries_on_where_one_was_replaced() {
     let servers: Vec<RedisServer> = (0..3).map(|_| RedisServer::start()).collect();
     let fourth = RedisServer::start();
+    let wire = ByteProxy::start_slow(&fourth.address());
     let files = Files::new(&[]);
     configured(&files, &servers, free_port(), free_port());
     let mut current = Program::serve(&files.path("ringway.yaml"));
     let mut client = current.client();
     fill(&mut client, KEYS);
-    let body = json!({"name": "cache-4", "address": fourth.address()});
+    let body = json!({"name": "cache-4", "address": wire.address()});
     assert_eq!(current.http().json("POST", "/v1/nodes?move_keys=true", &body).status, 201);
     wait_for("some keys to have moved", || moved(&current) > 100);
     let next = Program::serve(&files.path("ringway.yaml"));
@@ -109,6 +113,7 @@ fn f4_another_process_carries_on_where_one_was_replaced() {
     for (at, value) in &written {
         assert_eq!(client.text(&["SET", &format!("key:{at}"), value]), "+OK\r\n");
     }
+    wire.set(Wire::Plain);
     wait_moved(&current);
     all_there(&mut client, KEYS, &written);
     assert_eq!(client.text(&["DBSIZE"]), format!(":{KEYS}\r\n"));

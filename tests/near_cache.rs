@@ -118,11 +118,22 @@ fn what_is_kept_is_what_the_node_answers_in_both_protocols() {
         for words in reads {
             assert_eq!(kept(&cluster, &mut client, words), direct.text(words), "{words:?} in RESP{protocol}");
         }
+        // of several nodes, one key twice, one that is not there
+        for keys in [&["s"][..], &["s", "number", "none", "s"], &["none", "none"]] {
+            let words: Vec<&str> = ["MGET"].iter().chain(keys).copied().collect();
+            assert_eq!(
+                kept(&cluster, &mut client, &words),
+                direct.text(&words),
+                "{words:?} in RESP{protocol}"
+            );
+        }
     }
     // an error is the node's, each time
     let before = hits(&cluster);
     let mut client = cluster.client();
     assert!((0..20).all(|_| client.text(&["GET", "h"]).starts_with("-WRONGTYPE")));
+    // so is what MGET makes of it
+    (0..20).for_each(|_| assert_eq!(client.text(&["MGET", "s", "h"]), "*2\r\n$5\r\nvalue\r\n$-1\r\n"));
     assert_eq!(hits(&cluster), before);
 }
 
@@ -142,7 +153,11 @@ fn i2_a_client_reads_what_it_wrote_in_one_pipeline_whatever_is_kept() {
         for _ in 0..1 + random.below(6) {
             let at = random.below(5);
             let key = format!("k{at}");
-            match random.below(8) {
+            let value_of = |at: usize| {
+                let value = values[at].map(|value| bulk(value.to_string().as_bytes()));
+                value.unwrap_or_else(|| b"$-1\r\n".to_vec())
+            };
+            match random.below(10) {
                 0 => {
                     values[at] = Some(round);
                     requests.extend(bulk_request(&["SET", &key, &round.to_string()]));
@@ -152,10 +167,15 @@ fn i2_a_client_reads_what_it_wrote_in_one_pipeline_whatever_is_kept() {
                     requests.extend(bulk_request(&["DEL", &key]));
                     expected.extend(if values[at].take().is_some() { b":1\r\n" } else { b":0\r\n" });
                 }
+                2 | 3 => {
+                    let other = random.below(5);
+                    requests.extend(bulk_request(&["MGET", &key, &format!("k{other}"), &key]));
+                    expected.extend(b"*3\r\n");
+                    [at, other, at].iter().for_each(|at| expected.extend(value_of(*at)));
+                }
                 _ => {
                     requests.extend(bulk_request(&["GET", &key]));
-                    let value = values[at].map(|value| bulk(value.to_string().as_bytes()));
-                    expected.extend(value.unwrap_or_else(|| b"$-1\r\n".to_vec()));
+                    expected.extend(value_of(at));
                 }
             }
         }
@@ -171,11 +191,13 @@ fn i2_what_a_client_has_asked_for_before_is_not_newer_than_what_it_asks_for_next
     let cluster = Cluster::start_with(1, keeps_long);
     let mut client = cluster.client3();
     let node = cluster.server("cache-1");
-    let pipelines: [&[&[&str]]; 6] = [
+    let pipelines: [&[&[&str]]; 8] = [
         &[&["MULTI"], &["GET", "k"], &["EXEC"], &["GET", "k"]],
         &[&["WATCH", "other"], &["GET", "k"], &["UNWATCH"], &["GET", "k"]],
         &[&["CLIENT", "TRACKING", "ON"], &["GET", "k"], &["CLIENT", "TRACKING", "OFF"], &["GET", "k"]],
         &[&["MGET", "k"], &["GET", "k"]],
+        &[&["MGET", "k", "cold"], &["MGET", "k"]],
+        &[&["GETRANGE", "k", "0", "-1"], &["MGET", "k"]],
         &[&["EVAL_RO", "return redis.call('get', KEYS[1])", "1", "k"], &["GET", "k"]],
         &[&["GETRANGE", "k", "0", "-1"], &["GET", "k"]],
     ];

@@ -145,6 +145,15 @@ fn writes_are_seen(cluster: &Harness, rounds: usize) {
                 let reply = client.text(&["GET", key]);
                 assert!(reply.starts_with(expected), "{steps:?}: {reply}");
             }
+            // several keys at once, one of which is wanted by GET as well
+            if !expected.starts_with('-') {
+                let (both, none) = (["MGET", key, "{t}nothing"], "$-1\r\n");
+                assert_eq!(kept(cluster, &mut reader, &both), format!("*2\r\n{expected}{none}"), "{steps:?}");
+                writer.call(&["SET", "{t}nothing", "1"]);
+                assert_eq!(reader.text(&both), format!("*2\r\n{expected}$1\r\n1\r\n"), "{steps:?}");
+                writer.call(&["DEL", "{t}nothing"]);
+                assert_eq!(reader.text(&both), format!("*2\r\n{expected}{none}"), "{steps:?}");
+            }
         }
     }
     // one who waits has written when its reply comes
@@ -157,6 +166,47 @@ fn writes_are_seen(cluster: &Harness, rounds: usize) {
         assert_eq!(reader.text(&["LLEN", "list"]), ":1\r\n");
         pusher.call(&["DEL", "list"]);
     }
+}
+
+#[test]
+fn keys_of_one_node_are_read_at_one_moment_however_much_of_them_is_kept() {
+    let cluster = Cluster::start_with(2, |settings| {
+        keeps_long(settings);
+        settings.threads = 3;
+    });
+    let stop = AtomicBool::new(false);
+    let mut writer = cluster.client();
+    writer.call(&["MSET", "{t}a", "0", "{t}b", "0", "{t}c", "0"]);
+    std::thread::scope(|scope| {
+        let _stop = StopAtEnd(&stop);
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                let (mut client, stop) = (cluster.client(), &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let reply = client.text(&["MGET", "{t}a", "{t}b", "{t}c"]);
+                        let values: Vec<&str> = reply.lines().skip(2).step_by(2).collect();
+                        assert!(
+                            values.len() == 3 && values.iter().all(|value| *value == values[0]),
+                            "{reply}"
+                        );
+                        // some of them are kept and others are not
+                        client.text(&["GET", "{t}b"]);
+                    }
+                })
+            })
+            .collect();
+        let (mut number, before) = (0, hits(&cluster));
+        while number < 500 || hits(&cluster) < before + 2000 {
+            number += 1;
+            let value = number.to_string();
+            writer.call(&["MSET", "{t}a", &value, "{t}b", &value, "{t}c", &value]);
+            if number % 10 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            assert!(readers.iter().all(|reader| !reader.is_finished()), "a reader has ended");
+        }
+    });
 }
 
 #[test]

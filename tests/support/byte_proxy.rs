@@ -67,6 +67,14 @@ impl ByteProxy {
         Self::start_on(super::ports::listener(), target)
     }
 
+    /// A way to a server on which everything takes its time, so that what a test does in the midst of something is done in
+    /// the midst of it, however fast the machine is.
+    pub(crate) fn start_slow(target: &str) -> Self {
+        let wire = Self::start(target);
+        wire.set(Wire::Delay(Duration::from_millis(10)));
+        wire
+    }
+
     /// As [`ByteProxy::start`]; the kernel keeps little of what the wire has not passed on, so that its sender feels it.
     pub(crate) fn start_narrow(target: &str) -> Self {
         let listener = super::ports::listener();

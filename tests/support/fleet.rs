@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::http::{Answer, Http};
 use super::ports::free_port;
 use super::program::{Files, Program};
 use super::raw_client::RawClient;
@@ -124,6 +125,17 @@ pub(crate) fn nodes(addresses: impl Iterator<Item = String>) -> String {
         .zip(1..)
         .map(|(address, n)| format!("  - {{name: cache-{n}, address: '{address}'}}\n"))
         .collect()
+}
+
+/// So many servers.
+pub(crate) fn servers(count: usize) -> Vec<RedisServer> {
+    (0..count).map(|_| RedisServer::start()).collect()
+}
+
+/// Has a node join and its keys move.
+/// A node joins, and its keys come along.
+pub(crate) fn join(leader: &Http, name: &str, address: &str) -> Answer {
+    leader.json("POST", "/v1/nodes?move_keys=true", &json!({"name": name, "address": address}))
 }
 
 /// Writes the keys that nobody writes again.

@@ -93,6 +93,11 @@ fn own_facts(worker: &Worker, page: &mut Page) {
     add(Section::Stats, "ringway_commands_read", &stats.commands_read);
     add(Section::Stats, "ringway_net_input_bytes", &stats.client_bytes_in);
     add(Section::Stats, "ringway_net_output_bytes", &stats.client_bytes_out);
+    // rights are Ringway's: nodes do not know who asks
+    add(Section::Stats, "acl_access_denied_auth", &stats.authentication_failures);
+    for (name, denied) in ["cmd", "key", "channel"].into_iter().zip(stats.denied) {
+        add(Section::Stats, &format!("acl_access_denied_{name}"), &denied);
+    }
     add(Section::Replication, "role", &"master");
     add(Section::Replication, "connected_slaves", &0);
     // as ROLE tells it: nothing was ever replicated from here

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::session::{Mode, run};
 use super::{Client, Inner, SlotRef};
-use crate::command::{Command, Route, Transaction as Step, key_positions};
+use crate::command::{self, Command, Join, Route, Transaction as Step, key_positions};
 use crate::control::Shared;
-use crate::near::{HotKey, NearCache, Read, WriteGuard, part};
-use crate::resp::Args;
+use crate::near::{By, HotKey, NearCache, Read, WriteGuard, part};
+use crate::resp::{Args, encode};
 use crate::stats::{Outcome, WorkerStats};
 use crate::upstream::{Filler, Keeper, Node, WireContext};
 use crate::worker::Worker;
@@ -22,6 +22,8 @@ use crate::worker::Worker;
 const TICKS: u32 = 5;
 /// So long a frame is read whole however short the values are that are kept, in bytes: lives, errors, the names of keys.
 const LEAST_FRAME: usize = 1024;
+/// Longest reply to an MGET that is put together here, give or take a value, in bytes: a longer one is passed on piece by piece.
+const MOST_VALUES_BYTES: usize = 256 * 1024;
 
 /// What a worker keeps, and its connections for that.
 pub(crate) struct Near {
@@ -29,6 +31,10 @@ pub(crate) struct Near {
     fillers: RefCell<Vec<Rc<Filler<Near>>>>,
     context: WireContext,
     lines: Cell<u64>,
+    /// How the value of each key of an MGET is read.
+    get: &'static Command,
+    /// Where the reply to an MGET is put together.
+    values: RefCell<Vec<u8>>,
     myself: Weak<Near>,
 }
 
@@ -37,6 +43,7 @@ impl Near {
     pub(crate) fn new(shared: &Shared, stats: &Arc<WorkerStats>, speaks: bool) -> Option<Rc<Self>> {
         let settings = shared.settings.near_cache?;
         let writes = Arc::clone(shared.writes.as_ref()?);
+        let get = command::find_full(b"get")?;
         let workers = shared.workers.len().max(1);
         let cache = NearCache::new(settings, settings.memory_bytes / workers, writes, Arc::clone(stats));
         let context = WireContext {
@@ -53,8 +60,24 @@ impl Near {
             fillers: RefCell::default(),
             context,
             lines: Cell::new(0),
+            get,
+            values: RefCell::default(),
             myself: Weak::clone(myself),
         }))
+    }
+
+    /// A read goes to its node: if its key is read again and again, its answer is asked for.
+    #[inline]
+    fn note(&self, worker: &Worker, read: &Read<'_>) {
+        if !self.cache.is_hot(read) {
+            return;
+        }
+        let (node, epoch) = {
+            let routes = worker.routes();
+            let topology = &routes.topology;
+            (routes.node(topology.owner(read.key()).home()), topology.epoch())
+        };
+        self.fetch(read, &node, epoch, worker.turn.now());
     }
 
     /// Asks for an answer, to be kept.
@@ -65,7 +88,7 @@ impl Near {
             return;
         }
         if let Some(number) = self.cache.begin(read, filler.line(), epoch, now)
-            && !filler.ask(read.database, read.args, read.key(), number)
+            && !filler.ask(read.database, read.key(), number, |out| read.request(out))
         {
             self.cache.not_asked(number);
         }
@@ -145,6 +168,19 @@ impl Keeper for Near {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Named(u64);
 
+impl Named {
+    /// It may be any key.
+    const ANY: Self = Self(u64::MAX);
+
+    fn add(&mut self, parts: u64) {
+        self.0 |= parts;
+    }
+
+    fn has(self, part: u64) -> bool {
+        self.0 & part != 0
+    }
+}
+
 /// [`run`] where answers are kept.
 pub(super) fn serve(
     near: &Near,
@@ -156,15 +192,20 @@ pub(super) fn serve(
     if inner.pipeline.is_empty() {
         inner.session.named = Named::default();
     }
-    if command.kept && inner.session.mode == Mode::Plain {
-        return read(near, client, inner, command, args);
+    if inner.session.mode == Mode::Plain {
+        if command.kept {
+            return read(near, client, inner, command, args);
+        }
+        if command.route == Route::Split(Join::Values) {
+            return read_all(near, client, inner, command, args);
+        }
     }
     let Some(guard) = guard(near, client, inner, command, &args) else {
         // it may look at any key
-        inner.session.named = Named(u64::MAX);
+        inner.session.named = Named::ANY;
         return run(client, inner, command, args);
     };
-    inner.session.named.0 |= guard.parts();
+    inner.session.named.add(guard.parts());
     if inner.session.mode == Mode::Queueing && !matches!(command.route, Route::Transaction(Step::Exec)) {
         inner.session.transaction.will_write(&guard);
         return run(client, inner, command, args);
@@ -184,51 +225,92 @@ fn read(
     command: &'static Command,
     args: Args<'_>,
 ) -> bool {
-    let worker = &client.worker;
     let Some(read) = Read::of(near.cache.ledger(), inner.session.database, command, args) else {
-        inner.session.named = Named(u64::MAX);
+        inner.session.named = Named::ANY;
         return run(client, inner, command, args);
     };
-    let part = part(read.hash());
-    let is_named = inner.session.named.0 & part != 0;
-    inner.session.named.0 |= part;
-    // who is told of keys by the nodes is told of what is read there, and what is watched is compared with what is there
-    if inner.session.tracking.is_some() || inner.session.transaction.watches() {
-        return run(client, inner, command, args);
-    }
-    let wanted = {
-        let routes = worker.routes();
-        let epoch = routes.topology.epoch();
-        if routes.topology.former().is_some() {
-            None
-        } else if !is_named && answered(near, client, inner, &read, epoch) {
+    let named = inner.session.named;
+    inner.session.named.add(part(read.hash()));
+    if let Some(by) = may_be_kept(client, inner) {
+        let (worker, pipeline) = (&client.worker, &mut inner.pipeline);
+        let tell = |reply: &[u8]| {
+            pipeline.answer(&mut worker.spare.borrow_mut(), |out| out.extend_from_slice(reply));
+        };
+        if !named.has(part(read.hash())) && near.cache.answer(&read, &by, tell) {
+            count(client, command);
+            client.answered();
             return true;
-        } else if near.cache.is_hot(&read) {
-            Some((routes.node(routes.topology.owner(read.key()).home()), epoch))
-        } else {
-            None
         }
-    };
-    if let Some((node, epoch)) = wanted {
-        near.fetch(&read, &node, epoch, worker.turn.now());
+        near.note(worker, &read);
     }
     run(client, inner, command, args)
 }
 
-/// Answers from what is kept, if there is something.
-#[inline]
-fn answered(near: &Near, client: &Rc<Client>, inner: &mut Inner, read: &Read<'_>, epoch: u64) -> bool {
-    let worker = &client.worker;
-    let (now, protocol, pipeline) = (worker.turn.now(), inner.session.protocol, &mut inner.pipeline);
-    let answered = near.cache.answer(read, protocol, epoch, now, Instant::now, |reply| {
-        pipeline.answer(&mut worker.spare.borrow_mut(), |out| out.extend_from_slice(reply));
-    });
-    if answered {
-        worker.stats.local.count(read.command, Outcome::Ok);
-        worker.stats.commands_read.add(1);
-        client.answered();
+/// MGET is answered here if all of its keys are kept, as GET reads them. If one is not, all are read from the nodes: keys of
+/// one node at one moment.
+fn read_all(
+    near: &Near,
+    client: &Rc<Client>,
+    inner: &mut Inner,
+    command: &'static Command,
+    args: Args<'_>,
+) -> bool {
+    let Some(reads) = Read::all(near.cache.ledger(), inner.session.database, near.get, args) else {
+        inner.session.named = Named::ANY;
+        return run(client, inner, command, args);
+    };
+    let (named, by) = (inner.session.named, may_be_kept(client, inner));
+    let mut are_kept = by.is_some();
+    for read in reads.clone() {
+        let part = part(read.hash());
+        inner.session.named.add(part);
+        let Some(by) = &by else { continue };
+        // of one that is not kept the others are not asked
+        if !are_kept || named.has(part) || !near.cache.has(&read, by) {
+            are_kept = false;
+            near.note(&client.worker, &read);
+        }
     }
-    answered
+    if let Some(by) = by.filter(|_| are_kept) {
+        let values = &mut *near.values.borrow_mut();
+        values.clear();
+        values.shrink_to(MOST_VALUES_BYTES);
+        encode::array(values, args.len() - 1);
+        // one of them may hold no longer by now: other workers write
+        let mut add = |read: Read<'_>| {
+            values.len() < MOST_VALUES_BYTES
+                && near.cache.answer(&read, &by, |reply| values.extend_from_slice(reply))
+        };
+        if reads.into_iter().all(&mut add) {
+            count(client, command);
+            client.answer(inner, |out| out.extend_from_slice(values));
+            return true;
+        }
+    }
+    run(client, inner, command, args)
+}
+
+/// How a read is answered from what is kept; `None` when it may not be.
+#[inline]
+fn may_be_kept(client: &Client, inner: &Inner) -> Option<By<fn() -> Instant>> {
+    // who is told of keys by the nodes is told of what is read there, and what is watched is compared with what is there
+    if inner.session.tracking.is_some() || inner.session.transaction.watches() {
+        return None;
+    }
+    let topology = &client.worker.routes().topology;
+    topology.former().is_none().then(|| By {
+        protocol: inner.session.protocol,
+        epoch: topology.epoch(),
+        now: client.worker.turn.now(),
+        exactly: Instant::now as fn() -> Instant,
+    })
+}
+
+/// Counts a command that is answered from what is kept.
+#[inline]
+fn count(client: &Client, command: &'static Command) {
+    client.worker.stats.local.count(command, Outcome::Ok);
+    client.worker.stats.commands_read.add(1);
 }
 
 /// What a command may write, if anything.

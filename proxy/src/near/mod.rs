@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::command::Command;
-use crate::resp::{Args, Protocol};
+use crate::resp::{Args, Protocol, encode};
 use crate::settings::NearCacheSettings;
 use crate::stats::WorkerStats;
 use heat::Heat;
@@ -40,6 +40,8 @@ const TOO_LONG: Duration = Duration::from_secs(60);
 const MOST_COMING: usize = 256;
 /// Longest request whose answer is kept, in bytes: it is kept as well, and sent to the node once more.
 const LONGEST_REQUEST: usize = 4096;
+/// Most keys of an MGET that is answered from what is kept.
+const MOST_AT_ONCE: usize = 256;
 /// When an answer has so little time left, the clock is read anew: a turn may take long.
 const SOON: Duration = Duration::from_millis(50);
 
@@ -47,8 +49,9 @@ const SOON: Duration = Duration::from_millis(50);
 pub(crate) struct Read<'a> {
     pub(crate) database: u32,
     pub(crate) command: &'static Command,
-    pub(crate) args: Args<'a>,
     key: &'a [u8],
+    /// What stands behind the key.
+    rest: Args<'a>,
     hash: u64,
 }
 
@@ -65,7 +68,34 @@ impl<'a> Read<'a> {
             return None;
         }
         let key = args.get(1)?;
-        Some(Self { database, command, args, key, hash: ledger.hash(key) })
+        Some(Self { database, command, key, rest: args.from(2), hash: ledger.hash(key) })
+    }
+
+    /// Each key of an MGET as GET reads it; `None` when there are too many of them, or too long ones.
+    #[inline]
+    pub(crate) fn all<'b>(
+        ledger: &'b Ledger,
+        database: u32,
+        get: &'static Command,
+        args: Args<'a>,
+    ) -> Option<impl Iterator<Item = Self> + Clone + 'b>
+    where
+        'a: 'b,
+    {
+        if args.len() > 1 + MOST_AT_ONCE || args.frame().len() > LONGEST_REQUEST {
+            return None;
+        }
+        let none = args.from(args.len());
+        let read = move |key| Self { database, command: get, key, rest: none, hash: ledger.hash(key) };
+        Some((1..args.len()).filter_map(move |at| args.get(at)).map(read))
+    }
+
+    /// The request that reads it.
+    pub(crate) fn request(&self, out: &mut Vec<u8>) {
+        encode::array(out, 2 + self.rest.len());
+        encode::bulk(out, self.command.name.as_bytes());
+        encode::bulk(out, self.key);
+        self.rest.iter().for_each(|word| encode::bulk(out, word));
     }
 
     pub(crate) fn key(&self) -> &'a [u8] {
@@ -75,6 +105,17 @@ impl<'a> Read<'a> {
     pub(crate) fn hash(&self) -> u64 {
         self.hash
     }
+}
+
+/// How a read is answered.
+pub(crate) struct By<E> {
+    pub(crate) protocol: Protocol,
+    /// Of the topology that holds.
+    pub(crate) epoch: u64,
+    /// The time of the turn.
+    pub(crate) now: Instant,
+    /// Reads the clock.
+    pub(crate) exactly: E,
 }
 
 /// See the head of this file.
@@ -111,32 +152,42 @@ impl NearCache {
         &self.ledger
     }
 
-    /// Hands the kept answer to `tell`, if there is one that holds by the topology of `epoch`. `now` is the time of the turn,
-    /// `exactly` reads the clock.
+    /// Hands the kept answer to `tell`, if there is one that holds.
     #[inline]
-    pub(crate) fn answer(
+    pub(crate) fn answer<E: Fn() -> Instant>(
         &self,
         read: &Read<'_>,
-        protocol: Protocol,
-        epoch: u64,
-        now: Instant,
-        exactly: impl FnOnce() -> Instant,
+        by: &By<E>,
         tell: impl FnOnce(&[u8]),
     ) -> bool {
         let inner = &mut *self.inner.borrow_mut();
-        if inner.epoch != epoch {
-            return false;
-        }
-        let Some((variant, hits)) = inner.store.find(read) else { return false };
-        let Answer::Kept(kept) = &variant.answer else { return false };
-        let is_over = now + SOON >= variant.until && exactly() >= variant.until;
-        if is_over || !self.ledger.holds(read.hash, variant.stamp) {
-            return false;
-        }
+        let Some((kept, hits)) = self.holding(inner, read, by) else { return false };
         *hits += 1;
-        tell(kept.by(protocol));
+        tell(kept.by(by.protocol));
         self.stats.near.hits.add(1);
         true
+    }
+
+    /// Whether there is an answer that holds.
+    #[inline]
+    pub(crate) fn has<E: Fn() -> Instant>(&self, read: &Read<'_>, by: &By<E>) -> bool {
+        self.holding(&mut self.inner.borrow_mut(), read, by).is_some()
+    }
+
+    #[inline]
+    fn holding<'i, E: Fn() -> Instant>(
+        &self,
+        inner: &'i mut Inner,
+        read: &Read<'_>,
+        by: &By<E>,
+    ) -> Option<(&'i Kept, &'i mut u64)> {
+        if inner.epoch != by.epoch {
+            return None;
+        }
+        let (variant, hits) = inner.store.find(read)?;
+        let Answer::Kept(kept) = &variant.answer else { return None };
+        let is_over = by.now + SOON >= variant.until && (by.exactly)() >= variant.until;
+        (!is_over && self.ledger.holds(read.hash, variant.stamp)).then_some((kept, hits))
     }
 
     /// A read goes to its node: whether the key is read so often that the answer is to be kept ([`NearCache::begin`]).

@@ -96,8 +96,8 @@ impl Variant {
     fn is_of(&self, read: &Read<'_>) -> bool {
         self.command == read.command.id()
             && self.database == read.database
-            && self.rest.len() + 2 == read.args.len()
-            && self.rest.iter().zip(read.args.iter().skip(2)).all(|(own, other)| **own == *other)
+            && self.rest.len() == read.rest.len()
+            && self.rest.iter().zip(read.rest.iter()).all(|(own, other)| **own == *other)
     }
 
     fn bytes(&self) -> usize {
@@ -235,7 +235,7 @@ impl Store {
         if entry.variants.len() >= MOST_VARIANTS {
             entry.variants.remove(0);
         }
-        let rest: Box<[Box<[u8]>]> = read.args.iter().skip(2).map(Box::from).collect();
+        let rest: Box<[Box<[u8]>]> = read.rest.iter().map(Box::from).collect();
         let words: usize = rest.iter().map(|word| size_of::<Box<[u8]>>() + word.len() + BLOCK_BYTES).sum();
         // mostly it is the only one
         entry.variants.reserve_exact(1);

@@ -1,7 +1,7 @@
 //! The near cache without IO: what holds, for how long, and in how much memory.
 
 use super::*;
-use crate::command::{self, Keys, Route};
+use crate::command::{self, Join, Keys, Route};
 use crate::resp::Span;
 use crate::resp::encode;
 use crate::resp::request::{RequestBounds, RequestScanner};
@@ -60,16 +60,10 @@ impl Bench {
     fn answer_by(&self, words: &[&str], protocol: Protocol, epoch: u64, millis: u64) -> Option<String> {
         let (request, mut told) = (Request::new(words), None);
         let now = self.at(millis);
-        let has = self.cache.answer(
-            &request.read(self),
-            protocol,
-            epoch,
-            now,
-            || now,
-            |reply| {
-                told = Some(String::from_utf8(reply.to_vec()).unwrap());
-            },
-        );
+        let by = By { protocol, epoch, now, exactly: || now };
+        let has = self.cache.answer(&request.read(self), &by, |reply| {
+            told = Some(String::from_utf8(reply.to_vec()).unwrap());
+        });
         assert_eq!(has, told.is_some());
         told
     }
@@ -98,6 +92,9 @@ fn what_is_kept_are_reads_of_one_key_that_stands_first() {
     for row in rows {
         assert!(row.may_repeat() && row.keys == Keys::One(1) && row.route == Route::Key, "{}", row.name);
     }
+    // the one of many keys whose parts are kept, as GET reads them
+    let of_many = command::all().filter(|row| row.route == Route::Split(Join::Values));
+    assert_eq!(of_many.map(|row| row.name).collect::<Vec<_>>(), ["mget"]);
 }
 
 #[test]
@@ -116,6 +113,37 @@ fn an_answer_holds_for_its_read_alone_in_both_protocols_until_it_is_old() {
         None,
         "the ring is another"
     );
+}
+
+#[test]
+fn each_key_of_an_mget_is_read_as_get_reads_it() {
+    let bench = bench();
+    bench.fill(&["GET", "a"], "$1\r\n1\r\n", 0);
+    let get = command::find_full(b"get").unwrap();
+    let all = |words: &[&str]| {
+        let request = Request::new(words);
+        let args = Args::new(&request.frame, &request.spans);
+        let by = By { protocol: Protocol::Resp2, epoch: EPOCH, now: bench.start, exactly: Instant::now };
+        let reads = Read::all(bench.cache.ledger(), 0, get, args)?;
+        Some(reads.map(|read| (read.key().to_vec(), bench.cache.has(&read, &by))).collect::<Vec<_>>())
+    };
+    let (a, b) = (b"a".to_vec(), b"b".to_vec());
+    assert_eq!(all(&["MGET", "a", "b", "a"]).unwrap(), [(a.clone(), true), (b, false), (a, true)]);
+    // what is asked for of it is a GET
+    let (request, mut asked) = (Request::new(&["MGET", "x", "yz"]), Vec::new());
+    let reads = Read::all(bench.cache.ledger(), 0, get, Args::new(&request.frame, &request.spans));
+    reads.unwrap().for_each(|read| read.request(&mut asked));
+    let mut expected = Vec::new();
+    encode::request(&mut expected, &["get", "x"]);
+    encode::request(&mut expected, &["get", "yz"]);
+    assert_eq!(asked, expected);
+    // nor are many keys looked at, or long ones
+    let mut many = vec!["MGET"];
+    many.resize(1 + MOST_AT_ONCE, "a");
+    assert!(all(&many).is_some());
+    many.push("a");
+    assert!(all(&many).is_none());
+    assert!(all(&["MGET", &"a".repeat(LONGEST_REQUEST)]).is_none());
 }
 
 #[test]

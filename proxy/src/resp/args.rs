@@ -51,6 +51,12 @@ impl<'a> Args<'a> {
         self.frame.get(span.start as usize..span.end as usize)
     }
 
+    /// The arguments from `index` on, in the same frame.
+    #[inline]
+    pub fn from(&self, index: usize) -> Args<'a> {
+        Self { frame: self.frame, spans: self.spans.get(index..).unwrap_or_default() }
+    }
+
     /// All arguments in order, the command's name first.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
         (0..self.len()).filter_map(|index| self.get(index))

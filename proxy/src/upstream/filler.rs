@@ -3,14 +3,15 @@
 //!
 //! It tells its [`Keeper`], which it never sees. Opened when the first answer of its node is wanted.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::filling::{Event, Filling};
-use super::talk::{self, SILENCE, Standing, Talk, Wire, WireContext};
-use crate::resp::{Args, Protocol};
+use super::asking::Asking;
+use super::filling::{Ask, Event, Filling};
+use super::talk::{self, Standing, Talk, Wire, WireContext};
+use crate::resp::Protocol;
 use crate::settings::NodeSpec;
 use crate::stats::NodeStats;
 
@@ -69,10 +70,16 @@ impl<K: Keeper + 'static> Filler<K> {
         self.wire.standing() == Standing::Up
     }
 
-    /// Asks for what `args` read of `key`. False when that is not possible.
-    pub(crate) fn ask(&self, database: u32, args: Args<'_>, key: &[u8], number: u64) -> bool {
+    /// Asks for what the request reads of `key` that `write` appends. False when that is not possible.
+    pub(crate) fn ask(
+        &self,
+        database: u32,
+        key: &[u8],
+        number: u64,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
         let asked =
-            self.is_up() && self.filling.borrow_mut().ask(database, args, key, number, Instant::now());
+            self.is_up() && self.filling.borrow_mut().ask(database, key, number, Instant::now(), write);
         if asked {
             self.wire.wake();
         }
@@ -89,27 +96,20 @@ impl<K: Keeper + 'static> Filler<K> {
 
     /// Asks a node that is silent, gives up one that does not answer; called at every tick.
     pub(crate) fn check(&self, now: Instant) {
-        if !self.is_up() {
-            return;
-        }
-        let filling = &mut *self.filling.borrow_mut();
-        if filling.is_silent(now, SILENCE) {
-            filling.probe(now);
-            self.wire.wake();
-        }
-        if filling.is_stalled(now, self.wire.context.timeouts.operation) {
-            self.wire.suspect();
-        }
+        talk::check(self, now);
     }
 
     /// The proxy itself stood still: that is not the node's fault.
     pub(crate) fn forgive(&self, now: Instant) {
-        self.filling.borrow_mut().forgive(now);
+        self.asking().heard(now);
     }
 }
 
 impl<K: Keeper + 'static> Talk for Filler<K> {
+    type Ask = Ask;
+
     const PROTOCOL: Protocol = Protocol::Resp3;
+    const PROBE: Ask = Ask::Probe;
     const TRACKING: Option<&[u8]> = Some(b"*3\r\n$6\r\nCLIENT\r\n$8\r\nTRACKING\r\n$2\r\nON\r\n");
 
     fn wire(&self) -> &Wire {
@@ -136,16 +136,8 @@ impl<K: Keeper + 'static> Talk for Filler<K> {
         result
     }
 
-    fn unwritten(&self) -> Ref<'_, [u8]> {
-        Ref::map(self.filling.borrow(), Filling::unwritten)
-    }
-
-    fn wrote(&self, len: usize) {
-        self.filling.borrow_mut().wrote(len);
-    }
-
-    fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
-        self.filling.borrow().is_stalled(now, limit)
+    fn asking(&self) -> RefMut<'_, Asking<Ask>> {
+        RefMut::map(self.filling.borrow_mut(), |filling| &mut filling.asking)
     }
 
     fn lost(&self, before: Standing, why: &str) {

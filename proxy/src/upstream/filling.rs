@@ -9,29 +9,29 @@
 //! on. No IO and no clock. The connection speaks RESP3. A reply that is longer than anybody wants is read and dropped; what does
 //! not fit the first ask ends the connection.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::asking::Asking;
 use super::exchange::is_sign_of_life;
 use super::tracking::INVALIDATION;
+use crate::resp::encode;
 use crate::resp::reply::{self, ReplyScan, ReplyScanner};
-use crate::resp::{Args, encode};
 
-/// A buffer larger than this is given back when it is empty, in bytes.
-const KEEP_BYTES: usize = 64 * 1024;
 /// Bytes that may wait to be written: a node that takes no more is asked for no more.
 const MOST_UNWRITTEN: usize = 256 * 1024;
 
 /// Why a node is left.
 const STRANGE: &str = "it does not answer as Redis does";
 
+/// What the node is asked for.
 #[derive(Debug, Clone, Copy)]
-enum Ask {
+pub(super) enum Ask {
     Select(u32),
     /// How long the key lives that is read next.
     Life,
     /// What is to be kept under this number.
     Read(u64),
+    /// Whether it is there.
     Probe,
 }
 
@@ -61,9 +61,7 @@ pub(super) enum Event {
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Filling {
-    asks: VecDeque<Ask>,
-    out: Vec<u8>,
-    out_at: usize,
+    pub(super) asking: Asking<Ask>,
     /// What the last SELECT asks for.
     database: Option<u32>,
     /// What the node does not have.
@@ -75,8 +73,6 @@ pub(super) struct Filling {
     frame: Frame,
     /// Of the key that is read next.
     life: Life,
-    /// When the node last said something, or was first asked since it had nothing to say.
-    progress: Instant,
 }
 
 /// A frame whose end has not come.
@@ -94,92 +90,42 @@ struct Frame {
 impl Filling {
     pub(super) fn new(longest: usize, now: Instant) -> Self {
         Self {
-            asks: VecDeque::new(),
-            out: Vec::new(),
-            out_at: 0,
+            asking: Asking::new(now),
             database: Some(0),
             refused: Vec::new(),
             astray: false,
             longest,
             frame: Frame::default(),
             life: Life::Endless,
-            progress: now,
         }
     }
 
-    /// Asks for what `args` read of `key`, and how long that lives. False when too much waits already, or the node does not
-    /// have the database.
+    /// Asks for what the request reads of `key` that `write` appends, and how long the key lives. False when too much waits
+    /// already, or the node does not have the database.
     pub(super) fn ask(
         &mut self,
         database: u32,
-        args: Args<'_>,
         key: &[u8],
         number: u64,
         now: Instant,
+        write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let bytes = args.frame().len() + key.len();
-        if self.unwritten().len() + bytes > MOST_UNWRITTEN || self.refused.contains(&database) {
+        if self.asking.unwritten().len() > MOST_UNWRITTEN || self.refused.contains(&database) {
             return false;
         }
         if self.database != Some(database) {
             self.database = Some(database);
             let select = |out: &mut Vec<u8>| encode::request(out, &["SELECT", &database.to_string()]);
-            self.push(Ask::Select(database), now, select);
+            self.asking.push(Ask::Select(database), now, select);
         }
-        self.push(Ask::Life, now, |out| encode::request(out, &[b"PTTL", key]));
-        self.push(Ask::Read(number), now, |out| out.extend_from_slice(args.frame()));
+        self.asking.push(Ask::Life, now, |out| encode::request(out, &[b"PTTL", key]));
+        self.asking.push(Ask::Read(number), now, write);
         true
-    }
-
-    /// Asks the node whether it is there.
-    pub(super) fn probe(&mut self, now: Instant) {
-        self.push(Ask::Probe, now, |out| encode::request(out, &["PING"]));
-    }
-
-    fn push(&mut self, ask: Ask, now: Instant, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.asks.is_empty() {
-            self.progress = now;
-        }
-        write(&mut self.out);
-        self.asks.push_back(ask);
     }
 
     /// A new connection: nothing was said on it.
     pub(super) fn arrived(&mut self, now: Instant) {
         *self = Self::new(self.longest, now);
-    }
-
-    /// Whether the node has left asks unanswered for `limit` without a sign of life.
-    pub(super) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
-        !self.asks.is_empty() && now.saturating_duration_since(self.progress) > limit
-    }
-
-    /// Whether nothing is asked and nothing was heard for `limit`.
-    pub(super) fn is_silent(&self, now: Instant, limit: Duration) -> bool {
-        self.asks.is_empty() && now.saturating_duration_since(self.progress) > limit
-    }
-
-    /// A stall of this process is no stall of the node: counts from `now` again.
-    pub(super) fn forgive(&mut self, now: Instant) {
-        self.progress = now;
-    }
-
-    /// Bytes that wait to be written.
-    pub(super) fn unwritten(&self) -> &[u8] {
-        &self.out[self.out_at..]
-    }
-
-    /// The kernel took `len` bytes of [`Filling::unwritten`].
-    pub(super) fn wrote(&mut self, len: usize) {
-        self.out_at += len;
-        if self.out_at == self.out.len() {
-            self.out.clear();
-            self.out_at = 0;
-            self.out.shrink_to(KEEP_BYTES);
-        } else if self.out_at > KEEP_BYTES {
-            self.out.drain(..self.out_at);
-            self.out_at = 0;
-        }
     }
 
     /// Takes what the node said.
@@ -199,19 +145,19 @@ impl Filling {
             if is_push {
                 pushed(frame.as_deref(), events);
             } else {
-                self.progress = now;
+                self.asking.heard(now);
                 self.answered(frame, events)?;
             }
         }
         // who only tells of changes does not answer
-        if self.asks.is_empty() || self.frame.scanner.is_some() && !self.frame.is_push {
-            self.progress = now;
+        if self.asking.is_empty() || self.frame.scanner.is_some() && !self.frame.is_push {
+            self.asking.heard(now);
         }
         Ok(())
     }
 
     fn answered(&mut self, frame: Option<Vec<u8>>, events: &mut Vec<Event>) -> Result<(), String> {
-        let ask = self.asks.pop_front().ok_or("it sent a reply that nobody awaits")?;
+        let ask = self.asking.take().ok_or("it sent a reply that nobody awaits")?;
         match (ask, frame) {
             (Ask::Select(_), Some(frame)) if frame == b"+OK\r\n" => self.astray = false,
             (Ask::Select(database), Some(frame)) if frame.starts_with(b"-") => {
@@ -307,16 +253,10 @@ fn pushed(frame: Option<&[u8]>, events: &mut Vec<Event>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::Span;
-    use crate::resp::request::{RequestBounds, RequestScanner};
 
     fn ask(filling: &mut Filling, database: u32, words: &[&str], number: u64) {
-        let (mut frame, mut spans): (Vec<u8>, Vec<Span>) = Default::default();
-        encode::request(&mut frame, words);
-        let bounds = RequestBounds { authenticated: true, command_bytes: usize::MAX };
-        RequestScanner::default().scan(&frame, bounds, &mut spans).unwrap();
-        let args = Args::new(&frame, &spans);
-        assert!(filling.ask(database, args, args.get(1).unwrap(), number, Instant::now()));
+        let write = |out: &mut Vec<u8>| encode::request(out, words);
+        assert!(filling.ask(database, words[1].as_bytes(), number, Instant::now(), write));
     }
 
     /// What comes of bytes that arrive in pieces of every length.
@@ -330,7 +270,7 @@ mod tests {
             for bytes in said.chunks(piece) {
                 filling.received(bytes, now, &mut events).unwrap();
             }
-            assert!(filling.frame.bytes.is_empty() && filling.asks.is_empty(), "in pieces of {piece}");
+            assert!(filling.frame.bytes.is_empty() && filling.asking.is_empty(), "in pieces of {piece}");
             assert_eq!(all.get_or_insert_with(|| events.clone()), &events);
         }
         all.unwrap()
@@ -344,7 +284,7 @@ mod tests {
             |filling| {
                 ask(filling, 3, &["GET", "k"], 7);
                 ask(filling, 3, &["GET", "gone"], 8);
-                filling.probe(Instant::now());
+                filling.asking.push(Ask::Probe, Instant::now(), |_| {});
             },
             said,
         );
@@ -407,11 +347,11 @@ mod tests {
         let now = Instant::now();
         let mut filling = Filling::new(64, now);
         ask(&mut filling, 3, &["GET", "k"], 1);
-        filling.wrote(filling.unwritten().len());
+        filling.asking.wrote(filling.asking.unwritten().len());
         filling.received(b"-ERR x\r\n:-1\r\n_\r\n", now, &mut Vec::new()).unwrap();
-        assert!(!filling.ask(3, Args::new(b"", &[]), b"k", 2, now));
+        assert!(!filling.ask(3, b"k", 2, now, |_| {}));
         ask(&mut filling, 0, &["GET", "k"], 3);
-        assert!(filling.unwritten().starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
+        assert!(filling.asking.unwritten().starts_with(b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"));
     }
 
     #[test]
@@ -429,10 +369,10 @@ mod tests {
         for _ in 0..1000 {
             filling.received(b">2\r\n$10\r\ninvalidate\r\n_\r\n", later, &mut events).unwrap();
         }
-        assert!(filling.is_stalled(later, limit));
+        assert!(filling.asking.is_stalled(later, limit));
         assert_eq!(events, [Event::AllChanged], "once is enough");
         filling.received(b":-1\r\n$1", later, &mut events).unwrap();
-        assert!(!filling.is_stalled(later, limit));
+        assert!(!filling.asking.is_stalled(later, limit));
         assert!(filling.received(b"\r\na\r\n$1\r\na\r\n", later, &mut events).is_err(), "nobody asked");
     }
 
@@ -440,15 +380,8 @@ mod tests {
     fn what_waits_to_be_written_is_bounded() {
         let now = Instant::now();
         let mut filling = Filling::new(64, now);
-        ask(&mut filling, 0, &["GET", "k"], 0);
-        for number in 1..100_000 {
-            // a few bytes are always left
-            let waits = filling.unwritten().len();
-            filling.wrote(waits - 5);
-            ask(&mut filling, 0, &["GET", "k"], number);
-            assert!(filling.out.len() < 2 * KEEP_BYTES);
-        }
-        let long = "k".repeat(MOST_UNWRITTEN);
-        assert!(!filling.ask(0, Args::new(long.as_bytes(), &[]), b"k", 2, now));
+        let most =
+            (0..).find(|number| !filling.ask(0, b"k", *number, now, |out| out.resize(out.len() + 999, 0)));
+        assert!(most.unwrap() > 200 && filling.asking.unwritten().len() < MOST_UNWRITTEN + 2000);
     }
 }

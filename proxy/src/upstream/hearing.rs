@@ -7,18 +7,16 @@
 //! No IO and no clock. The connection speaks RESP2, in which every message is an array that says what it is. A
 //! confirmation that does not fit the first ask ends the connection, as does anything that is neither.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::asking::{Asking, KEEP_BYTES};
 use crate::command::SubscriptionKind;
 use crate::pubsub::Topic;
 use crate::resp::reply::{self, ReplyScan, ReplyScanner};
 use crate::resp::{Protocol, encode};
-
-/// A buffer larger than this is given back when it is empty, in bytes.
-const KEEP_BYTES: usize = 64 * 1024;
 
 /// How a topic stands on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +37,12 @@ struct Wish {
     standing: Standing,
 }
 
+/// What the node is asked for.
 #[derive(Debug)]
-enum Ask {
+pub(super) enum Ask {
     Listen(Rc<Topic>, u64),
     Leave(Rc<Topic>),
+    /// Whether it is there.
     Probe,
 }
 
@@ -69,31 +69,24 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Hearing {
     wanted: HashMap<(SubscriptionKind, Arc<[u8]>), Wish>,
-    asks: VecDeque<Ask>,
+    pub(super) asking: Asking<Ask>,
     next: u64,
-    out: Vec<u8>,
-    out_at: usize,
     scanner: ReplyScanner,
     /// The beginning of a frame whose end has not come.
     partial: Vec<u8>,
     /// How many bytes of `partial` the scanner has used.
     scanned: usize,
-    /// When the node last said something, or was first asked since it had nothing to say.
-    progress: Instant,
 }
 
 impl Hearing {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             wanted: HashMap::new(),
-            asks: VecDeque::new(),
+            asking: Asking::new(now),
             next: 0,
-            out: Vec::new(),
-            out_at: 0,
             scanner: ReplyScanner::default(),
             partial: Vec::new(),
             scanned: 0,
-            progress: now,
         }
     }
 
@@ -126,8 +119,7 @@ impl Hearing {
             None => {}
             Some(_) if up => {
                 topic.asked();
-                self.ask(topic.kind.unsubscribe(), Some(topic), now);
-                self.asks.push_back(Ask::Leave(Rc::clone(topic)));
+                self.ask(Ask::Leave(Rc::clone(topic)), topic.kind.unsubscribe(), topic, now);
             }
             Some(Standing::Due) => drop(topic.answered()),
             Some(_) => {}
@@ -141,7 +133,7 @@ impl Hearing {
 
     /// A new connection is up: asks for everything that is wanted.
     pub(super) fn arrived(&mut self, now: Instant) {
-        self.progress = now;
+        self.asking.heard(now);
         let wanted = std::mem::take(&mut self.wanted);
         for Wish { topic, standing } in wanted.into_values() {
             if standing != Standing::Due {
@@ -165,12 +157,11 @@ impl Hearing {
                 answered(&wish.topic);
             }
         }
-        for ask in self.asks.drain(..) {
+        for ask in self.asking.abandon() {
             if let Ask::Listen(topic, _) | Ask::Leave(topic) = ask {
                 answered(&topic);
             }
         }
-        (self.out, self.out_at) = (Vec::new(), 0);
         (self.partial, self.scanned, self.scanner) = (Vec::new(), 0, ReplyScanner::default());
         settled
     }
@@ -183,57 +174,13 @@ impl Hearing {
     }
 
     fn ask_to_listen(&mut self, topic: &Rc<Topic>, now: Instant) -> u64 {
-        self.ask(topic.kind.subscribe(), Some(topic), now);
         self.next += 1;
-        self.asks.push_back(Ask::Listen(Rc::clone(topic), self.next));
+        self.ask(Ask::Listen(Rc::clone(topic), self.next), topic.kind.subscribe(), topic, now);
         self.next
     }
 
-    /// Asks the node whether it is there.
-    pub(super) fn probe(&mut self, now: Instant) {
-        self.ask("ping", None, now);
-        self.asks.push_back(Ask::Probe);
-    }
-
-    fn ask(&mut self, verb: &str, topic: Option<&Topic>, now: Instant) {
-        if self.asks.is_empty() {
-            self.progress = now;
-        }
-        encode::array(&mut self.out, 1 + usize::from(topic.is_some()));
-        encode::bulk(&mut self.out, verb.as_bytes());
-        if let Some(topic) = topic {
-            encode::bulk(&mut self.out, &topic.name);
-        }
-    }
-
-    /// Whether the node has left asks unanswered for `limit` without a sign of life.
-    pub(super) fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
-        !self.asks.is_empty() && now.saturating_duration_since(self.progress) > limit
-    }
-
-    /// Whether nothing is asked and nothing was heard for `limit`.
-    pub(super) fn is_silent(&self, now: Instant, limit: Duration) -> bool {
-        self.asks.is_empty() && now.saturating_duration_since(self.progress) > limit
-    }
-
-    /// A stall of this process is no stall of the node: counts from `now` again.
-    pub(super) fn forgive(&mut self, now: Instant) {
-        self.progress = now;
-    }
-
-    /// Bytes that wait to be written.
-    pub(super) fn unwritten(&self) -> &[u8] {
-        &self.out[self.out_at..]
-    }
-
-    /// The kernel took `len` bytes of [`Hearing::unwritten`].
-    pub(super) fn wrote(&mut self, len: usize) {
-        self.out_at += len;
-        if self.out_at == self.out.len() {
-            self.out.clear();
-            self.out_at = 0;
-            self.out.shrink_to(KEEP_BYTES);
-        }
+    fn ask(&mut self, ask: Ask, verb: &str, topic: &Topic, now: Instant) {
+        self.asking.push(ask, now, |out| encode::request(out, &[verb.as_bytes(), &*topic.name]));
     }
 
     /// Takes what the node said: messages go to `heard` at once, the rest to `events`.
@@ -248,7 +195,7 @@ impl Hearing {
         events: &mut Vec<Event>,
         mut heard: impl FnMut(&Message<'_>),
     ) -> Result<(), String> {
-        self.progress = now;
+        self.asking.heard(now);
         let mut have = std::mem::take(&mut self.partial);
         // most reads hold whole frames only, which need no copy
         let joined: &[u8] = if have.is_empty() {
@@ -299,7 +246,7 @@ impl Hearing {
             heard(&message);
             return Ok(());
         }
-        let ask = self.asks.pop_front().ok_or(STRANGE)?;
+        let ask = self.asking.take().ok_or(STRANGE)?;
         if frame.first() == Some(&b'-') {
             return self.refused(ask, frame, events);
         }
@@ -310,7 +257,7 @@ impl Hearing {
         };
         if !fits {
             // whoever waits for it is told when the connection is given up
-            self.asks.push_front(ask);
+            self.asking.give_back(ask);
             return Err(STRANGE.into());
         }
         match ask {

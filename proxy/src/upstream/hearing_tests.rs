@@ -1,5 +1,6 @@
 use super::*;
 use SubscriptionKind::{Channel, Pattern};
+use std::time::Duration;
 
 fn topic(kind: SubscriptionKind, name: &str) -> Rc<Topic> {
     Rc::new(Topic::new(kind, name.as_bytes()))
@@ -48,7 +49,7 @@ fn messages_and_confirmations_are_told_apart_at_every_split() {
             }
             assert_eq!((heard.join(" "), settled.join(" ")), ("a b*".into(), "b* a".into()));
             assert!(hearing.is_here(&b) && !hearing.is_here(&a));
-            assert!(!hearing.is_stalled(Instant::now() + Duration::from_secs(9), Duration::ZERO));
+            assert!(!hearing.asking.is_stalled(Instant::now() + Duration::from_secs(9), Duration::ZERO));
         }
     }
 }
@@ -77,10 +78,10 @@ fn a_lost_node_holds_nobody_up_and_is_asked_again_when_it_is_back() {
     hearing.note(&b, false);
     assert!(a.is_settled() && b.is_settled());
     hearing.arrived(Instant::now());
-    let asked = String::from_utf8(hearing.unwritten().to_vec()).unwrap();
+    let asked = String::from_utf8(hearing.asking.unwritten().to_vec()).unwrap();
     assert!(asked.matches("subscribe").count() == 2 && !a.is_settled() && !b.is_settled());
     assert_eq!(hearing.lost().len(), 2);
-    assert!(a.is_settled() && b.is_settled() && hearing.unwritten().is_empty());
+    assert!(a.is_settled() && b.is_settled() && hearing.asking.unwritten().is_empty());
     assert!(hearing.closed().is_empty());
 }
 
@@ -89,7 +90,7 @@ fn refusals_are_told_and_strange_words_end_the_connection() {
     let a = topic(Channel, "a");
     let mut hearing = Hearing::new(Instant::now());
     hearing.listen(&a, Instant::now());
-    hearing.probe(Instant::now());
+    hearing.asking.push(Ask::Probe, Instant::now(), |_| {});
     let told = receive(&mut hearing, b"-NOPERM no\r\n*2\r\n$4\r\npong\r\n$0\r\n\r\n").unwrap().1;
     assert_eq!(told, ["a: NOPERM no", "a"]);
     for strange in ["+OK\r\n", "*2\r\n$4\r\npong\r\n$0\r\n\r\n", "?\r\n"] {

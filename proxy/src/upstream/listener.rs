@@ -4,13 +4,14 @@
 //! is asked for again; what a node publishes in between is not heard: that is what publish and subscribe promises, and no
 //! more.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{RefCell, RefMut};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::hearing::{self, Event, Hearing, Message};
-use super::talk::{self, SILENCE, Standing, Talk, Wire, WireContext};
+use super::asking::Asking;
+use super::hearing::{self, Ask, Event, Hearing, Message};
+use super::talk::{self, Standing, Talk, Wire, WireContext};
 use crate::pubsub::Topic;
 use crate::resp::Protocol;
 use crate::settings::NodeSpec;
@@ -92,27 +93,20 @@ impl<A: Audience + 'static> Listener<A> {
 
     /// Asks a node that is silent, gives up one that does not answer; called at every tick.
     pub(crate) fn check(&self, now: Instant) {
-        if self.wire.standing() != Standing::Up {
-            return;
-        }
-        let hearing = &mut *self.hearing.borrow_mut();
-        if hearing.is_silent(now, SILENCE) {
-            hearing.probe(now);
-            self.wire.wake();
-        }
-        if hearing.is_stalled(now, self.wire.context.timeouts.operation) {
-            self.wire.suspect();
-        }
+        talk::check(self, now);
     }
 
     /// The proxy itself stood still: that is not the node's fault.
     pub(crate) fn forgive(&self, now: Instant) {
-        self.hearing.borrow_mut().forgive(now);
+        self.asking().heard(now);
     }
 }
 
 impl<A: Audience + 'static> Talk for Listener<A> {
+    type Ask = Ask;
+
     const PROTOCOL: Protocol = hearing::PROTOCOL;
+    const PROBE: Ask = Ask::Probe;
 
     fn wire(&self) -> &Wire {
         &self.wire
@@ -144,16 +138,8 @@ impl<A: Audience + 'static> Talk for Listener<A> {
         result
     }
 
-    fn unwritten(&self) -> Ref<'_, [u8]> {
-        Ref::map(self.hearing.borrow(), Hearing::unwritten)
-    }
-
-    fn wrote(&self, len: usize) {
-        self.hearing.borrow_mut().wrote(len);
-    }
-
-    fn is_stalled(&self, now: Instant, limit: Duration) -> bool {
-        self.hearing.borrow().is_stalled(now, limit)
+    fn asking(&self) -> RefMut<'_, Asking<Ask>> {
+        RefMut::map(self.hearing.borrow_mut(), |hearing| &mut hearing.asking)
     }
 
     /// Nobody waits for the node until it is back.

@@ -10,6 +10,7 @@
 //! There is one link, and one pool, per [`Lane`], opened on first use; a client that tracks keys has links of its own. This
 //! module never sees a client: replies go to a [`ReplyTo`].
 
+mod asking;
 mod backoff;
 mod between;
 mod block;

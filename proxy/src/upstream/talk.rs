@@ -6,7 +6,7 @@
 //! ```
 //! What is said on it is a [`Talk`]'s business, which does no IO.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -16,28 +16,34 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::asking::Asking;
 use super::backoff::Backoff;
 use super::connect::unmade_within;
 use super::greeting::{Greeted, Greeting, greet};
 use super::link::ELSEWHERE;
 use super::{Lane, Paces};
 use crate::net::{Stream, Ways};
-use crate::resp::Protocol;
+use crate::resp::{Protocol, encode};
 use crate::settings::{NodeSpec, Timeouts};
 use crate::stats::NodeStats;
 use crate::turn;
 
 /// How long a node may be silent before it is asked whether it is there.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
 
 /// What is said on a connection.
 pub(super) trait Talk: 'static {
+    /// What the node is asked for.
+    type Ask;
+
     /// Which protocol is spoken.
     const PROTOCOL: Protocol;
     /// The request that has the node tell of keys, if it is to.
     const TRACKING: Option<&[u8]> = None;
+    /// Whether it is there.
+    const PROBE: Self::Ask;
 
     /// The connection.
     fn wire(&self) -> &Wire;
@@ -48,12 +54,8 @@ pub(super) trait Talk: 'static {
     /// # Errors
     /// Why the connection must end.
     fn received(&self, bytes: &[u8]) -> Result<(), String>;
-    /// Bytes that wait to be written.
-    fn unwritten(&self) -> Ref<'_, [u8]>;
-    /// The kernel took so many of them.
-    fn wrote(&self, len: usize);
-    /// Whether the node has left something unanswered for `limit`.
-    fn is_stalled(&self, now: Instant, limit: Duration) -> bool;
+    /// What was asked for and is not answered yet.
+    fn asking(&self) -> RefMut<'_, Asking<Self::Ask>>;
     /// The connection is lost, or could not be made; before that it stood so.
     fn lost(&self, before: Standing, why: &str);
 }
@@ -152,6 +154,22 @@ impl Wire {
 pub(super) fn start<T: Talk>(talk: &Rc<T>) {
     let task = tokio::task::spawn_local(run(Rc::clone(talk)));
     *talk.wire().task.borrow_mut() = Some(task.abort_handle());
+}
+
+/// Asks a node that is silent whether it is there, gives up one that does not answer.
+pub(super) fn check<T: Talk>(talk: &T, now: Instant) {
+    let wire = talk.wire();
+    if wire.standing() != Standing::Up {
+        return;
+    }
+    let mut asking = talk.asking();
+    if asking.is_silent(now, SILENCE) {
+        asking.push(T::PROBE, now, |out| encode::request(out, &["PING"]));
+        wire.wake();
+    }
+    if asking.is_stalled(now, wire.context.timeouts.operation) {
+        wire.suspect();
+    }
 }
 
 async fn run<T: Talk>(talk: Rc<T>) {
@@ -262,7 +280,7 @@ fn poll_converse<T: Talk>(
     }
     let limit = wire.context.timeouts.operation;
     // what came in the meantime has cleared the suspicion
-    if wire.stalled.take() && talk.is_stalled(Instant::now(), limit) {
+    if wire.stalled.take() && talk.asking().is_stalled(Instant::now(), limit) {
         return Poll::Ready(format!("no answer for {} s", limit.as_secs_f64()));
     }
     match poll_write(talk, cx, stream) {
@@ -273,17 +291,14 @@ fn poll_converse<T: Talk>(
 
 fn poll_write<T: Talk>(talk: &T, cx: &mut Context<'_>, stream: &Stream) -> io::Result<()> {
     loop {
-        let result = {
-            let unwritten = talk.unwritten();
-            if unwritten.is_empty() {
-                return Ok(());
-            }
-            stream.try_write(&unwritten)
-        };
-        match result {
+        let mut asking = talk.asking();
+        if asking.unwritten().is_empty() {
+            return Ok(());
+        }
+        match stream.try_write(asking.unwritten()) {
             Ok(written) => {
                 talk.wire().stats.bytes_out.add(written as u64);
-                talk.wrote(written);
+                asking.wrote(written);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match stream.poll_write_ready(cx) {
                 Poll::Pending => return Ok(()),
