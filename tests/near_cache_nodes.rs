@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use ringway_proxy::settings::{NodeSpec, Secret, Settings};
+use ringway_proxy::settings::{NearCacheSettings, NodeSpec, Secret, Settings};
 
-use crate::near_cache::{LONG, hits, keeping, keeps_long, kept};
+use crate::near_cache::{LONG, answered_here, hits, keeping, keeps_long, kept};
 use crate::support::byte_proxy::{ByteProxy, Wire};
+use crate::support::frame::bulk_request;
 use crate::support::harness::{named, node_name, patient, specs};
 use crate::support::{Cluster, Harness, RedisServer, wait_for};
 
@@ -40,6 +41,74 @@ fn what_is_too_long_is_the_nodes_to_answer() {
     assert_eq!(hits(&cluster), before);
     // 50 reads, and one that found out
     assert!(cluster.node("cache-1").bytes_out - bytes < 60 * 25);
+}
+
+#[test]
+fn an_mget_of_long_values_is_the_nodes_to_answer() {
+    let cluster = Cluster::start_with(2, keeps_long);
+    let mut client = cluster.client();
+    let keys: Vec<String> = (0..10).map(|key| format!("key:{key}")).collect();
+    let value = "v".repeat(40_000);
+    for key in &keys {
+        client.call(&["SET", key, &value]);
+        kept(&cluster, &mut client, &["GET", key]);
+    }
+    let mget = |keys: &'static [usize]| -> Vec<String> {
+        ["MGET".to_owned()].into_iter().chain(keys.iter().map(|key| format!("key:{key}"))).collect()
+    };
+    // 200,000 bytes are put together here, 280,000 are passed on; what is not given does not count
+    let few = mget(&[0, 1, 2, 3, 4]);
+    let reply = kept(&cluster, &mut client, &few.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(reply, format!("*5\r\n{}", format!("$40000\r\n{value}\r\n").repeat(5)));
+    let (before, here) = (hits(&cluster), answered_here(&cluster, "mget"));
+    for _ in 0..20 {
+        let reply = client.text(&mget(&[0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(reply, format!("*7\r\n{}", format!("$40000\r\n{value}\r\n").repeat(7)));
+    }
+    assert_eq!((hits(&cluster), answered_here(&cluster, "mget")), (before, here));
+}
+
+#[test]
+fn i7_what_is_given_at_once_is_a_part_of_what_a_client_may_leave_unread() {
+    let cluster = Cluster::start_with(1, |settings| {
+        let near = NearCacheSettings { value_bytes: 1 << 20, ..keeping(LONG) };
+        (settings.threads, settings.near_cache) = (1, Some(near));
+        settings.limits.reply_soft_bytes = 64 * 1024;
+        settings.limits.reply_hard_bytes = 512 * 1024;
+    });
+    let mut client = cluster.client();
+    client.call(&["SET", "short", &"v".repeat(15_000)]);
+    client.call(&["SET", "long", &"v".repeat(140_000)]);
+    kept(&cluster, &mut client, &["MGET", "short", "short"]);
+    let here = || (answered_here(&cluster, "get"), answered_here(&cluster, "mget"));
+    let before = here();
+    let mut nine = vec!["MGET"];
+    nine.resize(10, "short");
+    for _ in 0..20 {
+        assert_eq!(client.call(&["GET", "long"]).len(), 9 + 140_000 + 2);
+        assert_eq!(client.call(&nine).len(), 4 + 9 * (8 + 15_000 + 2));
+    }
+    assert_eq!(here(), before);
+}
+
+#[test]
+fn i7_who_reads_nothing_is_given_no_more_of_what_is_kept_than_nodes_would_give() {
+    let cluster = Cluster::start_with(1, |settings| {
+        keeps_long(settings);
+        settings.threads = 1;
+    });
+    let mut client = cluster.client();
+    client.call(&["SET", "k", &"v".repeat(15_000)]);
+    kept(&cluster, &mut client, &["MGET", "k"]);
+    let (mut slow, requests) = (cluster.client(), 4_000);
+    let before = answered_here(&cluster, "mget");
+    slow.send(&bulk_request(&["MGET", "k"]).repeat(requests));
+    // so long that its room would have grown several times
+    std::thread::sleep(Duration::from_millis(1500));
+    let held = cluster.control().snapshot().memory_bytes;
+    assert!(held < 12 << 20, "{held}");
+    (0..requests).for_each(|_| assert_eq!(slow.reply().len(), 4 + 8 + 15_000 + 2));
+    assert!(answered_here(&cluster, "mget") > before + 100, "many of them were answered here");
 }
 
 #[test]

@@ -22,8 +22,10 @@ use crate::worker::Worker;
 const TICKS: u32 = 5;
 /// So long a frame is read whole however short the values are that are kept, in bytes: lives, errors, the names of keys.
 const LEAST_FRAME: usize = 1024;
-/// Longest reply to an MGET that is put together here, give or take a value, in bytes: a longer one is passed on piece by piece.
-const MOST_VALUES_BYTES: usize = 256 * 1024;
+/// Longest reply to an MGET that is put together here, in bytes: a longer one is passed on piece by piece.
+const MOST_VALUES: usize = 256 * 1024;
+/// A larger buffer for such replies is given back, in bytes.
+const KEEP_BYTES: usize = 64 * 1024;
 
 /// What a worker keeps, and its connections for that.
 pub(crate) struct Near {
@@ -33,6 +35,8 @@ pub(crate) struct Near {
     lines: Cell<u64>,
     /// How the value of each key of an MGET is read.
     get: &'static Command,
+    /// Longest reply to an MGET, in bytes.
+    most_values: usize,
     /// Where the reply to an MGET is put together.
     values: RefCell<Vec<u8>>,
     myself: Weak<Near>,
@@ -41,7 +45,10 @@ pub(crate) struct Near {
 impl Near {
     /// `None` when nothing is to be kept.
     pub(crate) fn new(shared: &Shared, stats: &Arc<WorkerStats>, speaks: bool) -> Option<Rc<Self>> {
-        let settings = shared.settings.near_cache?;
+        let mut settings = shared.settings.near_cache?;
+        // a reply that is given at once is not to close its client
+        let longest = shared.settings.limits.reply_hard_bytes / 4;
+        settings.value_bytes = settings.value_bytes.min(longest);
         let writes = Arc::clone(shared.writes.as_ref()?);
         let get = command::find_full(b"get")?;
         let workers = shared.workers.len().max(1);
@@ -61,6 +68,7 @@ impl Near {
             context,
             lines: Cell::new(0),
             get,
+            most_values: MOST_VALUES.min(longest),
             values: RefCell::default(),
             myself: Weak::clone(myself),
         }))
@@ -68,16 +76,19 @@ impl Near {
 
     /// A read goes to its node: if its key is read again and again, its answer is asked for.
     #[inline]
-    fn note(&self, worker: &Worker, read: &Read<'_>) {
+    fn note(&self, worker: &Worker, read: &Read<'_>, epoch: u64) {
         if !self.cache.is_hot(read) {
             return;
         }
-        let (node, epoch) = {
+        let node = {
             let routes = worker.routes();
-            let topology = &routes.topology;
-            (routes.node(topology.owner(read.key()).home()), topology.epoch())
+            // keys may be on their way by a topology that has come in between
+            let holds = routes.topology.epoch() == epoch;
+            holds.then(|| routes.node(routes.topology.owner(read.key()).home()))
         };
-        self.fetch(read, &node, epoch, worker.turn.now());
+        if let Some(node) = node {
+            self.fetch(read, &node, epoch, worker.turn.now());
+        }
     }
 
     /// Asks for an answer, to be kept.
@@ -232,16 +243,11 @@ fn read(
     let named = inner.session.named;
     inner.session.named.add(part(read.hash()));
     if let Some(by) = may_be_kept(client, inner) {
-        let (worker, pipeline) = (&client.worker, &mut inner.pipeline);
-        let tell = |reply: &[u8]| {
-            pipeline.answer(&mut worker.spare.borrow_mut(), |out| out.extend_from_slice(reply));
-        };
+        let tell = |reply: &[u8]| give(client, inner, command, reply);
         if !named.has(part(read.hash())) && near.cache.answer(&read, &by, tell) {
-            count(client, command);
-            client.answered();
             return true;
         }
-        near.note(worker, &read);
+        near.note(&client.worker, &read, by.epoch);
     }
     run(client, inner, command, args)
 }
@@ -260,41 +266,50 @@ fn read_all(
         return run(client, inner, command, args);
     };
     let (named, by) = (inner.session.named, may_be_kept(client, inner));
-    let mut are_kept = by.is_some();
+    // how long all answers are, as long as each is kept
+    let mut len = by.is_some().then_some(0);
     for read in reads.clone() {
         let part = part(read.hash());
         inner.session.named.add(part);
         let Some(by) = &by else { continue };
         // of one that is not kept the others are not asked
-        if !are_kept || named.has(part) || !near.cache.has(&read, by) {
-            are_kept = false;
-            near.note(&client.worker, &read);
+        let add = |len| Some(len + near.cache.len(&read, by)?);
+        len = len.filter(|_| !named.has(part)).and_then(add).filter(|len| *len <= near.most_values);
+        if len.is_none() {
+            near.note(&client.worker, &read, by.epoch);
         }
     }
-    if let Some(by) = by.filter(|_| are_kept) {
+    if let Some(by) = by.filter(|_| len.is_some()) {
         let values = &mut *near.values.borrow_mut();
-        values.clear();
-        values.shrink_to(MOST_VALUES_BYTES);
         encode::array(values, args.len() - 1);
-        // one of them may hold no longer by now: other workers write
-        let mut add = |read: Read<'_>| {
-            values.len() < MOST_VALUES_BYTES
-                && near.cache.answer(&read, &by, |reply| values.extend_from_slice(reply))
-        };
-        if reads.into_iter().all(&mut add) {
-            count(client, command);
-            client.answer(inner, |out| out.extend_from_slice(values));
+        let all = near.cache.answer_all(reads, &by, values);
+        if all {
+            give(client, inner, command, values);
+        }
+        values.clear();
+        values.shrink_to(KEEP_BYTES);
+        if all {
             return true;
         }
     }
     run(client, inner, command, args)
 }
 
+/// Gives a reply that is kept, and counts its command.
+#[inline]
+fn give(client: &Rc<Client>, inner: &mut Inner, command: &'static Command, reply: &[u8]) {
+    client.answer(inner, |out| out.extend_from_slice(reply));
+    client.worker.stats.local.count(command, Outcome::Ok);
+    client.worker.stats.commands_read.add(1);
+}
+
 /// How a read is answered from what is kept; `None` when it may not be.
 #[inline]
 fn may_be_kept(client: &Client, inner: &Inner) -> Option<By<fn() -> Instant>> {
-    // who is told of keys by the nodes is told of what is read there, and what is watched is compared with what is there
-    if inner.session.tracking.is_some() || inner.session.transaction.watches() {
+    // who is told of keys by the nodes is told of what is read there, and what is watched is compared with what is there;
+    // whoever leaves much unread is not given more of it than a node would
+    let is_behind = inner.pipeline.reply_bytes() > client.worker.shared.settings.limits.reply_soft_bytes;
+    if inner.session.tracking.is_some() || inner.session.transaction.watches() || is_behind {
         return None;
     }
     let topology = &client.worker.routes().topology;
@@ -304,13 +319,6 @@ fn may_be_kept(client: &Client, inner: &Inner) -> Option<By<fn() -> Instant>> {
         now: client.worker.turn.now(),
         exactly: Instant::now as fn() -> Instant,
     })
-}
-
-/// Counts a command that is answered from what is kept.
-#[inline]
-fn count(client: &Client, command: &'static Command) {
-    client.worker.stats.local.count(command, Outcome::Ok);
-    client.worker.stats.commands_read.add(1);
 }
 
 /// What a command may write, if anything.

@@ -168,10 +168,34 @@ impl NearCache {
         true
     }
 
-    /// Whether there is an answer that holds.
+    /// How long the kept answer is, if there is one that holds.
     #[inline]
-    pub(crate) fn has<E: Fn() -> Instant>(&self, read: &Read<'_>, by: &By<E>) -> bool {
-        self.holding(&mut self.inner.borrow_mut(), read, by).is_some()
+    pub(crate) fn len<E: Fn() -> Instant>(&self, read: &Read<'_>, by: &By<E>) -> Option<usize> {
+        let inner = &mut *self.inner.borrow_mut();
+        self.holding(inner, read, by).map(|(kept, _)| kept.by(by.protocol).len())
+    }
+
+    /// Appends the kept answers to all reads, or nothing: other workers write, so that one may hold no longer that has just
+    /// been looked at.
+    pub(crate) fn answer_all<'r, E: Fn() -> Instant>(
+        &self,
+        reads: impl Iterator<Item = Read<'r>>,
+        by: &By<E>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let (before, mut given) = (out.len(), 0);
+        let inner = &mut *self.inner.borrow_mut();
+        for read in reads {
+            let Some((kept, hits)) = self.holding(inner, &read, by) else {
+                out.truncate(before);
+                return false;
+            };
+            *hits += 1;
+            given += 1;
+            out.extend_from_slice(kept.by(by.protocol));
+        }
+        self.stats.near.hits.add(given);
+        true
     }
 
     #[inline]

@@ -12,6 +12,7 @@ const HOT: u8 = 8;
 
 struct Bench {
     cache: NearCache,
+    stats: Arc<WorkerStats>,
     start: Instant,
 }
 
@@ -40,8 +41,8 @@ impl Request {
 impl Bench {
     fn new(settings: NearCacheSettings, writes: &Arc<Writes>) -> Self {
         let stats = Arc::new(WorkerStats::default());
-        let cache = NearCache::new(settings, settings.memory_bytes, Arc::clone(writes), stats);
-        Self { cache, start: Instant::now() }
+        let cache = NearCache::new(settings, settings.memory_bytes, Arc::clone(writes), Arc::clone(&stats));
+        Self { cache, stats, start: Instant::now() }
     }
 
     fn at(&self, millis: u64) -> Instant {
@@ -125,7 +126,11 @@ fn each_key_of_an_mget_is_read_as_get_reads_it() {
         let args = Args::new(&request.frame, &request.spans);
         let by = By { protocol: Protocol::Resp2, epoch: EPOCH, now: bench.start, exactly: Instant::now };
         let reads = Read::all(bench.cache.ledger(), 0, get, args)?;
-        Some(reads.map(|read| (read.key().to_vec(), bench.cache.has(&read, &by))).collect::<Vec<_>>())
+        Some(
+            reads
+                .map(|read| (read.key().to_vec(), bench.cache.len(&read, &by).is_some()))
+                .collect::<Vec<_>>(),
+        )
     };
     let (a, b) = (b"a".to_vec(), b"b".to_vec());
     assert_eq!(all(&["MGET", "a", "b", "a"]).unwrap(), [(a.clone(), true), (b, false), (a, true)]);
@@ -137,6 +142,25 @@ fn each_key_of_an_mget_is_read_as_get_reads_it() {
     encode::request(&mut expected, &["get", "x"]);
     encode::request(&mut expected, &["get", "yz"]);
     assert_eq!(asked, expected);
+    // all of it, or nothing: here b is written when a has been answered
+    bench.fill(&["GET", "b"], "$1\r\n2\r\n", 0);
+    let pair = Request::new(&["MGET", "a", "b"]);
+    let by = By { protocol: Protocol::Resp2, epoch: EPOCH, now: bench.start, exactly: Instant::now };
+    let reads = || {
+        Read::all(bench.cache.ledger(), 0, get, Args::new(&pair.frame, &pair.spans)).expect("they are few")
+    };
+    let (mut out, hits) = (b"*2\r\n".to_vec(), || bench.stats.near.hits.get());
+    assert!(bench.cache.answer_all(reads(), &by, &mut out));
+    assert_eq!((&out[..], hits()), (&b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n"[..], 2));
+    out.truncate(4);
+    let mut guard = None;
+    let written = reads().inspect(|read| {
+        if read.key() == b"b" {
+            guard = Some(bench.write("b"));
+        }
+    });
+    assert!(!bench.cache.answer_all(written, &by, &mut out));
+    assert_eq!((&out[..], hits()), (&b"*2\r\n"[..], 2));
     // nor are many keys looked at, or long ones
     let mut many = vec!["MGET"];
     many.resize(1 + MOST_AT_ONCE, "a");

@@ -84,7 +84,7 @@ impl<A> Asking<A> {
             self.out.clear();
             self.out_at = 0;
             self.out.shrink_to(KEEP_BYTES);
-        } else if self.out_at > KEEP_BYTES {
+        } else if self.out_at > KEEP_BYTES && self.out_at > self.out.len() / 2 {
             self.out.drain(..self.out_at);
             self.out_at = 0;
         }
