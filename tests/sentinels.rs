@@ -161,6 +161,34 @@ fn the_newest_of_several_sentinels_is_believed_and_a_replica_is_not_written_to()
 }
 
 #[test]
+fn i4_once_one_client_is_served_by_a_new_master_nobody_is_by_the_former() {
+    let servers = [RedisServer::start(), RedisServer::start()];
+    ["first", "second"]
+        .iter()
+        .zip(&servers)
+        .for_each(|(name, server)| server.call::<()>(&["SET", "who", name]));
+    let sentinel = FakeSentinel::start();
+    sentinel.says("cache-1", 1, &servers[0].address());
+    let settings = Settings { threads: 4, ..asking(vec![node("cache-1")], &[sentinel.address()]) };
+    let harness = Harness::start(settings);
+    harness.wait_usable("cache-1");
+    // on every worker some, each with a connection that is in use
+    let mut clients: Vec<_> = (0..16).map(|_| harness.client()).collect();
+    clients.iter_mut().for_each(|client| drop(client.text(&["GET", "who"])));
+    for epoch in 2..6 {
+        let (former, now) = if epoch % 2 == 0 { ("first", "second") } else { ("second", "first") };
+        sentinel.says("cache-1", epoch, &servers[usize::from(epoch % 2 == 0)].address());
+        let found = |client: &mut crate::support::RawClient| client.text(&["GET", "who"]).contains(now);
+        wait_for("one client to be served by the new master", || clients.iter_mut().any(found));
+        for client in &mut clients {
+            let reply = client.text(&["GET", "who"]);
+            assert!(!reply.contains(former), "{reply}");
+        }
+        wait_for("all to be served by it", || clients.iter_mut().all(found));
+    }
+}
+
+#[test]
 fn f1_connections_to_a_master_that_has_moved_are_left_though_they_work() {
     let answers = |name: &'static str| {
         FakeRedis::start(move |seen| {

@@ -269,6 +269,11 @@ impl<T: ReplyTo + 'static> Link<T> {
         if waiting == 0 {
             return;
         }
+        if stream.is_outdated() {
+            // others may have written to its successor: what a former master takes now is lost
+            *self.broken.borrow_mut() = Some(ELSEWHERE.into());
+            return self.wake();
+        }
         match stream.try_write(&exchange.unwritten()[..waiting]) {
             Ok(written) => {
                 self.stats.bytes_out.add(written as u64);
