@@ -71,6 +71,29 @@ fn the_promised_names_are_there() {
 }
 
 #[test]
+fn the_dashboard_asks_for_figures_that_there_are() {
+    let cluster =
+        Cluster::start_with(2, |settings| settings.near_cache = Some(Default::default())).with_admin();
+    cluster.client().call(&["GET", "some"]);
+    let samples = scrape(&cluster);
+    let names: BTreeSet<&str> =
+        samples.keys().map(|sample| sample.split('{').next().expect("a name")).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana/dashboards/ringway.json");
+    let text = std::fs::read_to_string(path).expect("the dashboard");
+    let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+    let asked: BTreeSet<&str> = targets
+        .flat_map(|target| target["expr"].as_str().expect("an expression").split(|c| !is_of_name(c)))
+        .filter(|word| word.starts_with("ringway_") || word.starts_with("process_"))
+        .collect();
+    assert!(asked.len() > 15, "{asked:?}");
+    let missing: Vec<_> = asked.difference(&names).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn counters_equal_what_was_sent() {
     let cluster = Cluster::start(3).with_admin();
     let before = scrape(&cluster);
