@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Longest source file, in lines.
 const LONGEST_FILE: usize = 500;
 
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 

@@ -30,6 +30,7 @@ mod error;
 pub mod follow;
 pub mod form;
 mod guard;
+mod hot_keys;
 #[cfg(test)]
 mod http_tests;
 pub mod limits;

@@ -80,6 +80,14 @@ pub const SAMPLE_KEYS: u64 = 1_000_000;
 pub const SAMPLE_TIME: Duration = Duration::from_secs(30);
 /// `COUNT` of one `SCAN`: a node is busy for about a quarter of a millisecond with it.
 pub const SCAN_COUNT: usize = 500;
+/// Keys that are told when the call does not say how many.
+pub const TOLD_KEYS: u64 = 20;
+/// Keys that a call may ask for.
+pub const TOLD_KEYS_MOST: u64 = 1000;
+/// For how long keys are counted when the call does not say, in seconds.
+pub const COUNTING_SECONDS: u64 = 5;
+/// For how long a call may have keys counted, in seconds.
+pub const COUNTING_SECONDS_MOST: u64 = 60;
 /// Strays that are moved or deleted within a second, unless the caller says otherwise.
 pub const STRAYS_PER_SECOND: u32 = 2_000;
 /// See [`STRAYS_PER_SECOND`]; what a caller may ask for.

@@ -8,13 +8,9 @@ use serde::Serialize;
 
 use crate::base64_param;
 use crate::error::ApiError;
+use crate::limits;
 use crate::query::Query;
 use crate::routes::Api;
-
-/// Keys that are told when the call does not say how many.
-const USUAL: u64 = 20;
-/// Most keys that are told.
-const MOST: u64 = 1000;
 
 #[derive(Serialize)]
 pub(crate) struct NearCacheAnswer {
@@ -41,7 +37,9 @@ struct Kept {
 
 /// The handler.
 pub(crate) async fn kept(State(api): State<Api>, uri: Uri) -> Result<Json<NearCacheAnswer>, ApiError> {
-    let limit = Query::parse(uri.query(), &["limit"])?.keys("limit", MOST)?.unwrap_or(USUAL);
+    let limit = Query::parse(uri.query(), &["limit"])?
+        .keys("limit", limits::TOLD_KEYS_MOST)?
+        .unwrap_or(limits::TOLD_KEYS);
     let settings = api.control.near_cache();
     let near = api.control.snapshot().near;
     let all = api.control.kept_keys().await;

@@ -54,12 +54,15 @@ impl Query {
 
     /// A number of keys from 1 to `most`, if it is given.
     pub(crate) fn keys(&self, name: &str, most: u64) -> Result<Option<u64>, ApiError> {
+        self.number(name, "number of keys", most)
+    }
+
+    /// Such a number from 1 to `most`, if it is given.
+    pub(crate) fn number(&self, name: &str, what: &str, most: u64) -> Result<Option<u64>, ApiError> {
         let Some(bytes) = self.bytes(name) else { return Ok(None) };
         let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
         number.filter(|number| (1..=most).contains(number)).map(Some).ok_or_else(|| {
-            ApiError::bad_request(format!(
-                "query parameter `{name}` must be a number of keys from 1 to {most}"
-            ))
+            ApiError::bad_request(format!("query parameter `{name}` must be a {what} from 1 to {most}"))
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::pools::Pools;
 use crate::sample::Sampler;
 use crate::settings::AdminSettings;
 use crate::strays::Strays;
-use crate::{change, commands, follow, movement, near_cache, read, stats, strays};
+use crate::{change, commands, follow, hot_keys, movement, near_cache, read, stats, strays};
 
 /// What every handler can reach; cheap to clone.
 #[derive(Clone)]
@@ -74,6 +74,7 @@ fn api_router(api: Api) -> Router {
         .route("/v1/followers/{name}/keys", post(follow::bring))
         .route("/v1/strays", get(strays::status).post(strays::begin).delete(strays::stop))
         .route("/v1/near-cache", get(near_cache::kept))
+        .route("/v1/hot-keys", get(hot_keys::counted))
         .route("/v1/stats", get(stats::stats))
         .route("/v1/commands", get(commands::commands));
     answered(calls).layer(from_fn_with_state(api.clone(), guard)).with_state(api)

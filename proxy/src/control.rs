@@ -4,7 +4,9 @@
 //! cannot be kept is refused before it is seen by anyone, and nobody else writes the topology.
 
 mod addresses;
+mod asking;
 mod following;
+mod hot_keys;
 mod moving;
 mod near;
 mod refused;
@@ -25,16 +27,18 @@ use crate::acl::AccessControl;
 use crate::command::LearnedCommands;
 use crate::essential::Failed;
 pub use following::{Beside, Brought, Wanted, epoch_of};
-pub use near::KeptKey;
+pub use hot_keys::KeyCounting;
 pub use refused::ApplyError;
 
 pub use crate::followers::{
     FollowerRefused, FollowerReport, FollowerStatus, Followers, Forgotten, KnownFollower, unique_word,
 };
+pub use crate::hot_keys::{HotKey, HotKeys};
 use crate::masters::Masters;
 pub use crate::masters::Sentinel;
 use crate::movement::{Movement, Order};
 pub use crate::movement::{MovementPhase, MovementStatus, SourceStatus};
+pub use crate::near::KeptKey;
 use crate::near::Writes;
 use crate::net::{Endpoint, Tls, Ways};
 use crate::pubsub::Registry;
@@ -113,6 +117,8 @@ pub(crate) struct Shared {
     pub(crate) movement: Movement,
     /// Who else serves by this topology.
     pub(crate) followers: Followers,
+    /// Whether an operator has keys counted.
+    pub(crate) counts_keys: AtomicBool,
     /// What clients write, where answers are kept.
     pub(crate) writes: Option<Arc<Writes>>,
     /// What workers that have ended had given up.
@@ -193,6 +199,7 @@ impl Shared {
             endpoints,
             started: Instant::now(),
             failed: Failed::new(None),
+            counts_keys: AtomicBool::default(),
             memory_closed_at: Mutex::default(),
             movement,
             followers: Followers::default(),

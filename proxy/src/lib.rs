@@ -16,6 +16,7 @@ mod error;
 mod essential;
 mod followers;
 pub mod glob;
+mod hot_keys;
 mod learn;
 pub mod limits;
 pub mod listen;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::client::{Client, Hub, Monitors, Near, Parts, Pause, SlotRef, Spare, Waits, caches_follow};
 use crate::control::Shared;
 use crate::essential::Essential;
+use crate::hot_keys::KeyCounts;
 use crate::learn;
 use crate::memory::Memory;
 use crate::movement::{self, Epochs};
@@ -102,6 +103,8 @@ pub(crate) struct Worker {
     pub(crate) near: Option<Rc<Near>>,
     /// Who is shown what clients ask.
     pub(crate) monitors: Monitors,
+    /// Which keys they name, while an operator has them counted.
+    pub(crate) key_counts: RefCell<Option<KeyCounts>>,
     /// What `CLIENT PAUSE` asked for, until it ends.
     pub(crate) pause: Cell<Option<Pause>>,
     pub(crate) memory: Memory,
@@ -180,6 +183,7 @@ impl Worker {
             hub: Hub::new(&shared, &stats),
             near: Near::new(&shared, &stats, links.speaks),
             monitors: Monitors::default(),
+            key_counts: RefCell::default(),
             scratch: RefCell::new(Scratch::new(shared.settings.limits.databases)),
             shared,
             stats,

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::session::{Session, refuse};
-use super::workers::gather;
 use super::{Client, Inner, Reading, SlotRef, all_nodes, client_commands, new_commands};
 use crate::acl::{Context, DEFAULT, Denied, Entry, Missing, Reason, User, Users};
 use crate::command::{self, AclCommand, Categories, Command, Flags};
@@ -351,7 +350,7 @@ fn later(
 /// Has all workers tell their clients. Whoever asked for the change gets its reply first, if it is to be closed.
 async fn follow(asker: &Rc<Client>) {
     let id = asker.inner.borrow().session.id;
-    let told = gather(&asker.worker, move |worker| std::future::ready(users_changed(&worker, Some(id))));
+    let told = asker.worker.shared.gather(move |worker| std::future::ready(users_changed(&worker, Some(id))));
     if told.await.contains(&true) {
         asker.inner.borrow_mut().reading = Reading::Refused;
     }

@@ -39,6 +39,7 @@ mod subscribing;
 mod subscriptions;
 mod tracking;
 mod transaction;
+mod watched;
 mod window;
 mod workers;
 mod writing;
@@ -70,6 +71,7 @@ pub(crate) use slot::SlotRef;
 pub(crate) use spare::Spare;
 pub(crate) use split::Parts;
 pub(crate) use tracking::follow as caches_follow;
+pub(crate) use watched::count_keys;
 
 /// A reply of so many bytes is worth a write of its own, which saves a copy.
 const DIRECT_BYTES: usize = 8 * 1024;

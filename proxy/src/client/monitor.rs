@@ -1,12 +1,11 @@
 //! MONITOR: a client is shown what all clients of this Ringway ask, on whatever worker they are.
 //!
 //! ```text
-//!   dispatch (only while somebody is shown) ─► line ─► end of the turn ─┬─► those of this worker
+//!   watched command ─► line ─► end of the turn ─┬─► those of this worker
 //!                                                                       └─► the other workers, to theirs
 //! ```
-//! Each command has one line when it is accepted, whichever nodes it goes to and however often it had to wait; none has
-//! what is refused, what is for operators, and what a script calls. Passwords are left out, long arguments cut short.
-//! While nobody is shown anything, no command looks at any of this.
+//! Each command that is accepted has one line ([`super::watched`]); none has what a script calls. Passwords are left out,
+//! long arguments cut short.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,9 +14,9 @@ use std::future::ready;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::session::{Session, Unusual};
-use super::{Client, Inner, SlotRef, acl, all_nodes, new_commands, tracking, workers};
-use crate::command::{Command, Flags, Route};
+use super::session::Session;
+use super::{Client, Inner, SlotRef, all_nodes, watched};
+use crate::command::Command;
 use crate::resp::Args;
 use crate::stats::Outcome;
 use crate::upstream::ReplyTo;
@@ -55,9 +54,7 @@ impl Monitors {
     fn changed(worker: &Worker, more: bool) {
         let count = &worker.monitors.count;
         count.set(if more { count.get() + 1 } else { count.get().saturating_sub(1) });
-        for client in worker.clients.borrow().values() {
-            client.inner.borrow_mut().session.set(Unusual::Watched, count.get() > 0);
-        }
+        watched::changed(worker);
     }
 
     /// Shows what was asked in this turn; called at its end.
@@ -111,7 +108,7 @@ pub(super) fn begin(client: &Rc<Client>, inner: &mut Inner, command: &'static Co
         return;
     }
     worker.monitors.here.borrow_mut().insert(inner.session.id, (Rc::clone(client), number));
-    let begun = workers::gather(worker, |worker| {
+    let begun = worker.shared.gather(|worker| {
         Monitors::changed(&worker, true);
         ready(())
     });
@@ -133,32 +130,19 @@ pub(super) fn leave(worker: &Worker, session: &mut Session) {
     }
 }
 
-/// Handles a command as ever, and shows it if it was accepted.
-pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
-    // what it does may change what it was asked in: the database, the rights
-    let shown = is_shown(client, &inner.session, &args);
-    let database = inner.session.database;
-    let handled = tracking::serve(client, inner, args);
-    // one that waits is shown again; one whose buffer is taken over is not
-    if shown && (handled || inner.taken_by.is_some()) {
-        let worker = &client.worker;
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let lines = &mut *worker.monitors.lines.borrow_mut();
-        let peer = &inner.session.peer;
-        let _ = write!(lines, "+{}.{:06} [{database} {peer}]", at.as_secs(), at.subsec_micros());
-        write_arguments(&args, lines);
-        lines.push_str("\r\n");
-        worker.turn.schedule();
+/// Shows a command that was accepted, if there is anybody to see it; it was asked in this database.
+pub(super) fn show(client: &Client, inner: &Inner, database: u32, args: &Args<'_>) {
+    let worker = &client.worker;
+    if !worker.monitors.are_there() {
+        return;
     }
-    handled
-}
-
-fn is_shown(client: &Client, session: &Session, args: &Args<'_>) -> bool {
-    let Some(command) = new_commands::row(client, args) else { return false };
-    !command.flags.contains(Flags::ADMIN)
-        && !matches!(command.route, Route::Refused(_))
-        && acl::judge(client, session, command, args).is_ok()
-        && client.worker.shared.settings.allows(command)
+    let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let lines = &mut *worker.monitors.lines.borrow_mut();
+    let peer = &inner.session.peer;
+    let _ = write!(lines, "+{}.{:06} [{database} {peer}]", at.as_secs(), at.subsec_micros());
+    write_arguments(args, lines);
+    lines.push_str("\r\n");
+    worker.turn.schedule();
 }
 
 /// Each argument in quotes, as Redis writes them.

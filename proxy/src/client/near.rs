@@ -12,7 +12,7 @@ use super::session::{Mode, run};
 use super::{Client, Inner, SlotRef};
 use crate::command::{self, Command, Join, Route, Transaction as Step, key_positions};
 use crate::control::Shared;
-use crate::near::{By, HotKey, NearCache, Read, WriteGuard, part};
+use crate::near::{By, KeptKey, NearCache, Read, WriteGuard, part};
 use crate::resp::{Args, encode};
 use crate::stats::{Outcome, WorkerStats};
 use crate::upstream::{Filler, Keeper, Node, WireContext};
@@ -143,8 +143,8 @@ impl Near {
     }
 
     /// The keys of which something is kept.
-    pub(crate) fn hot_keys(&self) -> Vec<HotKey> {
-        self.cache.hot_keys()
+    pub(crate) fn kept_keys(&self) -> Vec<KeptKey> {
+        self.cache.kept_keys()
     }
 
     /// Ends the connections.

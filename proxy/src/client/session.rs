@@ -16,7 +16,7 @@ use super::tracking::{self, Tracking};
 use super::transaction::{self, Transaction};
 use super::{
     Client, Inner, Reading, SlotRef, acl, all_nodes, blocking, emulate, local, monitor, new_commands,
-    running_scripts,
+    running_scripts, watched,
 };
 use crate::acl::Users;
 use crate::command::{self, ClientCommand, Command, Local, Route};
@@ -98,7 +98,7 @@ pub(super) enum Unusual {
     Penalized = 16,
     /// `CLIENT CACHING` said something of the next command.
     Caching = 32,
-    /// Somebody is shown what clients ask (`MONITOR`).
+    /// Somebody looks at what clients ask ([`watched`]).
     Watched = 64,
     /// Nothing is handled before the keys of the next command have arrived at their nodes.
     Fetching = 128,
@@ -133,7 +133,7 @@ impl Session {
             named: Named::default(),
         };
         session.set(Unusual::Paused, worker.pause.get().is_some());
-        session.set(Unusual::Watched, worker.monitors.are_there());
+        session.set(Unusual::Watched, watched::is_watched(worker));
         session
     }
 
@@ -317,7 +317,7 @@ fn other(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
         return false;
     }
     if inner.session.is(Unusual::Watched) {
-        return monitor::serve(client, inner, args);
+        return watched::serve(client, inner, args);
     }
     tracking::serve(client, inner, args)
 }

@@ -3,11 +3,9 @@
 use std::future::ready;
 use std::rc::Rc;
 
-use tokio::sync::oneshot;
-
 use super::{Client, Inner, SlotRef};
 use crate::upstream::ReplyTo;
-use crate::worker::{ToWorker, Worker};
+use crate::worker::Worker;
 
 /// Asks every worker, on its own thread; `finish` makes one reply of their answers, which come in the order of the
 /// workers. A worker that has ended gives none.
@@ -31,37 +29,10 @@ pub(super) fn ask_workers_at_leisure<R: Send + 'static, F: Future<Output = R> + 
 ) {
     let number = inner.pipeline.wait(cost);
     let to = SlotRef { client: Rc::clone(client), number, part: 0 };
-    let answers = gather(&client.worker, question);
+    let answers = client.worker.shared.gather(question);
     tokio::task::spawn_local(async move {
         let mut reply = Vec::new();
         finish(answers.await, &mut reply);
         to.reply(&reply, true);
     });
-}
-
-/// What all workers answer, in their order; they are asked at once. A worker that has ended answers nothing.
-pub(super) fn gather<R: Send + 'static, F: Future<Output = R> + 'static>(
-    worker: &Worker,
-    question: impl Fn(Rc<Worker>) -> F + Clone + Send + 'static,
-) -> impl Future<Output = Vec<R>> + 'static {
-    let mut awaited = Vec::new();
-    for worker in &worker.shared.workers {
-        let (answer, receiver) = oneshot::channel();
-        let question = question.clone();
-        let ask = ToWorker::Run(Box::new(move |worker| {
-            let found = question(Rc::clone(worker));
-            // whoever asked may be gone when the answer comes
-            tokio::task::spawn_local(async move { drop(answer.send(found.await)) });
-        }));
-        if worker.sender.send(ask).is_ok() {
-            awaited.push(receiver);
-        }
-    }
-    async move {
-        let mut answers = Vec::new();
-        for receiver in awaited {
-            answers.extend(receiver.await.ok());
-        }
-        answers
-    }
 }

@@ -30,7 +30,7 @@ use crate::resp::{Args, Protocol, encode};
 use crate::settings::NearCacheSettings;
 use crate::stats::WorkerStats;
 use heat::Heat;
-pub(crate) use store::HotKey;
+pub use store::KeptKey;
 use store::{Answer, Kept, Store, Why};
 pub(crate) use writes::{Ledger, WriteGuard, Writes, part};
 
@@ -304,7 +304,7 @@ impl NearCache {
     }
 
     /// The keys of which something is kept, and how often they were answered here.
-    pub(crate) fn hot_keys(&self) -> Vec<HotKey> {
-        self.inner.borrow().store.hot_keys()
+    pub(crate) fn kept_keys(&self) -> Vec<KeptKey> {
+        self.inner.borrow().store.kept_keys()
     }
 }

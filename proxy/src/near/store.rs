@@ -20,14 +20,15 @@ const SWEPT_AT_ONCE: usize = 256;
 /// Different reads of one key that are kept.
 const MOST_VARIANTS: usize = 32;
 
-/// A key of which something is kept.
-#[derive(Debug, Clone)]
-pub(crate) struct HotKey {
-    pub(crate) key: Box<[u8]>,
-    /// How often it was answered here since it is known.
-    pub(crate) hits: u64,
+/// A key of which answers are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// The key.
+    pub key: Vec<u8>,
+    /// How many reads were answered from what is kept, since it is kept.
+    pub hits: u64,
     /// Bytes of memory that its answers take.
-    pub(crate) bytes: usize,
+    pub bytes: u64,
 }
 
 /// One answer, or one that will be.
@@ -356,8 +357,12 @@ impl Store {
         self.clock.len()
     }
 
-    pub(super) fn hot_keys(&self) -> Vec<HotKey> {
-        let told = |entry: &Entry| HotKey { key: entry.key.clone(), hits: entry.hits, bytes: entry.bytes() };
+    pub(super) fn kept_keys(&self) -> Vec<KeptKey> {
+        let told = |entry: &Entry| KeptKey {
+            key: entry.key.to_vec(),
+            hits: entry.hits,
+            bytes: entry.bytes() as u64,
+        };
         self.entries.values().map(told).collect()
     }
 }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::super::workers::gather;
 use super::super::{Client, Reading};
 use crate::resp::reply::{ReplyScan, ReplyScanner};
 use crate::resp::{Protocol, encode};
@@ -33,7 +32,7 @@ impl Target {
     pub(super) async fn find(id: u64, worker: &Worker) -> Option<Self> {
         let place =
             move |worker: Rc<Worker>| std::future::ready(there(&worker, id).map(|_| worker.hub.worker()));
-        let worker = gather(worker, place).await.into_iter().flatten().next()?;
+        let worker = worker.shared.gather(place).await.into_iter().flatten().next()?;
         Some(Self { id, worker })
     }
 
