@@ -81,5 +81,6 @@ mod tracking_redirect;
 mod traffic;
 mod transaction_faults;
 mod transactions;
+mod transactions_all_keys;
 mod twemproxy;
 mod unix_sockets;

@@ -6,7 +6,7 @@ use crate::support::frame::{bulk, bulk_request};
 use crate::support::{Cluster, RawClient, RedisServer, wait_for};
 
 /// A line as a command; words are separated by single spaces.
-fn words(line: &str) -> Vec<&str> {
+pub(crate) fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
 }
 
@@ -15,7 +15,7 @@ fn request(line: &str) -> Vec<u8> {
 }
 
 /// Sends each line to the proxy and to a plain server, compares the replies.
-fn compare(proxied: &mut RawClient, plain: &mut RawClient, lines: &[&str]) {
+pub(crate) fn compare(proxied: &mut RawClient, plain: &mut RawClient, lines: &[&str]) {
     for line in lines {
         let (ours, theirs) = (proxied.text(&words(line)), plain.text(&words(line)));
         assert_eq!(ours, theirs, "{line} of {lines:?}");
@@ -265,7 +265,9 @@ fn keys_of_another_node_are_refused_and_nothing_runs() {
 
 #[test]
 fn what_concerns_the_connection_or_all_nodes_aborts_a_transaction() {
-    let cluster = Cluster::start(2);
+    let cluster = Cluster::start_with(2, |settings| {
+        settings.allowed_commands = ["flushall".to_owned()].into();
+    });
     let mut client = cluster.client();
     let refused = [
         "SELECT 0",
@@ -274,6 +276,7 @@ fn what_concerns_the_connection_or_all_nodes_aborts_a_transaction() {
         "CLIENT ID",
         "CLIENT INFO",
         "DBSIZE",
+        "FLUSHALL",
         "SCAN 0",
         "SUBSCRIBE c",
         "MONITOR",

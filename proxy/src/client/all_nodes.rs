@@ -148,16 +148,19 @@ fn locked_out(setting: &str) -> String {
 
 /// Whether the settings do not allow a command that is guarded; then it is answered.
 pub(super) fn is_refused(client: &Rc<Client>, inner: &mut Inner, command: &'static Command) -> bool {
-    let Some(why) = command.guarded.filter(|_| !client.worker.shared.settings.allows(command)) else {
-        return false;
-    };
-    let text = format!(
+    let refusal = refusal(client, command);
+    refusal.iter().for_each(|text| refuse(client, inner, command, text));
+    refusal.is_some()
+}
+
+/// Why a command that is guarded is refused, unless the settings allow it: the reply line without its leading `-`.
+pub(super) fn refusal(client: &Client, command: &Command) -> Option<String> {
+    let why = command.guarded.filter(|_| !client.worker.shared.settings.allows(command))?;
+    Some(format!(
         "ERR {} is refused: {why}; the operator allows it in ringway.yaml with  commands: {{ allow: [{}] }}",
         command.full_name.to_ascii_uppercase().replace('|', " "),
         command.full_name
-    );
-    refuse(client, inner, command, &text);
-    true
+    ))
 }
 
 /// Whether a command concerns all keys while some are on their way; then it is answered.
@@ -167,8 +170,7 @@ pub(super) fn would_miss_keys(
     command: &'static Command,
     topology: &Topology,
 ) -> bool {
-    const ALL_KEYS: [&str; 7] = ["dbsize", "flushall", "flushdb", "keys", "randomkey", "scan", "swapdb"];
-    if !ALL_KEYS.contains(&command.full_name) || topology.former().is_none() {
+    if !command.concerns_all_keys() || topology.former().is_none() {
         return false;
     }
     let text = format!(

@@ -13,15 +13,14 @@ mod watch;
 
 use std::rc::Rc;
 
-use super::acl;
 use super::moving::{self, Gate};
 use super::session::{Mode, Session, not_sent, refuse};
-use super::{Client, Inner, SlotRef};
-use crate::command::{ClientCommand, Command, Local, ResolveError, Route, Transaction as Step};
+use super::{Client, Inner, SlotRef, acl, all_nodes};
+use crate::command::{ClientCommand, Command, Flags, Local, ResolveError, Route, Transaction as Step};
 use crate::error;
 use crate::near::WriteGuard;
 use crate::resp::{Args, Protocol, encode};
-use crate::route::Scratch;
+use crate::route::{Scratch, together};
 use crate::stats::Outcome;
 use crate::topology::NodeIndex;
 use crate::upstream::Patience;
@@ -174,9 +173,15 @@ fn add(
     command: &'static Command,
     args: Args<'_>,
 ) -> Result<(), String> {
+    // in Redis's words
+    if command.flags.contains(Flags::NO_MULTI) {
+        return Err("ERR Command not allowed inside a transaction".into());
+    }
     if let Some(why) = queue::barred(command) {
-        let name = command.full_name.to_ascii_uppercase().replace('|', " ");
-        return Err(format!("ERR {name} is refused inside MULTI: {why}"));
+        return Err(together::barred(command, why));
+    }
+    if let Some(text) = all_nodes::refusal(client, command) {
+        return Err(text);
     }
     // on the connection that watches nobody tracks
     if command.route == Route::Client(ClientCommand::Caching) && transaction.watches() {

@@ -82,6 +82,11 @@ impl Command {
         self.flags.contains(Flags::WRITE) || !(self.is_read() || matches!(self.keys, Keys::None))
     }
 
+    /// Whether it is about all keys of a database, or of all databases, rather than about some that it names.
+    pub fn concerns_all_keys(&self) -> bool {
+        ["dbsize", "flushall", "flushdb", "keys", "randomkey", "scan", "swapdb"].contains(&self.full_name)
+    }
+
     /// Whether it only reads keys.
     #[inline]
     pub const fn is_read(&self) -> bool {

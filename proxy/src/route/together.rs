@@ -7,6 +7,9 @@ use crate::error;
 use crate::resp::Args;
 use crate::topology::{NodeIndex, Topology};
 
+/// Why a command cannot stand in a transaction, in words that follow "refused inside MULTI:".
+pub(crate) const ALL_NODES: &str = "it concerns all nodes, a transaction runs on one";
+
 /// The node of the commands so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Together {
@@ -43,6 +46,10 @@ impl Together {
             let node = topology.owner(name).home();
             if *fixed.get_or_insert(node) == node { Ok(()) } else { Err(error::CROSSSLOT.to_owned()) }
         };
+        // one node has all keys where it is the only one, and none is on its way there
+        if command.concerns_all_keys() && (topology.nodes().len() > 1 || topology.former().is_some()) {
+            return Err(barred(command, ALL_NODES));
+        }
         if is_publish(command) {
             lies_with(args.get(1).unwrap_or_default())?;
         } else {
@@ -67,6 +74,12 @@ impl Together {
         self.fixed = fixed;
         Ok(())
     }
+}
+
+/// The reply line without its leading `-` to a command that cannot stand between MULTI and EXEC.
+pub(crate) fn barred(command: &Command, why: &str) -> String {
+    let name = command.full_name.to_ascii_uppercase().replace('|', " ");
+    format!("ERR {name} is refused inside MULTI: {why}")
 }
 
 /// Whether it names a channel, which is placed as a key of that name would be.

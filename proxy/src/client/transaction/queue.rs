@@ -8,7 +8,7 @@ use crate::resp::request::{RequestBounds, RequestScanner, Scan};
 use crate::resp::{Args, Span};
 use crate::route::Scratch;
 use crate::route::arrived::{Traveller, travellers};
-use crate::route::together::{Together, is_publish};
+use crate::route::together::{ALL_NODES, Together, is_publish};
 use crate::topology::Topology;
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -183,9 +183,9 @@ pub(super) fn barred(command: &Command) -> Option<&'static str> {
         Route::Client(ClientCommand::Caching) => None,
         // it tells of the node that runs the transaction
         Route::AllNodes(Join::Info) => None,
-        Route::AllNodes(_) | Route::Scan | Route::Replicas | Route::Running => {
-            Some("it concerns all nodes, a transaction runs on one")
-        }
+        // where that node has all keys (`Together` knows)
+        Route::AllNodes(_) if command.concerns_all_keys() => None,
+        Route::AllNodes(_) | Route::Scan | Route::Replicas | Route::Running => Some(ALL_NODES),
         Route::Local(_) | Route::Client(_) | Route::Acl(_) => {
             Some("Ringway answers it, not the node that runs the transaction")
         }
@@ -290,7 +290,8 @@ mod tests {
     #[test]
     fn what_concerns_the_connection_or_all_nodes_is_barred() {
         for row in command::all().filter(|row| !row.is_container()) {
-            let free = ["ping", "echo", "time", "unwatch", "info", "client|caching"].contains(&row.full_name);
+            let free = ["ping", "echo", "time", "unwatch", "info", "client|caching"].contains(&row.full_name)
+                || row.concerns_all_keys() && row.full_name != "scan";
             let keyed = matches!(row.route, Route::Key | Route::Waiting | Route::Split(_));
             assert_eq!(barred(row).is_none(), free || keyed || is_publish(row), "{}", row.full_name);
         }
