@@ -531,6 +531,27 @@ BUGS = (
         "if inner.epoch != by.epoch && false {",
         end_to_end("near_cache_nodes::"),
     ),
+    Bug(
+        "what a key lost before it got its place is not told",
+        "proxy/src/hot_keys.rs",
+        "missed: self.taken }",
+        "missed: 0 }",
+        ("test", "-p", "ringway-proxy", "--lib", "hot_keys"),
+    ),
+    Bug(
+        "nobody may count keys any more after one who hung up",
+        "proxy/src/control/hot_keys.rs",
+        "self.0.counts_keys.store(false, Ordering::Release);",
+        "",
+        end_to_end("hot_keys::"),
+    ),
+    Bug(
+        "a transaction empties one of several nodes",
+        "proxy/src/route/together.rs",
+        "(topology.nodes().len() > 1 || topology.former().is_some())",
+        "topology.former().is_some()",
+        end_to_end("transactions"),
+    ),
 )
 
 
