@@ -130,15 +130,15 @@ pub(super) fn leave(worker: &Worker, session: &mut Session) {
     }
 }
 
-/// Shows a command that was accepted, if there is anybody to see it; it was asked in this database.
-pub(super) fn show(client: &Client, inner: &Inner, database: u32, args: &Args<'_>) {
+/// Shows a command that was accepted, if there is anybody to see it: with the database that holds behind it, as Redis does.
+pub(super) fn show(client: &Client, inner: &Inner, args: &Args<'_>) {
     let worker = &client.worker;
     if !worker.monitors.are_there() {
         return;
     }
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let lines = &mut *worker.monitors.lines.borrow_mut();
-    let peer = &inner.session.peer;
+    let (database, peer) = (inner.session.database, &inner.session.peer);
     let _ = write!(lines, "+{}.{:06} [{database} {peer}]", at.as_secs(), at.subsec_micros());
     write_arguments(args, lines);
     lines.push_str("\r\n");

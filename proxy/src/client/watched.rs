@@ -38,15 +38,14 @@ pub(super) fn changed(worker: &Worker) {
 
 /// Handles a command as ever, and lets be seen what was accepted.
 pub(super) fn serve(client: &Rc<Client>, inner: &mut Inner, args: Args<'_>) -> bool {
-    // what it does may change what it was asked in: the database, the rights
+    // what it does may change its client's rights
     let seen = accepted(client, &inner.session, &args);
-    let database = inner.session.database;
     let handled = tracking::serve(client, inner, args);
     // one that waits is seen again; one whose buffer is taken over is not
     if let Some(command) = seen
         && (handled || inner.taken_by.is_some())
     {
-        monitor::show(client, inner, database, &args);
+        monitor::show(client, inner, &args);
         count(&client.worker, command, &args);
     }
     handled
