@@ -19,7 +19,7 @@ use crate::hot_keys::KeyCounts;
 use crate::learn;
 use crate::memory::Memory;
 use crate::movement::{self, Epochs};
-use crate::net::{Accepted, Endpoint, Stream};
+use crate::net::{Accepted, Endpoint, Landing, Stream};
 use crate::resp::Span;
 use crate::route::Scratch;
 use crate::seldom::{Seldom, SeldomSaid};
@@ -91,7 +91,7 @@ pub(crate) struct Worker {
     pub(crate) clients: RefCell<HashMap<u64, Rc<Client>>>,
     pub(crate) dirty_clients: RefCell<Vec<Rc<Client>>>,
     /// Where all clients are read to: nothing stays in it between two turns.
-    pub(crate) client_buffer: RefCell<Box<[u8]>>,
+    pub(crate) client_buffer: RefCell<Landing>,
     pub(crate) spans: RefCell<Vec<Span>>,
     pub(crate) scratch: RefCell<Scratch>,
     pub(crate) parts: RefCell<Parts>,
@@ -172,7 +172,7 @@ impl Worker {
             said_busy: Seldom::default(),
             fences: RefCell::default(),
             dirty: RefCell::default(),
-            buffer: RefCell::new(vec![0; NODE_BUFFER].into()),
+            buffer: RefCell::new(Landing::new(NODE_BUFFER)),
         });
         let topology = shared.topology.load_full();
         let worker = Self {
@@ -190,7 +190,7 @@ impl Worker {
             turn,
             clients: RefCell::default(),
             dirty_clients: RefCell::default(),
-            client_buffer: RefCell::new(vec![0; CLIENT_BUFFER].into()),
+            client_buffer: RefCell::new(Landing::new(CLIENT_BUFFER)),
             spans: RefCell::default(),
             parts: RefCell::default(),
             spare: RefCell::default(),

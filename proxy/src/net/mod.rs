@@ -5,6 +5,7 @@
 
 mod accepted;
 mod endpoint;
+mod landing;
 mod raw;
 mod server;
 mod socket_file;
@@ -20,6 +21,7 @@ use crate::masters::{Found, Masters};
 use crate::topology::NodeAddress;
 pub(crate) use accepted::Accepted;
 pub use endpoint::Endpoint;
+pub(crate) use landing::Landing;
 use raw::Raw;
 pub(crate) use server::Server;
 pub(crate) use socket_file::SocketFile;

@@ -11,7 +11,7 @@ use super::link::Link;
 use super::pace::Paces;
 use super::tracking::Trackers;
 use crate::essential::Failed;
-use crate::net::Ways;
+use crate::net::{Landing, Ways};
 use crate::scripts::Scripts;
 use crate::seldom::Seldom;
 use crate::settings::Timeouts;
@@ -48,7 +48,7 @@ pub(crate) struct LinkContext<T: ReplyTo> {
     /// Links with something to write at the end of the turn.
     pub(crate) dirty: RefCell<Vec<Rc<Link<T>>>>,
     /// Where all links read to: nothing stays in it between two turns.
-    pub(crate) buffer: RefCell<Box<[u8]>>,
+    pub(crate) buffer: RefCell<Landing>,
 }
 
 impl<T: ReplyTo> LinkContext<T> {
