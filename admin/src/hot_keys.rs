@@ -22,7 +22,7 @@ pub(crate) struct HotKeysAnswer {
     epoch: u64,
     commands: u64,
     accesses: u64,
-    /// What is missing of keys that are not told, at most; 0 when all is exact.
+    /// How often a key may have been named that no worker had a place for; 0 when all is exact.
     missed: u64,
     /// Accesses to keys that are too long to be told.
     unnamed: u64,
