@@ -350,6 +350,10 @@ fn pause_holds_commands_back_until_unpause_and_runs_each_once() {
         );
         assert_eq!(client.text_reply(), "$-1\r\n", "reads go on, and nothing is written");
     }
+    // so does what only looks at a key
+    let mut looks = cluster.client();
+    assert_eq!(looks.text(&["WATCH", "n"]), "+OK\r\n");
+    drop(looks);
     let held = |operator: &mut RawClient| {
         let told = lines(&operator.text(&["CLIENT", "LIST"]));
         told.iter().filter(|line| line["flags"].contains('b')).count()

@@ -1,6 +1,7 @@
 //! Which keys clients name most often: counted for a while when an operator asks.
 
-use std::io::Write;
+use std::cmp::Reverse;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -30,14 +31,17 @@ fn ask_for_a_minute(admin: SocketAddr) -> TcpStream {
     asker
 }
 
-/// The keys with accesses and writes, in their order.
+/// The keys with accesses and writes: the most often named first, equals in the order of their names.
 fn told(found: &HotKeys) -> Vec<(&str, u64, u64)> {
     assert_eq!((found.missed, found.unnamed), (0, 0));
+    assert!(found.keys.is_sorted_by_key(|key| Reverse(key.accesses)));
     let told = found.keys.iter().map(|key| {
         assert_eq!(key.missed, 0);
         (std::str::from_utf8(&key.key).expect("text"), key.accesses, key.writes)
     });
-    told.collect()
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(|(key, accesses, _)| (Reverse(*accesses), *key));
+    told
 }
 
 #[test]
@@ -60,14 +64,30 @@ fn keys_are_counted_by_commands_that_were_accepted() {
     }
     client.call(&["EVAL", "return 1", "1", "script"]);
     client.call(&["BLPOP", "list", "0.01"]);
+    // what only looks at a key is no write, what may store into it is one; a channel is no key
+    for words in [&["WATCH", "{u}seen"][..], &["UNWATCH"], &["PFCOUNT", "{u}log"], &["PUBLISH", "channel", "1"]] {
+        client.call(words);
+    }
+    client.call(&["SUNIONSTORE", "{u}to", "{u}from"]);
     // no keys, refused, unknown, wrong: none of it names a key
     for words in [&["PING"][..], &["CLUSTER", "KEYSLOT", "a"], &["NOSUCH", "a"], &["GET"], &["MSET", "a"]] {
         client.call(words);
     }
     let found = cluster.block_on(counting.finish()).expect("it goes on");
-    let expected = [("a", 9, 3), ("b", 6, 0), ("c", 3, 0), ("{t}n", 2, 1), ("list", 1, 1), ("script", 1, 1)];
+    let expected = [
+        ("a", 9, 3),
+        ("b", 6, 0),
+        ("c", 3, 0),
+        ("{t}n", 2, 1),
+        ("list", 1, 1),
+        ("script", 1, 1),
+        ("{u}from", 1, 0),
+        ("{u}log", 1, 1),
+        ("{u}seen", 1, 0),
+        ("{u}to", 1, 1),
+    ];
     assert_eq!(told(&found), expected);
-    assert_eq!((found.accesses, found.commands), (22, 13));
+    assert_eq!((found.accesses, found.commands), (26, 16));
     for (node, count) in found.topology.nodes().iter().zip(&found.nodes) {
         let of_node = expected.iter().filter(|(key, ..)| cluster.owner(key) == node.name);
         assert_eq!(*count, of_node.map(|(_, accesses, _)| accesses).sum::<u64>(), "{}", node.name);
@@ -106,16 +126,46 @@ fn what_is_answered_from_the_near_cache_counts_too() {
 }
 
 #[test]
-fn with_another_ring_counting_begins_anew() {
+fn keys_named_equally_often_stand_by_their_node_and_not_by_their_name() {
     let cluster = Cluster::start(3);
+    let mut client = cluster.client();
+    let counting = count(&cluster);
+    // all on one node, and as many of each kind
+    let tag = cluster.key_of("cache-2");
+    let others: Vec<String> = cluster.keys_of("cache-2", "other:").take(50).collect();
+    for (at, other) in others.iter().enumerate() {
+        client.call(&["GET", &format!("{{{tag}}}:{at}")]);
+        client.call(&["GET", other]);
+    }
+    let elsewhere: Vec<String> = cluster.keys_of("cache-1", "a:").take(20).collect();
+    elsewhere.iter().for_each(|key| drop(client.call(&["GET", key])));
+    let found = cluster.block_on(counting.finish()).expect("it goes on");
+    assert_eq!(found.keys.len(), 120);
+    let (first, last) = found.keys.split_at(100);
+    assert!(first.iter().all(|key| !key.key.starts_with(b"a:")), "those of the node that was asked most");
+    assert!(last.iter().all(|key| key.key.starts_with(b"a:")));
+    // 20 of 100 of which half have the tag: none of them has it in one case of 10^6, and the order is always the same
+    let tagged = first[..20].iter().filter(|key| key.key.starts_with(b"{")).count();
+    assert!((1..20).contains(&tagged), "{tagged}");
+}
+
+#[test]
+fn with_another_ring_counting_begins_anew() {
+    // of two workers at least one has no client
+    let cluster = Cluster::start_with(3, |settings| settings.threads = 2);
     let mut client = cluster.client();
     let counting = count(&cluster);
     client.call(&["GET", "a"]);
     let mut nodes: Vec<_> = cluster.control().topology().spec().nodes.clone();
     nodes.pop();
     cluster.apply(nodes);
+    everybody_heard(&cluster);
+    let begun = Instant::now();
     client.call(&["GET", "b"]);
+    std::thread::sleep(Duration::from_millis(50));
+    let least = begun.elapsed();
     let found = cluster.block_on(counting.finish()).expect("it goes on");
+    assert!(found.duration >= least, "{:?}, {least:?}", found.duration);
     assert_eq!((told(&found), found.topology.epoch(), found.nodes.len()), (vec![("b", 1, 0)], 2, 2));
 }
 
@@ -237,4 +287,14 @@ fn a_proxy_that_ends_does_not_wait_for_it() {
     assert!(rig.program.wait().success());
     // the call would have lasted a minute
     assert!(asked.elapsed() < Duration::from_secs(40));
+    // whoever had keys counted was told why it is over, the others that keys were counted already
+    let answers = askers.iter_mut().map(|asker| {
+        let mut answer = String::new();
+        asker.read_to_string(&mut answer).expect("an answer");
+        answer
+    });
+    let (over, busy): (Vec<String>, Vec<String>) = answers.partition(|answer| answer.contains("503"));
+    assert_eq!(over.len(), 1, "{over:?} {busy:?}");
+    assert!(over[0].contains("this process is being stopped"), "{over:?}");
+    assert!(busy.iter().all(|answer| answer.contains("counted already")), "{busy:?}");
 }

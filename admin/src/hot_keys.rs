@@ -57,9 +57,14 @@ pub(crate) async fn counted(State(api): State<Api>, uri: Uri) -> Result<Json<Hot
     let counting = api.control.count_keys().ok_or_else(|| {
         ApiError::conflict("busy", "keys are counted already, for somebody else; ask again when that is over")
     })?;
-    tokio::time::sleep(Duration::from_secs(seconds.unwrap_or(limits::COUNTING_SECONDS))).await;
-    let found = counting.finish().await.ok_or_else(|| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", "this process is being stopped")
+    let duration = Duration::from_secs(seconds.unwrap_or(limits::COUNTING_SECONDS));
+    let found = tokio::select! {
+        () = tokio::time::sleep(duration) => counting.finish().await,
+        () = api.control.stops() => None,
+    };
+    let found = found.ok_or_else(|| {
+        let message = "this process is being stopped: nothing is counted any more";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "handing_over", message)
     })?;
     let nodes = found.topology.nodes();
     let told = |HotKey { key, accesses, writes, missed }| {

@@ -19,8 +19,9 @@ const PATCH_FIELDS: [&str; 4] = ["address", "weight", "username", "password"];
 /// One node as a caller writes it.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct NodeBody {
-    pub(crate) name: String,
-    address: String,
+    // these two must be there; that they are is seen after unknown fields, one of which may be meant to be them
+    name: Option<String>,
+    address: Option<String>,
     #[serde(default = "one")]
     weight: u32,
     #[serde(default, deserialize_with = "present")]
@@ -47,7 +48,8 @@ pub(crate) struct PatchBody {
 /// The whole wished list.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ListBody {
-    nodes: Vec<NodeBody>,
+    // must be there, see `NodeBody`
+    nodes: Option<Vec<NodeBody>>,
     #[serde(flatten)]
     unknown: Unknown,
 }
@@ -114,7 +116,7 @@ impl Checked for PatchBody {
 impl Checked for ListBody {
     fn check(&self) -> Result<(), ApiError> {
         check_unknown("", &self.unknown, &["nodes"])?;
-        check_list("nodes", &self.nodes)
+        check_list("nodes", required("", "nodes", &self.nodes)?)
     }
 }
 
@@ -136,6 +138,11 @@ impl Checked for PlanBody {
     }
 }
 
+/// What must be there; `place` says where.
+fn required<'b, T>(place: &str, field: &str, found: &'b Option<T>) -> Result<&'b T, ApiError> {
+    found.as_ref().ok_or_else(|| ApiError::bad_request(format!("{place}`{field}` is missing")))
+}
+
 fn check_list(field: &str, nodes: &[NodeBody]) -> Result<(), ApiError> {
     for (at, node) in nodes.iter().enumerate() {
         node.check_in(&format!("{field}[{at}]: "))?;
@@ -145,7 +152,7 @@ fn check_list(field: &str, nodes: &[NodeBody]) -> Result<(), ApiError> {
 
 impl From<ListBody> for Edit {
     fn from(body: ListBody) -> Self {
-        Edit::Replace(body.nodes)
+        Edit::Replace(body.nodes.unwrap_or_default())
     }
 }
 
@@ -193,7 +200,7 @@ fn check_size(nodes: &[NodeSpec], current: usize) -> Result<(), ApiError> {
 
 fn replaced(current: &[NodeSpec], wished: &[NodeBody]) -> Vec<NodeSpec> {
     let known: HashMap<&str, &NodeSpec> = current.iter().map(|node| (node.name.as_str(), node)).collect();
-    wished.iter().map(|body| body.spec(known.get(body.name.as_str()).map(|node| &node.credentials))).collect()
+    wished.iter().map(|body| body.spec(known.get(body.name()).map(|node| &node.credentials))).collect()
 }
 
 fn patched(current: &[NodeSpec], name: &str, patch: &PatchBody) -> Result<Vec<NodeSpec>, ApiError> {
@@ -226,8 +233,8 @@ fn edited(
         node.weight = reweight.get(&node.name).copied().unwrap_or(node.weight);
     }
     for body in add {
-        if !names.insert(&body.name) {
-            let name: String = body.name.chars().take(64).collect();
+        if !names.insert(body.name()) {
+            let name: String = body.name().chars().take(64).collect();
             let message = format!("there is a node '{}' already", name.escape_debug());
             return Err(ApiError::conflict("node_exists", message));
         }
@@ -239,14 +246,27 @@ fn edited(
 impl NodeBody {
     /// Refuses unknown fields; `place` says where it stands.
     pub(crate) fn check_in(&self, place: &str) -> Result<(), ApiError> {
-        check_unknown(place, &self.unknown, &NODE_FIELDS)
+        check_unknown(place, &self.unknown, &NODE_FIELDS)?;
+        required(place, "name", &self.name)?;
+        required(place, "address", &self.address)?;
+        Ok(())
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or_default()
     }
 
     /// The node, with what is known of its credentials where the caller says nothing.
     pub(crate) fn spec(&self, known: Option<&Credentials>) -> NodeSpec {
         let mut credentials = known.cloned().unwrap_or_default();
         change_credentials(&mut credentials, &self.username, &self.password);
-        NodeSpec { name: self.name.clone(), address: self.address.clone(), weight: self.weight, credentials }
+        NodeSpec {
+            name: self.name().to_owned(),
+            address: self.address.clone().unwrap_or_default(),
+            weight: self.weight,
+            credentials,
+        }
     }
 }
 

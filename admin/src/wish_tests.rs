@@ -84,8 +84,27 @@ async fn an_unknown_field_names_its_place_and_the_nearest_known_one() {
     let error = error.unwrap_err();
     assert_eq!(error.status, 400);
     assert_eq!(error.message, "add[1]: unknown field `adress`; did you mean `address`?");
+    // also where the one that was meant is missing
+    let error = wished(r#"{"add":[{"name":"c","adress":"h:1"}]}"#).await.unwrap_err();
+    assert_eq!(error.message, "add[0]: unknown field `adress`; did you mean `address`?");
+    let error = edit::<ListBody>(r#"{"node":[]}"#).await.unwrap_err();
+    assert_eq!(error.message, "unknown field `node`; did you mean `nodes`?");
     let error = wished(r#"{"nods":[]}"#).await.unwrap_err();
     assert!(error.message.contains("did you mean `nodes`?"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn what_must_be_there_is_named_with_its_place() {
+    for (json, told) in [
+        (r#"{"nodes":[{"name":"c"}]}"#, "nodes[0]: `address` is missing"),
+        (r#"{"nodes":[{"name":"c","address":"h:1"},{"address":"h:1"}]}"#, "nodes[1]: `name` is missing"),
+        ("{}", "`nodes` is missing"),
+    ] {
+        let error = edit::<ListBody>(json).await.unwrap_err();
+        assert_eq!((error.status.as_u16(), error.message.as_str()), (400, told));
+    }
+    let error = crate::body::read::<NodeBody>(Body::from(r#"{"address":"h:1"}"#)).await.unwrap_err();
+    assert_eq!(error.message, "`name` is missing");
 }
 
 #[tokio::test]

@@ -323,7 +323,7 @@ async fn one_work_at_a_time_which_can_be_ended() {
         (json!({"action": "move", "from": []}), "names no node"),
         (json!({"action": "move", "from": ["cache-1", "cache-1"]}), "twice"),
         (json!({"action": "move", "from": [1]}), "from[0]: give a node's name"),
-        (json!({"action": "move", "from": ["cache-1", {"name": "x"}]}), "from[1]: missing field `address`"),
+        (json!({"action": "move", "from": ["cache-1", {"name": "x"}]}), "from[1]: `address` is missing"),
         (
             json!({"action": "move", "from": [{"name": "x", "adress": "h:1", "address": "h:1"}]}),
             "did you mean `address`?",

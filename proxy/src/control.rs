@@ -107,6 +107,8 @@ pub(crate) struct Shared {
     /// Leave to use connections to nodes that belong to one client for a while.
     pub(crate) dedicated: Arc<Semaphore>,
     pub(crate) listening: AtomicBool,
+    /// Whether the proxy has begun to stop.
+    stopping: watch::Sender<bool>,
     /// Where clients connect, over the network first.
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) started: Instant,
@@ -196,6 +198,7 @@ impl Shared {
             learned: LearnedCommands::default(),
             versions: NodeVersions::default(),
             listening: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             endpoints,
             started: Instant::now(),
             failed: Failed::new(None),
@@ -212,6 +215,12 @@ impl Shared {
             may_move: Mutex::default(),
             dropped_log_lines: Mutex::default(),
         }
+    }
+
+    /// Returns when the proxy begins to stop.
+    pub(crate) async fn stops(&self) {
+        // the sender lives as long as this
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Whether this process makes no changes now.
@@ -390,6 +399,15 @@ impl Control {
     /// Whether new clients are accepted.
     pub fn is_listening(&self) -> bool {
         self.shared.listening.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the proxy begins to stop: [`Proxy::drain`](crate::Proxy::drain) was called.
+    pub async fn stops(&self) {
+        self.shared.stops().await;
+    }
+
+    pub(crate) fn begins_to_stop(&self) {
+        self.shared.stopping.send_replace(true);
     }
 
     /// Clients connected, those on their way to a worker included.

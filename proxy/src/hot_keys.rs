@@ -6,7 +6,9 @@
 //! has its place, which is never too much; what it may have lost before is known as well. Whatever was named more
 //! often than once in every [`PLACES`] has a place in the end, and where that many suffice all is exact.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,8 @@ pub(crate) struct KeyCounts {
     topology: Arc<Topology>,
     since: Instant,
     places: usize,
-    commands: u64,
+    /// Commands that named keys.
+    pub(crate) commands: u64,
     accesses: u64,
     unnamed: u64,
     /// By node of the topology.
@@ -58,7 +61,7 @@ pub struct HotKeys {
     pub unnamed: u64,
     /// Keys that were named, for each node of the topology in its order.
     pub nodes: Vec<u64>,
-    /// The most often named first. A key that is missing was named at most `missed` times.
+    /// The most often named first, of equals those on the node that was asked most. A key that is missing was named at most `missed` times.
     pub keys: Vec<HotKey>,
     /// How often a key that is not in `keys` may have been named; 0 when all are there.
     pub missed: u64,
@@ -104,12 +107,7 @@ impl KeyCounts {
         }
     }
 
-    /// One more command that names keys.
-    pub(crate) fn command(&mut self) {
-        self.commands += 1;
-    }
-
-    /// It names this one.
+    /// A command names this key.
     pub(crate) fn access(&mut self, key: &[u8], may_write: bool) {
         self.accesses += 1;
         if let Some(node) = self.nodes.get_mut(usize::from(self.topology.home(key).0)) {
@@ -168,11 +166,20 @@ impl KeyCounts {
             missed: all - known,
         };
         sum.keys = keys.into_iter().map(told).collect();
-        sum.keys.sort_unstable_by(|one, other| {
-            other.accesses.cmp(&one.accesses).then_with(|| one.key.cmp(&other.key))
+        // an order of names would put all keys with a hash tag behind all others
+        sum.keys.sort_by_cached_key(|told| {
+            let of_node = sum.nodes.get(usize::from(sum.topology.home(&told.key).0)).copied();
+            (Reverse(told.accesses), Reverse(of_node), in_no_order(&told.key))
         });
         Some(sum)
     }
+}
+
+/// The same for one key in every list.
+fn in_no_order(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -206,7 +213,6 @@ mod tests {
             for (worker, number, may_write) in &asked {
                 // small numbers come far more often
                 let key = format!("k{}", number * number / 40).into_bytes();
-                parts[*worker].command();
                 parts[*worker].access(&key, *may_write);
                 let (accesses, writes) = truth.entry(key).or_default();
                 *accesses += 1;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::control::{Control, Shared, WorkerHandle};
 use crate::error;
@@ -50,7 +50,6 @@ pub struct Proxy {
     control: Control,
     senders: Vec<mpsc::UnboundedSender<ToWorker>>,
     threads: Vec<JoinHandle<()>>,
-    stop_accepting: watch::Sender<bool>,
     accepting: Vec<tokio::task::JoinHandle<()>>,
     drain_limit: Duration,
     drain_idle: Duration,
@@ -115,17 +114,14 @@ impl Proxy {
             threads
                 .push(thread.spawn(move || worker::run(shared, stats, inbox)).map_err(StartError::Thread)?);
         }
-        let (stop_accepting, stop) = watch::channel(false);
         shared.listening.store(true, Ordering::Relaxed);
         let ids = Arc::new(AtomicU64::new(1));
         let accepting = listeners
             .into_iter()
-            .map(|listener| {
-                tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&ids), stop.clone()))
-            })
+            .map(|listener| tokio::spawn(accept(listener, Arc::clone(&shared), Arc::clone(&ids))))
             .collect();
         let control = Control::new(shared);
-        Ok(Self { control, senders, threads, stop_accepting, accepting, drain_limit, drain_idle })
+        Ok(Self { control, senders, threads, accepting, drain_limit, drain_idle })
     }
 
     /// The handle through which the topology is changed and figures are read.
@@ -158,7 +154,7 @@ impl Proxy {
     /// `limits.drain` it ends at once.
     pub async fn drain(mut self) -> Drained {
         let started = Instant::now();
-        let _ = self.stop_accepting.send(true);
+        self.control.begins_to_stop();
         self.tell(|| ToWorker::Leave);
         // who waits in the listener's queue becomes a client; an error means that the task has ended too
         for accepting in &mut self.accepting {
@@ -198,17 +194,12 @@ impl Drop for Proxy {
 }
 
 /// Hands new connections to the worker that has the fewest.
-async fn accept(
-    mut listener: listen::Open,
-    shared: Arc<Shared>,
-    ids: Arc<AtomicU64>,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn accept(mut listener: listen::Open, shared: Arc<Shared>, ids: Arc<AtomicU64>) {
     let _essential = Essential::new("the listener", &shared.failed);
     let open = Open(&shared);
     tokio::select! {
         () = accept_all(&listener, &shared, &ids) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+        () = shared.stops() => {}
     }
     drop(open);
     listener.hide();

@@ -285,7 +285,9 @@ impl Worker {
             match message {
                 ToWorker::Client(stream, id, peer) => self.accept(stream, id, peer),
                 ToWorker::TopologyChanged => {
-                    drop(self.routes());
+                    let topology = Arc::clone(&self.routes().topology);
+                    // also where no command comes: for how long is counted is told of the slowest
+                    self.key_counts.borrow_mut().iter_mut().for_each(|counts| counts.follow(&topology));
                     self.hub.follow(&self);
                     self.near.iter().for_each(|near| near.follow(&self));
                     if self.shared.topology.load().former().is_none() {

@@ -181,7 +181,7 @@ fn sources(
     let mut found: Vec<(NodeSpec, Option<usize>)> = Vec::new();
     for (at, from) in from.unwrap_or_else(all).into_iter().enumerate() {
         let source = match read_source(at, from)? {
-            Source::Node(node) if topology.nodes().iter().any(|known| known.name == node.name) => {
+            Source::Node(node) if topology.nodes().iter().any(|known| known.name == node.name()) => {
                 let why = "that is a node of the topology: name it by its name alone";
                 return Err(ApiError::bad_request(format!("from[{at}]: {why}, or choose another name")));
             }

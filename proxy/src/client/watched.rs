@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::session::{Session, Unusual};
 use super::{Client, Inner, acl, monitor, new_commands, tracking};
-use crate::command::{Command, Flags, Route, key_positions};
+use crate::command::{Command, Flags, KeyUse, KeyUses, Route, key_positions};
 use crate::hot_keys::KeyCounts;
 use crate::resp::Args;
 use crate::worker::Worker;
@@ -67,9 +67,14 @@ fn count(worker: &Worker, command: &Command, args: &Args<'_>) {
         return;
     }
     counts.follow(&worker.routes().topology);
-    counts.command();
-    let may_write = command.is_write();
-    for key in positions.iter().filter_map(|at| args.get(*at as usize)) {
-        counts.access(key, may_write);
+    let uses = KeyUses::of(command, args);
+    let keys = positions.iter().enumerate().filter_map(|(nth, at)| Some((args.get(*at as usize)?, uses.nth(nth))));
+    let mut names_keys = false;
+    // a channel goes to a node as a key does, and is none
+    for (key, uses) in keys.filter(|(_, uses)| !uses.contains(KeyUse::NOT_KEY)) {
+        let is_told = uses.changes() || uses.contains(KeyUse::RO);
+        counts.access(key, if is_told { uses.changes() } else { command.is_write() });
+        names_keys = true;
     }
+    counts.commands += u64::from(names_keys);
 }

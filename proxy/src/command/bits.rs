@@ -181,3 +181,10 @@ bit_set! {
         VARIABLE = 10, "variable_flags";
     }
 }
+
+impl KeyUse {
+    /// Whether the key's value may be another one afterwards, or gone.
+    pub const fn changes(self) -> bool {
+        self.contains(Self::RW) || self.contains(Self::OW) || self.contains(Self::RM)
+    }
+}

@@ -76,10 +76,11 @@ impl Command {
     }
 
     /// Whether it may change a key, so that it must never be sent twice. True for scripts and functions too, which
-    /// carry neither flag.
+    /// carry neither flag, and for what does not say what it does with its keys.
     #[inline]
     pub const fn is_write(&self) -> bool {
-        self.flags.contains(Flags::WRITE) || !(self.is_read() || matches!(self.keys, Keys::None))
+        let only_looks = self.key_uses[0].contains(KeyUse::RO) || self.key_uses[0].contains(KeyUse::NOT_KEY);
+        self.flags.contains(Flags::WRITE) || !(self.is_read() || matches!(self.keys, Keys::None) || only_looks)
     }
 
     /// Whether it is about all keys of a database, or of all databases, rather than about some that it names.
@@ -97,11 +98,9 @@ impl Command {
     /// otherwise. PFCOUNT may write what it has counted into its key; what is flagged a read of a module's commands may
     /// move a cursor.
     pub fn may_repeat(&self) -> bool {
-        let changes =
-            |uses: &KeyUse| [KeyUse::RW, KeyUse::OW, KeyUse::RM].iter().any(|use_| uses.contains(*use_));
         self.is_read()
             && !self.flags.contains(Flags::WRITE)
-            && !self.key_uses.iter().any(changes)
+            && !self.key_uses.iter().any(|uses| uses.changes())
             && !matches!(self.group, Group::Module)
     }
 

@@ -11,7 +11,7 @@ use super::super::session::{Session, Unusual};
 use super::super::workers::ask_workers;
 use super::super::{Client, Inner, acl, new_commands};
 use super::Answer;
-use crate::command::{Command, Flags, Route, Transaction};
+use crate::command::{Command, Route, Transaction};
 use crate::resp::request::parse_number;
 use crate::resp::{Args, encode};
 use crate::worker::Worker;
@@ -73,7 +73,7 @@ impl Pause {
 /// Whether it may change data, or goes to replicas as what does.
 pub(in crate::client) fn may_write(command: &Command) -> bool {
     let replicated = ["pfcount", "publish", "spublish"];
-    command.flags.contains(Flags::WRITE) || command.is_write() || replicated.contains(&command.full_name)
+    command.is_write() || replicated.contains(&command.full_name)
 }
 
 /// Whether the pause of this worker holds the command back; what is refused anyhow is not held.
