@@ -76,7 +76,7 @@ pub(crate) enum Command {
     )]
     Plan(PlanArgs),
     /// Ask a running proxy whether it is well: exit 0 or 1 (for container health checks).
-    #[command(hide = true, after_help = "Example:\n  ringway health --admin 127.0.0.1:9380 --ready")]
+    #[command(after_help = "Example:\n  ringway health --admin 127.0.0.1:9380 --ready")]
     Health(HealthArgs),
     /// One node of `ringway dev`: becomes redis-server, and ends with the process that started it.
     #[command(hide = true)]
