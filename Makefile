@@ -2,6 +2,9 @@
 
 BIN = $(or $(CARGO_TARGET_DIR),target)/release/ringway
 
+# tests wait longer than they work
+TEST_THREADS = $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 .DEFAULT_GOAL := help
 .PHONY: help deps up test test-faults bench bench-moving ratchet fuzz soak sabotage deny test-tls test-near-cache test-clients test-redis test-suites
 
@@ -19,7 +22,7 @@ test: ## formatting, lints, unit, property and end-to-end tests on real redis-se
 	@scripts/install-deps.sh --tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	cargo test --workspace --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace --locked
 	@scripts/bench.sh ratchet
 
 test-tls: deps ## the end-to-end tests with TLS between everybody, but for those of addresses, resets and the order of arrival

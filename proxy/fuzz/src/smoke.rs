@@ -86,7 +86,7 @@ pub fn fuzz(target: &str, property: fn(&[u8])) {
         .collect();
     corpus.sort();
     assert!(corpus.len() > 3, "no corpus in {}", folder.display());
-    let seconds = std::env::var("RINGWAY_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
+    let seconds = std::env::var("RINGWAY_FUZZ_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6);
     let seed: u64 = std::env::var("RINGWAY_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let (mut random, end) = (Random(seed.max(1)), Instant::now() + Duration::from_secs(seconds));
     let check = |input: &[u8]| {
