@@ -65,7 +65,9 @@ fn keys_are_counted_by_commands_that_were_accepted() {
     client.call(&["EVAL", "return 1", "1", "script"]);
     client.call(&["BLPOP", "list", "0.01"]);
     // what only looks at a key is no write, what may store into it is one; a channel is no key
-    for words in [&["WATCH", "{u}seen"][..], &["UNWATCH"], &["PFCOUNT", "{u}log"], &["PUBLISH", "channel", "1"]] {
+    for words in
+        [&["WATCH", "{u}seen"][..], &["UNWATCH"], &["PFCOUNT", "{u}log"], &["PUBLISH", "channel", "1"]]
+    {
         client.call(words);
     }
     client.call(&["SUNIONSTORE", "{u}to", "{u}from"]);

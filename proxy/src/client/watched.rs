@@ -68,7 +68,8 @@ fn count(worker: &Worker, command: &Command, args: &Args<'_>) {
     }
     counts.follow(&worker.routes().topology);
     let uses = KeyUses::of(command, args);
-    let keys = positions.iter().enumerate().filter_map(|(nth, at)| Some((args.get(*at as usize)?, uses.nth(nth))));
+    let keys =
+        positions.iter().enumerate().filter_map(|(nth, at)| Some((args.get(*at as usize)?, uses.nth(nth))));
     let mut names_keys = false;
     // a channel goes to a node as a key does, and is none
     for (key, uses) in keys.filter(|(_, uses)| !uses.contains(KeyUse::NOT_KEY)) {

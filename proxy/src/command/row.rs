@@ -80,7 +80,8 @@ impl Command {
     #[inline]
     pub const fn is_write(&self) -> bool {
         let only_looks = self.key_uses[0].contains(KeyUse::RO) || self.key_uses[0].contains(KeyUse::NOT_KEY);
-        self.flags.contains(Flags::WRITE) || !(self.is_read() || matches!(self.keys, Keys::None) || only_looks)
+        self.flags.contains(Flags::WRITE)
+            || !(self.is_read() || matches!(self.keys, Keys::None) || only_looks)
     }
 
     /// Whether it is about all keys of a database, or of all databases, rather than about some that it names.
