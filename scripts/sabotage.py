@@ -552,6 +552,20 @@ BUGS = (
         "topology.former().is_some()",
         end_to_end("transactions"),
     ),
+    Bug(
+        "a worker without commands counts keys by a ring of the past",
+        "proxy/src/worker.rs",
+        "self.key_counts.borrow_mut().iter_mut().for_each(|counts| counts.follow(&topology));",
+        "",
+        end_to_end("hot_keys::"),
+    ),
+    Bug(
+        "what only looks at a key counts as a write",
+        "proxy/src/command/row.rs",
+        " || only_looks)",
+        ")",
+        end_to_end("pause_holds_commands_back"),
+    ),
 )
 
 

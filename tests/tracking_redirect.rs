@@ -54,10 +54,12 @@ impl Clients<'_> {
         self.get(sender).0.send_command(&command);
         let ids: Vec<(String, String)> =
             self.known.iter().map(|(name, (_, id))| (name.clone(), id.clone())).collect();
-        if expected.is_none() {
-            // a server says all of it within one turn
-            std::thread::sleep(Duration::from_millis(30));
-        }
+        // a server writes all of it within one turn: whoever is answered afterwards comes behind it
+        let mut first = expected.is_none().then(|| {
+            let first = self.get(sender).0.reply();
+            (self.connect)().call(&["PING"]);
+            first
+        });
         let mut seen = Vec::new();
         for (name, (client, _)) in &mut self.known {
             let awaited = expected.map(|all| {
@@ -70,10 +72,11 @@ impl Clients<'_> {
                 let patience = match awaited {
                     Some(awaited) if count == awaited => break,
                     Some(_) => Duration::from_secs(10),
-                    None if count == 0 && name == sender => Duration::from_secs(10),
+                    // it is there already
                     None => Duration::from_millis(1),
                 };
-                let Ok(frame) = client.try_reply(patience) else { break };
+                let early = if name == sender { first.take() } else { None };
+                let Some(frame) = early.or_else(|| client.try_reply(patience).ok()) else { break };
                 let mut frame = String::from_utf8_lossy(&frame).into_owned();
                 shows_id |= frame.contains("redir-broken");
                 for (name, id) in ids.iter().filter(|_| shows_id) {
