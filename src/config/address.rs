@@ -28,8 +28,8 @@ pub(crate) fn listen(reader: &mut Reader, at: &Section<'_>, key: &str, default: 
 
 /// Reads the section `unix_socket`: a further place for clients to connect to.
 pub(crate) fn unix_socket(reader: &mut Reader, root: &Section<'_>) -> Option<UnixSocket> {
-    root.get("unix_socket")?;
     let at = reader.inner(root, "unix_socket", &["path", "mode"]);
+    root.get("unix_socket")?;
     let mode = reader.text(&at, "mode").map(str::to_owned).and_then(|text| {
         let digits = Some(text.as_str()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let mode = digits.and_then(|text| u32::from_str_radix(text, 8).ok()).filter(|mode| *mode <= 0o777);

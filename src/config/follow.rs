@@ -17,8 +17,8 @@ pub(crate) fn follow(
     listen: &str,
     own_admin: &str,
 ) -> Option<Follow> {
-    root.get("follow")?;
     let at = reader.inner(root, "follow", &["url", "token", "name", "tls"]);
+    root.get("follow")?;
     let Some(url) = reader.text(&at, "url") else {
         let text =
             "follow.url is missing; name the admin API of the Ringway to follow: url: http://10.0.0.1:9380";

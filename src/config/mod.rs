@@ -112,8 +112,9 @@ pub(crate) fn parse(text: &str, secrets: &Secrets<'_>, base: &Path) -> Result<Co
         Some(config) if reader.problems.is_empty() => Ok(config),
         _ => {
             let last = last_line(text);
-            reader.problems.iter_mut().for_each(|problem| problem.line = problem.line.min(last));
-            Err(reader.problems)
+            let mut problems = reader.into_problems();
+            problems.iter_mut().for_each(|problem| problem.line = problem.line.min(last));
+            Err(problems)
         }
     }
 }

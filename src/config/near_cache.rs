@@ -13,8 +13,8 @@ const MOST_AGE: Duration = Duration::from_secs(60);
 
 /// Reads `near_cache`; `None` where it does not stand.
 pub(crate) fn near_cache(reader: &mut Reader, root: &Section<'_>) -> Option<NearCacheSettings> {
-    root.get("near_cache")?;
     let at = reader.inner(root, "near_cache", &["memory_bytes", "max_age", "value_bytes", "hot_reads"]);
+    root.get("near_cache")?;
     let default = NearCacheSettings::default();
     let settings = NearCacheSettings {
         memory_bytes: reader.bytes(&at, "memory_bytes", LEAST_MEMORY..=1 << 40, default.memory_bytes),

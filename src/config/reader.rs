@@ -39,6 +39,10 @@ impl<'a> Section<'a> {
 pub(crate) struct Reader {
     /// What was found so far.
     pub(crate) problems: Vec<Problem>,
+    /// The fields of each section that was opened.
+    known: Vec<(String, Vec<String>)>,
+    /// Unknown fields: which problem tells of it, its name, and the section's place in `known`.
+    strangers: Vec<(usize, String, usize)>,
 }
 
 impl Reader {
@@ -61,9 +65,40 @@ impl Reader {
             }
         };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            self.strangers.push((self.problems.len(), entry.key.clone(), self.known.len()));
             self.problem(entry.line, unknown_field(&entry.key, name, known));
         }
+        self.known.push((name.to_owned(), known.iter().map(|&field| field.to_owned()).collect()));
         Section { name: name.to_owned(), line, entries }
+    }
+
+    /// All problems. An unknown field that another section has is told to be that one: it stands in the wrong place.
+    pub(crate) fn into_problems(mut self) -> Vec<Problem> {
+        for (problem, key, section) in &self.strangers {
+            let (name, fields) = &self.known[*section];
+            let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+            let elsewhere = self.elsewhere(key);
+            // what only lacks a letter is meant for where it stands
+            let is_close = nearest(key, &fields).is_some_and(|near| distance(&plain(key), near) <= 2);
+            if let Some(text) = misplaced_field(key, name, &fields, &elsewhere).filter(|_| !is_close) {
+                self.problems[*problem].text = text;
+            }
+        }
+        self.problems
+    }
+
+    /// The sections that have this field, each as `auth.password`; of a list's entries one.
+    fn elsewhere(&self, key: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (name, _) in self.known.iter().filter(|(_, fields)| fields.contains(&plain(key))) {
+            let list = name.split_once('[').map(|(list, _)| format!("{list}[]"));
+            let path = [list.as_deref().unwrap_or(name), &plain(key)].join(".");
+            let path = path.trim_start_matches('.').to_owned();
+            if !found.contains(&path) {
+                found.push(path);
+            }
+        }
+        found
     }
 
     /// Opens the section `key` of another section.
@@ -193,24 +228,47 @@ fn parse_integer(text: &str) -> Result<u64, String> {
 
 /// Names the nearest known field, and all of them where they are few.
 fn unknown_field(key: &str, section: &str, known: &[&str]) -> String {
-    let place = if section.is_empty() { String::new() } else { format!(" in {section}") };
     let nearest = nearest(key, known).unwrap_or_default();
     format!(
-        "unknown field '{}'{place}; the nearest known field is '{nearest}' (known: {})",
+        "unknown field '{}'{}; the nearest known field is '{nearest}' (known: {})",
         shown(key),
+        place(section),
         known.join(", ")
     )
 }
 
+/// The same of a field that stands `elsewhere`.
+fn misplaced_field(key: &str, section: &str, known: &[&str], elsewhere: &[String]) -> Option<String> {
+    let (last, others) = elsewhere.split_last()?;
+    let fields = match others {
+        [] => format!("the nearest known field is '{last}'"),
+        others => format!("the nearest known fields are '{}' and '{last}'", others.join("', '")),
+    };
+    let here = place(section);
+    Some(format!("unknown field '{}'{here}; {fields} (known here: {})", shown(key), known.join(", ")))
+}
+
+fn place(section: &str) -> String {
+    if section.is_empty() { String::new() } else { format!(" in {section}") }
+}
+
+/// A name as fields are written.
+fn plain(word: &str) -> String {
+    let cut: String = word.chars().take(64).collect();
+    cut.to_lowercase().replace(['-', ' '], "_")
+}
+
 /// The known name with the fewest edits from `word`.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let cut: String = word.chars().take(64).collect();
-    let plain = cut.to_lowercase().replace(['-', ' '], "_");
-    known.iter().copied().min_by_key(|name| {
-        let prefix = plain.len() >= 3 && (name.starts_with(&*plain) || plain.starts_with(name));
-        // a name that is only cut short or too long is nearer than one with a letter changed
-        if prefix { 1 } else { strsim::damerau_levenshtein(&plain, name) * 2 }
-    })
+    let plain = plain(word);
+    known.iter().copied().min_by_key(|name| distance(&plain, name))
+}
+
+/// Twice the edits from one name to the other; a name that is only cut short or too long is nearer than one with a letter
+/// changed.
+fn distance(plain: &str, name: &str) -> usize {
+    let prefix = plain.len() >= 3 && (name.starts_with(plain) || plain.starts_with(name));
+    if prefix { 1 } else { strsim::damerau_levenshtein(plain, name) * 2 }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub(crate) fn sentinels(
     secrets: &Secrets<'_>,
     nodes: &[NodeSpec],
 ) -> Option<Sentinels> {
+    let at = reader.inner(root, "sentinels", &["addresses", "username", "password"]);
     if root.get("sentinels").is_none() {
         let is_one = |node: &&NodeSpec| {
             matches!(NodeAddress::parse(&node.address), Some(NodeAddress::Sentinel { .. }))
@@ -32,7 +33,6 @@ pub(crate) fn sentinels(
         }
         return None;
     }
-    let at = reader.inner(root, "sentinels", &["addresses", "username", "password"]);
     let credentials = credentials(reader, &at, secrets);
     let example = "write a list such as [\"10.0.0.5:26379\", \"10.0.0.6:26379\", \"10.0.0.7:26379\"]";
     let items = match at.get("addresses").map(|node| (&node.value, node)) {

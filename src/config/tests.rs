@@ -139,6 +139,41 @@ fn unknown_fields_name_the_nearest() {
 }
 
 #[test]
+fn fields_in_the_wrong_place_are_told_where_they_belong() {
+    for (text, line, told) in [
+        (
+            "users_file: users.acl\n",
+            1,
+            "'users_file'; the nearest known field is 'auth.users_file' (known here: listen",
+        ),
+        ("max-age: 1s\n", 1, "'max-age'; the nearest known field is 'near_cache.max_age'"),
+        ("clients: 5\n", 1, "'clients'; the nearest known field is 'limits.clients'"),
+        (
+            "limits:\n  operation: 1s\n",
+            2,
+            "'operation' in limits; the nearest known field is 'timeouts.operation'",
+        ),
+        ("ring:\n  threads: 2\n", 2, "'threads' in ring; the nearest known field is 'threads'"),
+        ("token: x\n", 1, "'admin.token'"),
+        ("weight: 2\n", 1, "the nearest known field is 'nodes[].weight'"),
+        // also of several
+        (
+            "password: x\n",
+            1,
+            "the nearest known fields are 'nodes[].password', 'sentinels.password' and 'auth.password'",
+        ),
+        // what is only misspelt is meant for where it stands
+        (
+            "auth:\n  user_file: x\n",
+            2,
+            "'user_file' in auth; the nearest known field is 'users_file' (known: password",
+        ),
+    ] {
+        expect_after_nodes(text, line, told);
+    }
+}
+
+#[test]
 fn nodes_must_be_a_list_of_maps() {
     expect("listen: 127.0.0.1:1\n", 1, "nodes is missing");
     expect("listen: 127.0.0.1:1\nnodes: []\n", 2, "nodes is empty");

@@ -50,9 +50,9 @@ pub(crate) fn clients(
     secrets: &Secrets<'_>,
     plain: &str,
 ) -> Option<Clients> {
-    root.get("tls")?;
     let [certificate, key, client_ca] = SERVER_FIELDS;
     let at = reader.inner(root, "tls", &["listen", certificate, key, client_ca]);
+    root.get("tls")?;
     let listen = address::listen(reader, &at, "listen", "127.0.0.1:6390");
     if listen == plain && !listen.ends_with(":0") {
         let text =
@@ -94,10 +94,10 @@ pub(crate) fn nodes<'n>(
 ) -> Option<NodeTls> {
     let over_tls =
         |address: &String| NodeAddress::parse(address).is_some_and(|address| address.is_over_tls());
+    let at = reader.inner(root, "node_tls", &CLIENT_FIELDS);
     if root.get("node_tls").is_none() && !addresses.any(over_tls) {
         return None;
     }
-    let at = reader.inner(root, "node_tls", &CLIENT_FIELDS);
     client(reader, &at, secrets)
 }
 
