@@ -213,6 +213,8 @@ fn operators_ask_over_http_while_clients_go_on() {
     let of_node = number(&keys[0]["accesses"]) / number(&found["nodes"][1]["accesses"]);
     assert!((number(&keys[0]["node_percent"]) / 100.0 - of_node).abs() < 0.001, "{found}");
     let nodes = found["nodes"].as_array().expect("nodes");
+    let shares = nodes.iter().map(|node| number(&node["share_percent"])).sum::<f64>();
+    assert!((shares - 100.0).abs() < 0.001, "{found}");
     assert_eq!(
         nodes.iter().map(|node| number(&node["accesses"])).sum::<f64>(),
         number(&found["accesses"]),

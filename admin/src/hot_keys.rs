@@ -35,6 +35,8 @@ struct NodeAccesses {
     name: String,
     accesses: u64,
     percent: f64,
+    /// Of the ring: what would be the node's if all keys were named equally often.
+    share_percent: f64,
 }
 
 #[derive(Serialize)]
@@ -90,10 +92,12 @@ pub(crate) async fn counted(State(api): State<Api>, uri: Uri) -> Result<Json<Hot
         nodes: nodes
             .iter()
             .zip(&found.nodes)
-            .map(|(node, accesses)| NodeAccesses {
+            .zip(found.topology.ring().shares())
+            .map(|((node, accesses), share)| NodeAccesses {
                 name: node.name.clone(),
                 accesses: *accesses,
                 percent: part(*accesses, found.accesses),
+                share_percent: percent(share),
             })
             .collect(),
         keys: found.keys.into_iter().take(limit as usize).map(told).collect(),
